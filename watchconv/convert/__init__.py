@@ -1,0 +1,1 @@
+"""Run ffmpeg as a confined child, and prove what it made."""

@@ -1,0 +1,1 @@
+"""Publish the result, move the original, roll forward."""

@@ -1,0 +1,1 @@
+"""Look at the inbox: what is new, whole and left alone?"""

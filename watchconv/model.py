@@ -1,0 +1,221 @@
+"""The words that the whole house shares: jobs and their states, profiles, outcomes, media.
+
+Plain values; nothing here touches the file system or imports anything of ours. Paths inside
+one of the four folders are ``str`` relative to it, with surrogate escapes for bytes that are
+no UTF-8 (``os.fsencode`` gives the bytes back).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+
+class JobState(StrEnum):
+    """Where a job stands. The journal holds exactly one per job."""
+
+    QUEUED = "queued"  # waits for a worker (or for its backoff)
+    RUNNING = "running"  # an attempt is under way
+    DELIVERING = "delivering"  # the verdict is in; files are being moved
+    DONE = "done"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"  # the original was taken away before it was converted
+    SUPERSEDED = "superseded"  # the original changed; the next look makes a new job of it
+
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.DELIVERING, JobState.WITHDRAWN, JobState.SUPERSEDED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.QUEUED, JobState.DELIVERING, JobState.WITHDRAWN, JobState.SUPERSEDED}
+    ),
+    # SUPERSEDED: the finished work has vanished from under a delivery; the original is made anew
+    JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.WITHDRAWN: frozenset(),
+    JobState.SUPERSEDED: frozenset(),
+}
+OPEN = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING})
+
+
+class Verdict(StrEnum):
+    """What a delivery delivers."""
+
+    ENCODED = "encoded"  # the output to outbox/, the original by on_success
+    FAILED = "failed"  # the original and its report to error/
+    CANCELLED = "cancelled"  # the same, because somebody asked for it
+
+
+class Request(StrEnum):
+    """What a person asked of a job on the command line; the daemon acts on it."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+class Verify(StrEnum):
+    """How much an output must prove before it is delivered."""
+
+    FULL = "full"  # every stream is there, decodes, and accounts for the frames decoded
+    STREAMS = "streams"  # every stream is there, decodes, and holds what the encode muxed
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How to convert: ``args`` stand between input and output on ffmpeg's command line."""
+
+    name: str
+    suffix: str
+    args: tuple[str, ...]
+    verify: Verify = Verify.FULL
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file this is and in which condition; two equal ones are the same untouched file."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Identity:
+        """Take the identity out of a stat result."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A settled file of the inbox that is to become a job."""
+
+    source: str
+    size: int
+    mtime_ns: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the journal. Times are wall clock, seconds since the epoch."""
+
+    id: int
+    source: str  # relative to the inbox
+    size: int
+    mtime_ns: int
+    profile: str
+    state: JobState
+    attempt: int
+    stale: int  # how often in a row the original changed while it was read
+    not_before: float  # a queued job with a later time is passed over (backoff)
+    queued_at: float
+    started_at: float | None
+    ended_at: float | None
+    verdict: Verdict | None
+    output: str | None  # relative to the outbox; the intent while DELIVERING
+    original: str | None  # where the original goes, relative to done/ or error/
+    reason: str | None  # one sentence for a person
+    report: str | None  # the text of the .log, kept until it is delivered
+    request: Request | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one encode is. ``fraction`` and ``eta_seconds`` are None where nobody can know."""
+
+    out_seconds: float
+    frames: int
+    fps: float | None
+    speed: float | None
+    fraction: float | None
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of an input, as the probe saw it."""
+
+    index: int
+    kind: str  # video, audio, subtitle, data, attachment
+    codec: str  # ffmpeg's codec name; "unknown" where there is no decoder
+    samples: int | None  # packets that the container's own index lists; None: it has none
+    width: int = 0
+    height: int = 0
+    pixel_format: str = ""
+    attached_picture: bool = False
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What the probe found out about an input."""
+
+    demuxer: str  # one name that ffmpeg's -f takes
+    duration_seconds: float | None  # proven by packets, never a header's word; None: unknown
+    streams: tuple[Stream, ...]
+
+    @property
+    def videos(self) -> tuple[Stream, ...]:
+        """The streams that make this a video: no attached pictures."""
+        return tuple(s for s in self.streams if s.kind == "video" and not s.attached_picture)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One stream of an output, as it was read back from the file."""
+
+    index: int
+    kind: str
+    codec: str
+    packets: int
+    decodes: bool  # its first packets give at least one frame
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The output is made, proven and on disk."""
+
+    output: str  # its name inside the attempt's work directory
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """This file will never work; ``report`` is the text of its .log."""
+
+    reason: str
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """This attempt failed; another may not."""
+
+    reason: str
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """We stopped the attempt ourselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The original changed while we read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The original is no longer there, while its folder is."""
+
+
+Outcome = Encoded | Rejected | Broke | Interrupted | Stale | Gone
