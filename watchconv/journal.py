@@ -1,0 +1,316 @@
+"""The journal: every job and its state, in one SQLite file. It is the queue.
+
+Guarantees: a job is claimed by one worker only; a file of the inbox has at most one job that
+holds its name; what was committed survives a power cut (WAL with ``synchronous=FULL``); every
+change of state is one of ``model.TRANSITIONS``.
+Does not know the file system, ffmpeg or time limits; it is synchronous, and its owner calls it
+from one thread.
+Errors: ``JournalError`` when the file cannot be opened, read or written. A change of state that
+TRANSITIONS does not allow is a bug and raises ``AssertionError``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
+from watchconv.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+BACKOFF_LIMIT_SECONDS = 600.0
+
+_COLUMNS = (
+    "id, source, size, mtime_ns, profile, state, attempt, stale, not_before, queued_at,"
+    " started_at, ended_at, verdict, output, original, reason, report, request"
+)
+
+
+class Journal(Store):
+    """The jobs of one state directory. Close it when done."""
+
+    # what the inbox holds
+
+    def held(self, sources: Sequence[str]) -> dict[str, Job]:
+        """Find the jobs that hold these names; at most a few hundred names a call."""
+        marks = ",".join("?" * len(sources))
+        rows = self.read(
+            f"SELECT {_COLUMNS} FROM job WHERE held AND source IN ({marks})",
+            [os.fsencode(s) for s in sources],
+        )
+        return {job.source: job for job in map(_job, rows)}
+
+    def held_in(self, folder: str, after: str = "", limit: int = 500) -> list[tuple[int, str]]:
+        """Page through (id, source) of the jobs that hold names in a folder, by source."""
+        rows = self.read(
+            "SELECT id, source FROM job WHERE held AND folder = ? AND source > ?"
+            " ORDER BY source LIMIT ?",
+            (os.fsencode(folder), os.fsencode(after), limit),
+        )
+        return [(int(i), os.fsdecode(s)) for i, s in rows]
+
+    def held_count(self, folder: str) -> int:
+        """Count the jobs that hold names directly in a folder."""
+        sql = "SELECT count(*) FROM job WHERE held AND folder = ?"
+        return int(self.read(sql, (os.fsencode(folder),))[0][0])
+
+    def held_folders(self) -> list[str]:
+        """List the folders, relative to the inbox, in which jobs hold names."""
+        rows = self.read("SELECT DISTINCT folder FROM job WHERE held")
+        return [os.fsdecode(row[0]) for row in rows]
+
+    def add(self, candidates: Sequence[Candidate], now: float) -> list[Job]:
+        """Queue settled files; a name that a job already holds is passed over (idempotent).
+
+        A file that changed under earlier attempts brings their count along: each third time
+        counts as an attempt.
+        """
+        added = []
+        with self.writing() as db:
+            for new in candidates:
+                source = os.fsencode(new.source)
+                stale = db.execute(
+                    "SELECT stale FROM job WHERE state = 'superseded' AND source = ?"
+                    " ORDER BY id DESC LIMIT 1",
+                    (source,),
+                ).fetchone()
+                count = stale[0] if stale else 0
+                row = db.execute(
+                    "INSERT INTO job (source, folder, size, mtime_ns, profile, state, queued_at,"
+                    " stale, attempt) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
+                    f" ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
+                    (
+                        source,
+                        os.path.dirname(source),
+                        new.size,
+                        new.mtime_ns,
+                        new.profile,
+                        now,
+                        count,
+                        count // 3,
+                    ),
+                ).fetchone()
+                if row:
+                    added.append(_job(row))
+        return added
+
+    def release(self, ids: Sequence[int]) -> None:
+        """Let ended jobs go of their names: the kept original is gone or changed."""
+        with self.writing() as db:
+            db.executemany("UPDATE job SET held = 0 WHERE id = ?", [(i,) for i in ids])
+
+    # the queue
+
+    def claim(self, now: float) -> Job | None:
+        """Take the oldest ready job and mark it RUNNING.
+
+        now is wall clock, seconds since the epoch; jobs with a later not_before are passed over,
+        unless it lies so far ahead that only a stepped clock explains it.
+        One attempt is charged here, not at failure: a file that takes the machine down
+        must still run out of tries.
+
+        Returns the job as it now stands, or None when nothing is ready.
+        """
+        with self.writing() as db:
+            row = db.execute(
+                "UPDATE job SET state = 'running', attempt = attempt + 1, started_at = ?,"
+                " ended_at = NULL WHERE id = (SELECT id FROM job WHERE state = 'queued'"
+                " AND request IS NULL AND (not_before <= ? OR not_before > ?)"
+                f" ORDER BY id LIMIT 1) RETURNING {_COLUMNS}",
+                (now, now, now + 2 * BACKOFF_LIMIT_SECONDS),
+            ).fetchone()
+        return _job(row) if row else None
+
+    def next_ready_at(self) -> float | None:
+        """Say when the next queued job may be claimed (wall clock), or None without any."""
+        rows = self.read(
+            "SELECT min(not_before) FROM job WHERE state = 'queued' AND request IS NULL"
+        )
+        return None if rows[0][0] is None else float(rows[0][0])
+
+    def requeue(self, job_id: int, *, refund: bool, not_before: float, reason: str | None) -> Job:
+        """Put a running job back (RUNNING → QUEUED); refund gives the attempt back."""
+        return self._advance(
+            job_id,
+            JobState.QUEUED,
+            "attempt = attempt - ?, not_before = ?, reason = ?",
+            (int(refund), not_before, reason),
+        )
+
+    def intend(
+        self, job_id: int, verdict: Verdict, output: str | None, original: str | None,
+        reason: str | None, report: str | None,
+    ) -> Job:  # fmt: skip
+        """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING)."""
+        return self._advance(
+            job_id,
+            JobState.DELIVERING,
+            "verdict = ?, output = ?, original = ?, reason = ?, report = ?, request = NULL",
+            (verdict, _blob(output), _blob(original), reason, report),
+        )
+
+    def retarget(self, job_id: int, *, output: str | None, original: str | None) -> Job:
+        """Change the names that a delivery intends, because one was taken."""
+        with self.writing() as db:
+            row = db.execute(
+                "UPDATE job SET output = ?, original = ? WHERE id = ? AND state = 'delivering'"
+                f" RETURNING {_COLUMNS}",
+                (_blob(output), _blob(original), job_id),
+            ).fetchone()
+        return _job(row)
+
+    def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job:
+        """Close a job; held when its original stays in the inbox (on_success: keep)."""
+        return self._advance(
+            job_id, state, "ended_at = ?, held = ?, report = NULL, request = NULL", (now, int(held))
+        )
+
+    def supersede(self, job_id: int, now: float, *, stale: bool) -> Job:
+        """Close a job whose original changed; stale when that happened while it was read."""
+        return self._advance(
+            job_id,
+            JobState.SUPERSEDED,
+            "ended_at = ?, held = 0, request = NULL, stale = stale + ?,"
+            " reason = 'the original changed'",
+            (now, int(stale)),
+        )
+
+    def _advance(self, job_id: int, to: JobState, columns: str, values: Sequence[object]) -> Job:
+        with self.writing() as db:
+            before = db.execute("SELECT state FROM job WHERE id = ?", (job_id,)).fetchone()
+            assert before and to in TRANSITIONS[JobState(before[0])], (job_id, before, to)
+            row = db.execute(
+                f"UPDATE job SET state = ?, {columns} WHERE id = ? RETURNING {_COLUMNS}",
+                (to, *values, job_id),
+            ).fetchone()
+        return _job(row)
+
+    # what people ask for
+
+    def ask(self, job_id: int, request: Request) -> str | None:
+        """Note a request for the daemon. Returns what is wrong with it, as a sentence, or None."""
+        wants = (
+            {JobState.FAILED} if request is Request.RETRY else {JobState.QUEUED, JobState.RUNNING}
+        )
+        with self.writing() as db:
+            row = db.execute("SELECT state, request FROM job WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                return f"there is no job {job_id}"
+            if JobState(row[0]) not in wants:
+                return (
+                    f"job {job_id} is {row[0]}: only a {' or '.join(sorted(wants))} job can be"
+                    + (" retried" if request is Request.RETRY else " cancelled")
+                )
+            db.execute("UPDATE job SET request = ? WHERE id = ?", (request, job_id))
+        return None
+
+    def requested(self) -> list[Job]:
+        """List the jobs with a request that is not yet carried out."""
+        return [
+            _job(row)
+            for row in self.read(
+                f"SELECT {_COLUMNS} FROM job WHERE request IS NOT NULL ORDER BY id"
+            )
+        ]
+
+    def begin_retry(self, job_id: int, source: str) -> bool:
+        """Reserve the name under which a failed original goes back; False when a job holds it."""
+        blob = os.fsencode(source)
+        with self.writing() as db:
+            taken = db.execute(
+                "SELECT 1 FROM job WHERE held AND source = ? AND id <> ?", (blob, job_id)
+            ).fetchone()
+            if taken:
+                return False
+            db.execute(
+                "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ?",
+                (blob, os.path.dirname(blob), job_id),
+            )
+        return True
+
+    def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job:
+        """Queue a failed job again, its original being back (FAILED → QUEUED)."""
+        return self._advance(
+            job_id,
+            JobState.QUEUED,
+            "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
+            " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, output = NULL,"
+            " original = NULL, reason = NULL, report = NULL, request = NULL",
+            (size, mtime_ns, profile, now),
+        )
+
+    def drop_request(self, job_id: int) -> None:
+        """Forget a request that cannot be carried out."""
+        with self.writing() as db:
+            db.execute(
+                "UPDATE job SET request = NULL, held = held AND state <> 'failed' WHERE id = ?",
+                (job_id,),
+            )
+
+    # the whole
+
+    def get(self, job_id: int) -> Job | None:
+        """Look one job up."""
+        rows = self.read(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job_id,))
+        return _job(rows[0]) if rows else None
+
+    def jobs(self, state: JobState | None = None) -> Iterator[Job]:
+        """Yield the history, newest first."""
+        where, values = ("WHERE state = ?", (state,)) if state else ("", ())
+        for row in self.stream(f"SELECT {_COLUMNS} FROM job {where} ORDER BY id DESC", values):
+            yield _job(row)
+
+    def in_state(self, state: JobState) -> list[Job]:
+        """List the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
+        assert state in OPEN
+        sql = f"SELECT {_COLUMNS} FROM job WHERE state = ? ORDER BY id"
+        return [_job(row) for row in self.read(sql, (state,))]
+
+    def counts(self) -> dict[JobState, int]:
+        """Count the jobs by state, without reading them."""
+        counts = {JobState(s): int(n) for s, n in self.read("SELECT * FROM tally")}
+        return {state: counts.get(state, 0) for state in JobState}
+
+    def trim(self, keep_days: float, now: float) -> int:
+        """Delete the history that ended before; never of files that are still in the inbox."""
+        old = "ended_at IS NOT NULL AND NOT held AND ended_at < ?"
+        before = now - keep_days * 86400
+        if not self.read(f"SELECT 1 FROM job WHERE {old} LIMIT 1", (before,)):
+            return 0
+        with self.writing() as db:
+            return db.execute(f"DELETE FROM job WHERE {old}", (before,)).rowcount
+
+    def setting(self, name: str) -> str | None:
+        """Read a remembered setting, such as ``paused``."""
+        rows = self.read("SELECT value FROM setting WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def remember(self, name: str, value: str | None) -> None:
+        """Write a setting, or forget it with None."""
+        with self.writing() as db:
+            if value is None:
+                db.execute("DELETE FROM setting WHERE name = ?", (name,))
+            else:
+                db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Say how long a job waits after its attempt-th failure: 5 s, 30 s, 3 min, 10 min."""
+    return min(5.0 * 6.0 ** (attempt - 1), BACKOFF_LIMIT_SECONDS)
+
+
+def _job(row: Sequence[Any]) -> Job:
+    values = list(row)
+    for column in (1, 13, 14):
+        if values[column] is not None:
+            values[column] = os.fsdecode(values[column])
+    values[5] = JobState(values[5])
+    values[12] = Verdict(values[12]) if values[12] else None
+    values[17] = Request(values[17]) if values[17] else None
+    return Job(*values)
+
+
+def _blob(path: str | None) -> bytes | None:
+    return None if path is None else os.fsencode(path)
