@@ -42,14 +42,14 @@ class Journal(Store):
         )
         return {job.source: job for job in map(_job, rows)}
 
-    def held_in(self, folder: str, after: str = "", limit: int = 500) -> list[tuple[int, str]]:
-        """Page through (id, source) of the jobs that hold names in a folder, by source."""
+    def held_in(self, folder: str, after: str, limit: int = 500) -> list[str]:
+        """Page through the names that jobs hold directly in a folder, in their order."""
         rows = self.read(
-            "SELECT id, source FROM job WHERE held AND folder = ? AND source > ?"
+            "SELECT source FROM job WHERE held AND folder = ? AND source > ?"
             " ORDER BY source LIMIT ?",
             (os.fsencode(folder), os.fsencode(after), limit),
         )
-        return [(int(i), os.fsdecode(s)) for i, s in rows]
+        return [os.fsdecode(row[0]) for row in rows]
 
     def held_count(self, folder: str) -> int:
         """Count the jobs that hold names directly in a folder."""
@@ -96,10 +96,10 @@ class Journal(Store):
                     added.append(_job(row))
         return added
 
-    def release(self, ids: Sequence[int]) -> None:
-        """Let ended jobs go of their names: the kept original is gone or changed."""
+    def release(self, job_id: int) -> None:
+        """Let an ended job go of its name: the original that it kept is gone or changed."""
         with self.writing() as db:
-            db.executemany("UPDATE job SET held = 0 WHERE id = ?", [(i,) for i in ids])
+            db.execute("UPDATE job SET held = 0 WHERE id = ?", (job_id,))
 
     # the queue
 
@@ -165,6 +165,15 @@ class Journal(Store):
         """Close a job; held when its original stays in the inbox (on_success: keep)."""
         return self._advance(
             job_id, state, "ended_at = ?, held = ?, report = NULL, request = NULL", (now, int(held))
+        )
+
+    def withdraw(self, job_id: int, now: float) -> Job:
+        """Close a job whose original was taken away."""
+        return self._advance(
+            job_id,
+            JobState.WITHDRAWN,
+            "ended_at = ?, held = 0, request = NULL, reason = 'the original was taken away'",
+            (now,),
         )
 
     def supersede(self, job_id: int, now: float, *, stale: bool) -> Job:

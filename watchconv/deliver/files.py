@@ -1,0 +1,240 @@
+"""The few durable steps that delivery is made of: move without replacing, copy, sync a folder.
+
+Guarantees: ``move`` never replaces anything, shows the whole file or nothing under its final
+name, is on disk when it returns, and can be repeated after a crash at any point.
+Does not choose names and does not know jobs.
+Errors: ``FileExistsError`` when the name is taken; every other ``OSError`` as it comes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_COPY_BYTES = 16 << 20
+# how file systems say that they know no RENAME_NOREPLACE, or no hard links
+_UNSUPPORTED = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK, errno.ENOTTY}
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Whose a delivered file is to be; None: as the folder it lands in has it."""
+
+    user: int | None = None
+    group: int | None = None
+    mode: int | None = None
+    folder_mode: int | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Tell whether any of it was asked for."""
+        return (self.user, self.group, self.mode) != (None, None, None)
+
+
+def move(source: str, target: str, scratch: str) -> None:
+    """Move a file to a name that is free, across devices if need be.
+
+    scratch is a hidden name in the target's folder that belongs to this job alone.
+    Raises FileExistsError when the target is there; the source is untouched then.
+    """
+    try:
+        _rename_no_replace(source, target)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            _copy_over(source, target, scratch)
+            return
+        raise
+    sync_folder(os.path.dirname(target))
+    sync_folder(os.path.dirname(source))
+
+
+def _copy_over(source: str, target: str, scratch: str) -> None:
+    """Copy, sync, publish, then remove the source, in this order.
+
+    After a crash before the last step the target is there already, with the source's size and
+    times: then it is the copy that was made, and only the source is left to remove.
+    """
+    before = os.stat(source)
+    if not _is_copy(target, before):
+        copy(source, scratch)
+        _rename_no_replace(scratch, target)
+        sync_folder(os.path.dirname(target))
+    now = os.stat(source)
+    if (now.st_ino, now.st_size, now.st_mtime_ns) != (
+        before.st_ino,
+        before.st_size,
+        before.st_mtime_ns,
+    ):
+        raise OSError(errno.EBUSY, "it was changed while it was copied", source)
+    os.unlink(source)
+    sync_folder(os.path.dirname(source))
+
+
+def _is_copy(path: str, original: os.stat_result) -> bool:
+    try:
+        stat = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy content, mode and times to a name of our own, replacing what is left there; sync it.
+
+    Holes stay holes: a file may announce a terabyte and hold a few bytes.
+    """
+    with open(source, "rb", buffering=0) as reader, open(target, "wb", buffering=0) as writer:
+        size = os.fstat(reader.fileno()).st_size
+        for start, end in _extents(reader.fileno(), size):
+            at = os.lseek(writer.fileno(), start, os.SEEK_SET)
+            while at < end:
+                room = min(end - at, _COPY_BYTES)
+                sent = os.sendfile(writer.fileno(), reader.fileno(), at, room)
+                if sent == 0:
+                    break  # it was cut short meanwhile: the caller compares it
+                at += sent
+        os.ftruncate(writer.fileno(), size)
+        shutil.copystat(source, target)
+        os.fsync(writer.fileno())
+
+
+def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the parts of a file that hold data."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return  # nothing but a hole from here on
+            raise
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def _rename_no_replace(source: str, target: str) -> None:
+    done = _libc.renameat2(
+        _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE
+    )
+    if done == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in _UNSUPPORTED:
+        raise OSError(code, os.strerror(code), source, None, target)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        if not os.path.samestat(os.lstat(source), os.lstat(target)):
+            raise
+    except OSError:
+        # links to files of other users are refused by protected_hardlinks; some systems have none
+        _rename_by_reservation(source, target)
+        return
+    os.unlink(source)
+
+
+def _rename_by_reservation(source: str, target: str) -> None:
+    """Take the name with an empty file of our own, then replace that one."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    try:
+        os.rename(source, target)
+    except OSError:
+        os.unlink(target)
+        raise
+
+
+def replace_text(path: str, text: str, scratch: str, ownership: Ownership) -> None:
+    """Write a small file, in the place of one of ours if it is there: whole or not at all."""
+    with open(scratch, "w", encoding="utf-8", errors="backslashreplace") as writer:
+        writer.write(text)
+        writer.flush()
+        os.fsync(writer.fileno())
+    own(scratch, ownership)
+    os.replace(scratch, path)
+    sync_folder(os.path.dirname(path))
+
+
+def make_folder(root: str, folder: str, ownership: Ownership) -> str:
+    """Make the folders below root that are missing and return the path. Never makes root."""
+    path = root
+    for part in folder.split("/") if folder else ():
+        parent, path = path, os.path.join(path, part)
+        if os.path.isdir(path):
+            continue
+        os.mkdir(path, 0o777 if ownership.folder_mode is None else ownership.folder_mode)
+        own(path, ownership, is_folder=True)
+        sync_folder(parent)
+    return path
+
+
+def own(
+    path: str, ownership: Ownership, *, like: str | None = None, is_folder: bool = False
+) -> None:
+    """Give a new file or folder its owner, group and mode; by default those of the folder like.
+
+    like is the folder that the path is in, if not told otherwise.
+
+    Without the right to give it away it stays ours: that is no reason to fail a delivery.
+    """
+    above = os.stat(like or os.path.dirname(path))
+    now = os.stat(path)
+    user = above.st_uid if ownership.user is None else ownership.user
+    group = above.st_gid if ownership.group is None else ownership.group
+    if (now.st_uid, now.st_gid) != (user, group):
+        _chown(path, user, group)
+    asked = ownership.folder_mode if is_folder else ownership.mode
+    mode = asked if asked is not None else above.st_mode & (0o2777 if is_folder else 0o666)
+    if now.st_mode & 0o7777 != mode:
+        _chmod(path, mode)
+
+
+def _chown(path: str, user: int, group: int) -> None:
+    try:
+        os.chown(path, user, group)
+    except PermissionError:
+        try:
+            os.chown(path, -1, group)
+        except PermissionError:
+            return
+
+
+def _chmod(path: str, mode: int) -> None:
+    try:
+        os.chmod(path, mode)
+    except PermissionError:
+        return
+
+
+def sync_file(path: str) -> None:
+    """Put a file's content on disk."""
+    _sync(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def sync_folder(path: str) -> None:
+    """Put a folder's names on disk; a file system that cannot is left at that."""
+    try:
+        _sync(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EROFS):
+            raise
+
+
+def _sync(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

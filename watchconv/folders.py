@@ -1,0 +1,191 @@
+"""The four folders: are they there, writable, the ones we know, and ours alone?
+
+Guarantees: a folder whose mount has gone is told apart from an empty folder, so that nothing is
+taken for deleted and nothing is written under a bare mount point; one daemon per inbox and
+outbox, by locks on the folders' descriptors that leave no file behind.
+Does not look at what is in the folders.
+Errors: what is wrong with a folder is returned as sentences (``troubles``), because it may heal;
+``AlreadyRunning`` when somebody holds a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from dataclasses import dataclass
+
+from watchconv.errors import AlreadyRunning
+
+WORK_DIR = ".watchconv"
+
+# only here does a granted lease mean that nobody writes, and only here is every change an event
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
+# local, with events, but no word on leases
+_EVENTS = _LOCAL | {"overlay", "bcachefs", "jfs", "reiserfs", "vfat", "exfat", "ntfs3", "nilfs2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The mount that holds a folder."""
+
+    point: str
+    fs_type: str
+
+    @property
+    def proves_writers(self) -> bool:
+        """Tell whether a read lease proves that nobody writes a file here."""
+        return self.fs_type in _LOCAL
+
+    @property
+    def has_events(self) -> bool:
+        """Tell whether every change here makes an event on this machine."""
+        return self.fs_type in _EVENTS
+
+
+def mount_of(path: str, mountinfo: str | None = None) -> Mount:
+    """Find the mount that holds a path: the longest mount point, the last one where two match."""
+    best = Mount("/", "unknown")
+    for line in (mountinfo if mountinfo is not None else _mountinfo()).splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split(" ")
+        if len(fields) < 5 or not right:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best.point):
+            best = Mount(point, right.split(" ")[0])
+    return best
+
+
+def _mountinfo() -> str:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            return lines.read()
+    except OSError:
+        return ""
+
+
+def exported_by_nfs(path: str) -> bool:
+    """Tell whether this machine's kernel serves the folder by NFS: its clients take no leases."""
+    try:
+        with open("/var/lib/nfs/etab", encoding="utf-8", errors="surrogateescape") as lines:
+            exports = [line.split("\t")[0] for line in lines]
+    except OSError:
+        return False
+    return any(path == e or path.startswith(e.rstrip("/") + "/") for e in exports)
+
+
+class Folders:
+    """Inbox, outbox, done and error as one daemon knows them."""
+
+    def __init__(self, inbox: str, outbox: str, done: str, error: str) -> None:
+        self.inbox, self.outbox, self.done, self.error = inbox, outbox, done, error
+        self.work = os.path.join(outbox, WORK_DIR)
+        self._known: dict[str, Mount] = {}
+        self._locks: dict[str, int] = {}
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Map the configuration's names to the paths."""
+        return {"inbox": self.inbox, "outbox": self.outbox, "done": self.done, "error": self.error}
+
+    def make(self) -> None:
+        """Make the folders that are missing; what cannot be made shows up in ``troubles``."""
+        for path in self.by_name.values():
+            try:
+                os.makedirs(path, exist_ok=True)
+            except OSError:
+                continue
+
+    def troubles(self) -> list[str]:
+        """Say what is wrong with the folders now, a sentence each; empty when all is well.
+
+        The first time a folder is well, the mount that holds it is remembered: from then on,
+        without that mount the folder is not the one we know.
+        """
+        mountinfo = _mountinfo()
+        said = []
+        for name, path in self.by_name.items():
+            mount = mount_of(path, mountinfo)
+            if trouble := self._trouble(name, path, mount):
+                said.append(trouble)
+            else:
+                self._known.setdefault(path, mount)
+        return said
+
+    def remembered(self) -> dict[str, str]:
+        """Give the mount points of the folders that were well, for the journal to keep."""
+        return {path: mount.point for path, mount in self._known.items()}
+
+    def remember(self, points: dict[str, str]) -> None:
+        """Take over what an earlier run knew of the same folders."""
+        for path, point in points.items():
+            self._known[path] = Mount(point, "unknown")
+
+    def _trouble(self, name: str, path: str, mount: Mount) -> str | None:
+        known = self._known.get(path)
+        if known and len(mount.point) < len(known.point):
+            return f"the {name} {path} is not mounted: {known.point} is gone; mount it again"
+        try:
+            stat = os.stat(path)
+        except FileNotFoundError:
+            return f"the {name} {path} does not exist: make it, or mount what holds it"
+        except OSError as error:
+            return f"the {name} {path} cannot be reached: {error.strerror}"
+        if not os.path.isdir(path):
+            return f"the {name} {path} is not a folder"
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            why = _access_trouble(path)
+            return f"the {name} {path} cannot be written by user {os.geteuid()}: {why}"
+        if stat.st_nlink == 0:
+            return f"the {name} {path} was deleted: make it again"
+        return None
+
+    def lock(self, state_dir: str) -> None:
+        """Hold the state directory, and the inbox and outbox as far as they are there.
+
+        Idempotent: called again when a folder has appeared or was made anew.
+        Raises AlreadyRunning.
+        """
+        for path in (state_dir, self.inbox, self.outbox):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            held = self._locks.get(path)
+            if held is not None and os.path.sameopenfile(held, descriptor):
+                os.close(descriptor)
+                continue
+            self._lock_one(path, descriptor)
+
+    def _lock_one(self, path: str, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise AlreadyRunning(
+                f"another watchconv is at work here: it holds {path}; stop it first,"
+                " or give this one folders and a state of its own"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: the state directory's lock must do
+        if path in self._locks:
+            os.close(self._locks[path])
+        self._locks[path] = descriptor
+
+    def unlock(self) -> None:
+        """Let go of every lock."""
+        while self._locks:
+            os.close(self._locks.popitem()[1])
+
+    def free_bytes(self) -> int:
+        """Say how much may still be written to the outbox. Raises OSError."""
+        stat = os.statvfs(self.outbox)
+        return stat.f_bavail * stat.f_frsize
+
+
+def _access_trouble(path: str) -> str:
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    return "permission denied; change its owner or mode"

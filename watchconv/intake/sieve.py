@@ -1,0 +1,130 @@
+"""Which names count: videos by name; the rest is passed over, counted, and said once.
+
+Guarantees: pure and quick (a folder may hold hundreds of thousands of names); patterns are the
+shell's, matched without regard to case.
+Does not look at the file: whether it is a video is for the probe to say.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import re
+from array import array
+from typing import TYPE_CHECKING
+
+from watchconv.names import printable, split_suffix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log = logging.getLogger(__name__)
+
+SAID_LIMIT = 200  # lines about one look at one folder; what is more is counted
+
+# partial uploads and what systems and sync programs leave in shared folders (FIELD-NOTES row 10)
+BUILTIN_IGNORE = (
+    ".*",
+    "~$*",
+    "Thumbs.db",
+    "desktop.ini",
+    "@eaDir",
+    "@Recycle",
+    "@Recently-Snapshot",
+    "#recycle",
+    "#snapshot",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "__MACOSX",
+    "_UNPACK_*",
+    "_FAILED_*",
+    "*.part",
+    "*.partial",
+    "*.filepart",
+    "*.crdownload",
+    "*.download",
+    "*.opdownload",
+    "*.tmp",
+    "*.temp",
+    "*.!qB",
+    "*.!ut",
+    "*.aria2",
+)
+
+
+class Sieve:
+    """Tells which names to pass over, and why."""
+
+    def __init__(self, extensions: Iterable[str] | None, ignore: Iterable[str]) -> None:
+        """Take the extensions that count, in lower case without dot (None: every name does)."""
+        self._extensions = None if extensions is None else frozenset(extensions)
+        patterns = [fnmatch.translate(p) for p in (*BUILTIN_IGNORE, *ignore)]
+        self._ignored = re.compile("|".join(patterns), re.IGNORECASE).match
+
+    def reason(self, name: str) -> str | None:
+        """Say why a file of this name is no video, or None when it is one by name."""
+        if self._ignored(name):
+            return "its name is that of a partial or system file"
+        if self._extensions is None or split_suffix(name)[1][1:].lower() in self._extensions:
+            return None
+        return "no video by name"
+
+    def skips_folder(self, name: str) -> bool:
+        """Tell whether a folder of this name is passed over with all that is in it."""
+        return self._ignored(name) is not None
+
+
+class Ignored:
+    """Counts the files that stay where they are, and says each once.
+
+    Remembers a number a name, not the name: there may be hundreds of thousands.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, array[int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._names.values()))
+
+    def renew(self, folder: str, found: Iterable[tuple[str, str]]) -> None:
+        """Replace what a folder holds by what a look found: names with their reasons."""
+        before = frozenset(self._names.get(folder, ()))
+        keys: array[int] = array("q")
+        said = 0
+        for name, reason in found:
+            keys.append(hash(name))
+            if keys[-1] not in before:
+                said += 1
+                if said <= SAID_LIMIT:
+                    _say(folder, name, reason)
+        if said > SAID_LIMIT:
+            log.info("ignored %d more files in %s", said - SAID_LIMIT, printable(folder) or "inbox")
+        if keys:
+            self._names[folder] = keys
+        else:
+            self._names.pop(folder, None)
+
+    def add(self, folder: str, name: str, reason: str) -> None:
+        """Add one name, if it is new."""
+        keys = self._names.setdefault(folder, array("q"))
+        if hash(name) not in keys:
+            keys.append(hash(name))
+            _say(folder, name, reason)
+
+    def discard(self, folder: str, name: str) -> None:
+        """Forget one name: it is gone."""
+        keys = self._names.get(folder)
+        if keys and hash(name) in keys:
+            keys.remove(hash(name))
+
+    def keep_only(self, folders: set[str]) -> None:
+        """Forget the folders that are gone."""
+        for gone in self._names.keys() - folders:
+            del self._names[gone]
+
+
+def _say(folder: str, name: str, reason: str) -> None:
+    log.info("ignored %s: %s", printable(os.path.join(folder, name)), reason)

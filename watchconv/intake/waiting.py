@@ -1,0 +1,163 @@
+"""The files that are seen but not settled: each with what was seen, and when to look again.
+
+Guarantees: at most ``LIMIT`` files are remembered, whatever is dropped; the rest is met again at
+a later look, by then old enough to be judged by its ctime. All files age side by side.
+Does not read the listing and does not know the journal.
+Errors: none; a file that cannot be opened is ready, and its job will say why it cannot be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat as st
+import time
+from dataclasses import dataclass
+
+from watchconv.intake.complete import Ending, Writers, container_end, writers
+from watchconv.intake.settle import (
+    Sight,
+    quiet_seconds,
+    see_again,
+    wait_with_proof,
+    wait_without_proof,
+)
+from watchconv.names import printable
+
+log = logging.getLogger(__name__)
+
+LIMIT = 10_000
+# a writer's close and an upload's next byte are events; these are for when an event got lost
+WRITER_CHECK_SECONDS = 15.0
+INCOMPLETE_CHECK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for what, in seconds, as configured."""
+
+    settle_seconds: float
+    settle_network_seconds: float
+    incomplete_after_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A file that is not ready: when to look again (monotonic), and what it lacks if it does."""
+
+    sight: Sight
+    due: float
+    lacks: str = ""
+
+
+class Waiting:
+    """The unsettled files of the inbox."""
+
+    def __init__(self, inbox: str, patience: Patience) -> None:
+        self._inbox, self._patience = inbox, patience
+        self._files: dict[str, Unsettled] = {}
+        self.overflow = 0  # how many the last look at everything could not remember
+        self.local = True  # whether a read lease proves anything on this file system
+
+    def __len__(self) -> int:
+        return len(self._files) + self.overflow
+
+    def lacking(self) -> dict[str, str]:
+        """Name the files that are not whole, with what each lacks."""
+        return {source: file.lacks for source, file in self._files.items() if file.lacks}
+
+    def next_due(self) -> float | None:
+        """Say when (monotonic) the next file is to be looked at."""
+        return min((file.due for file in self._files.values()), default=None)
+
+    def due(self) -> list[str]:
+        """List the files to look at now."""
+        now = time.monotonic()
+        return [source for source, file in self._files.items() if file.due <= now]
+
+    def forget(self, source: str) -> None:
+        """Drop a file: it is a job by now, or gone. Idempotent."""
+        self._files.pop(source, None)
+
+    def forget_missing(self) -> None:
+        """Drop every file that is gone."""
+        for source in list(self._files):
+            if not os.path.lexists(os.path.join(self._inbox, source)):
+                del self._files[source]
+
+    def is_ready(
+        self, source: str, stat: os.stat_result, *, own_look: bool, appeared: bool = False
+    ) -> bool:
+        """Decide whether a file may become a job now; else remember when to look again.
+
+        appeared: an event said that the name came by move or link.
+        """
+        now = time.monotonic()
+        seen = Sight(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, now, appeared=appeared)
+        before = self._files.get(source)
+        sight = see_again(before.sight if before else None, seen, own_look=own_look)
+        wait, lacks = self._wait_seconds(source, sight, now)
+        if wait <= 0:
+            self.forget(source)
+            return True
+        if before is None and len(self._files) >= LIMIT:
+            self.overflow += 1
+            return False
+        if lacks and not (before and before.lacks):
+            log.info("waiting for %s: %s", printable(source), lacks)
+        self._files[source] = Unsettled(sight, now + wait, lacks)
+        return False
+
+    def _wait_seconds(self, source: str, sight: Sight, now: float) -> tuple[float, str]:
+        """Say how long to wait for a file and what it lacks; (0, "") when it may start."""
+        patience, wall_now = self._patience, time.time()
+        unproven = wait_without_proof(sight, now, patience.settle_network_seconds)
+        wait = unproven
+        if self.local:
+            wait = wait_with_proof(sight, now, wall_now, patience.settle_seconds)
+        if wait > 0:
+            return wait, ""
+        try:
+            descriptor = open_original(self._inbox, source)
+        except OSError:
+            return 0.0, ""
+        try:
+            return self._ask_file(descriptor, sight, unproven, now, wall_now)
+        except OSError:
+            return 0.0, ""
+        finally:
+            os.close(descriptor)
+
+    def _ask_file(
+        self, descriptor: int, sight: Sight, unproven: float, now: float, wall_now: float
+    ) -> tuple[float, str]:
+        writing = writers(descriptor) if self.local else Writers.UNKNOWN
+        if writing is Writers.SOME:
+            return WRITER_CHECK_SECONDS, "somebody is still writing it"
+        # a file is often made first and written later: an empty one proves nothing either
+        if unproven > 0 and (writing is Writers.UNKNOWN or sight.size == 0):
+            return unproven, ""
+        end = container_end(descriptor, sight.size)
+        left = self._patience.incomplete_after_seconds - quiet_seconds(sight, now, wall_now)
+        if sight.size == 0 or end.ending is not Ending.INCOMPLETE or left <= 0:
+            return 0.0, ""
+        return min(left, INCOMPLETE_CHECK_SECONDS), end.detail
+
+
+def open_original(inbox: str, source: str) -> int:
+    """Open an original for reading, or raise OSError.
+
+    Never follows a link, not even in a folder on the way, never waits for a pipe, and takes
+    regular files only.
+    """
+    path = os.path.join(inbox, source)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not st.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no regular file")
+        if os.readlink(f"/proc/self/fd/{descriptor}") != path:
+            raise OSError(0, "a folder on the way to it is a link")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,302 @@
+"""The inbox's listing, and the events that say where to look.
+
+Guarantees: a listing streams, folder by folder, whatever its size; no link is followed; an event
+only wakes a look and narrows it, it never decides. The death of an emitter, an overflow of the
+kernel's queue or a limit of inotify costs speed and is told (``alive``), nothing more.
+Does not know the journal, and remembers no file.
+Errors: a folder that cannot be read is told to the caller's ``trouble`` and passed over; no
+OSError ends a walk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileOpenedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from watchdog.observers.api import BaseObserver
+
+NAMES_PER_FOLDER = 256  # more hints than this for one folder, and the whole folder is looked at
+
+
+def walk(
+    root: str,
+    folder: str,
+    skips: Callable[[str], bool],
+    trouble: Callable[[str, OSError], None],
+    *,
+    deep: bool = True,
+) -> Iterator[tuple[str, Iterator[os.DirEntry[str]]]]:
+    """Yield (folder, its entries but for folders) from one folder down; all relative to root.
+
+    Each stream of entries must be used up before the next folder is asked for. Folders that are
+    links are entries, not folders.
+    """
+    pending = deque([folder])
+    while pending:
+        here = pending.popleft()
+        path = os.path.join(root, here) if here else root
+        try:
+            entries = os.scandir(path)
+        except OSError as error:
+            trouble(here, error)
+            continue
+        found: list[str] = []
+        with entries:
+            yield here, _files(entries, found, lambda e, here=here: trouble(here, e))  # type: ignore[misc]
+        if deep:
+            pending.extend(os.path.join(here, name) for name in found if not skips(name))
+
+
+def _files(
+    entries: Iterator[os.DirEntry[str]], folders: list[str], trouble: Callable[[OSError], None]
+) -> Iterator[os.DirEntry[str]]:
+    try:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            else:
+                yield entry
+    except OSError as error:
+        trouble(error)
+
+
+@dataclass(slots=True)
+class Hints:
+    """Where to look, gathered from events: whole trees, or names of one folder.
+
+    ``names[folder][name]`` tells whether the name appeared by move or link.
+    """
+
+    trees: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+    names: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.trees or self.folders or self.names)
+
+    def add_tree(self, folder: str) -> None:
+        """Look at a folder and all below it."""
+        self.trees.add(folder)
+
+    def add_name(self, folder: str, name: str, *, appeared: bool = False) -> None:
+        """Look at one name; too many of them become a look at their folder."""
+        if folder in self.folders:
+            return
+        names = self.names.setdefault(folder, {})
+        names[name] = appeared or names.get(name, False)
+        if len(names) > NAMES_PER_FOLDER:
+            del self.names[folder]
+            self.folders.add(folder)
+
+    def was_opened(self, folder: str, name: str) -> None:
+        """Note that a name was opened: so it was created to be written, not linked."""
+        if self.names.get(folder, {}).get(name):
+            self.names[folder][name] = False
+
+
+class _Bridge(FileSystemEventHandler):
+    """Turns watchdog's events into hints, on watchdog's thread."""
+
+    def __init__(self, root: str, watcher: Watcher) -> None:
+        self._root = root.rstrip("/")
+        self._watcher = watcher
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if isinstance(event, FileOpenedEvent):
+            with self._watcher.lock:
+                self._watcher.hints.was_opened(*self._split(event.src_path))
+            return
+        with self._watcher.lock:
+            for path in (event.src_path, event.dest_path):
+                if path:
+                    self._note(event, path)
+        self._watcher.wake()
+
+    def _note(self, event: FileSystemEvent, path: str | bytes) -> None:
+        hints = self._watcher.hints
+        folder, name = self._split(path)
+        if isinstance(event, (DirCreatedEvent, DirMovedEvent)):
+            hints.add_tree(os.path.join(folder, name))
+        elif isinstance(event, DirDeletedEvent):
+            hints.add_tree(folder)
+        else:
+            # created without a following open is how link(2) looks; see was_opened
+            by_move = isinstance(event, FileMovedEvent) and path == event.dest_path
+            hints.add_name(folder, name, appeared=by_move or isinstance(event, FileCreatedEvent))
+
+    def _split(self, path: str | bytes) -> tuple[str, str]:
+        text = os.fsdecode(path)
+        return os.path.split(text[len(self._root) + 1 :])
+
+
+class _Bell(FileSystemEventHandler):
+    """Rings when a person touches the wake file."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self._ring()
+
+
+class Watcher:
+    """Watches the inbox, the wake file and the mounts; all of it only wakes."""
+
+    _events: ClassVar[list[type[FileSystemEvent]]] = [
+        FileCreatedEvent,
+        FileMovedEvent,
+        FileClosedEvent,
+        FileDeletedEvent,
+        FileOpenedEvent,
+        DirCreatedEvent,
+        DirMovedEvent,
+        DirDeletedEvent,
+    ]
+
+    def __init__(
+        self, inbox: str, wake_dir: str, *, wake: Callable[[], None], ring: Callable[[], None]
+    ) -> None:
+        """Both callables are called on foreign threads and must only wake the loop."""
+        self._inbox, self._wake_dir = inbox, wake_dir
+        self.wake, self._ring = wake, ring
+        self.lock = threading.Lock()
+        self.hints = Hints()
+        self._observer: BaseObserver | None = None
+        self._root: tuple[int, int] | None = None
+        self._mounts = MountWatch(wake)
+
+    def start(self) -> str | None:
+        """Begin to watch; call it again after ``alive`` said no. Returns what is amiss, if so."""
+        from watchdog.observers.inotify import InotifyObserver
+        from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+
+        # watchdog holds a lone "moved away" back for half a second, and all that follows with it
+        InotifyMoveEventGrouper.delay = 0.01
+        self.stop()
+        self._mounts.start()
+        try:
+            self._observer = observer = InotifyObserver(generate_full_events=True)
+            observer.schedule(_Bell(self._ring), self._wake_dir, event_filter=[FileClosedEvent])
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                stat = os.stat(self._inbox)
+                bridge = _Bridge(self._inbox, self)
+                observer.schedule(bridge, self._inbox, recursive=True, event_filter=self._events)
+                self._root = (stat.st_dev, stat.st_ino)
+            observer.start()
+        except OSError as error:
+            self.stop()
+            return _limit(error)
+        return None
+
+    def alive(self) -> bool:
+        """Tell whether events still come: every thread lives and the inbox is the one watched."""
+        if self._observer is None:
+            return False
+        try:
+            stat = os.stat(self._inbox)
+        except OSError:
+            return self._root is None
+        return (
+            (stat.st_dev, stat.st_ino) == self._root
+            and self._observer.is_alive()
+            and all(emitter.is_alive() for emitter in self._observer.emitters)
+        )
+
+    def take(self) -> Hints:
+        """Take the hints gathered so far."""
+        with self.lock:
+            hints, self.hints = self.hints, Hints()
+        return hints
+
+    def stop(self) -> None:
+        """Stop watching. Idempotent."""
+        observer, self._observer, self._root = self._observer, None, None
+        if observer is None:
+            return
+        if observer.is_alive():
+            observer.stop()
+            observer.join(5)
+        else:
+            observer.on_thread_stop()
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self._mounts.stop()
+
+
+class MountWatch:
+    """Calls back whenever something is mounted or unmounted: the kernel tells, no tick."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._thread: threading.Thread | None = None
+        self._end = -1
+
+    def start(self) -> None:
+        """Begin to wait. Idempotent; does nothing where there is no mountinfo."""
+        if self._thread is not None:
+            return
+        try:
+            mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        end, self._end = os.pipe()
+        self._thread = threading.Thread(
+            target=self._wait, args=(mounts, end), name="mounts", daemon=True
+        )
+        self._thread.start()
+
+    def _wait(self, mounts: int, end: int) -> None:
+        poll = select.poll()
+        poll.register(mounts, select.POLLPRI)
+        poll.register(end, select.POLLIN)
+        while not any(descriptor == end for descriptor, _ in poll.poll()):
+            self._changed()
+        os.close(end)
+        os.close(mounts)
+
+    def stop(self) -> None:
+        """End the thread. Idempotent."""
+        if self._thread is not None:
+            os.close(self._end)
+            self._thread.join(5)
+            self._thread = None
+
+
+def _limit(error: OSError) -> str:
+    """Say in a sentence why there are no events."""
+    import errno
+
+    if error.errno == errno.ENOSPC:
+        return (
+            "no events from the inbox: the limit of inotify watches is reached; raise it:"
+            " sysctl fs.inotify.max_user_watches=524288"
+        )
+    if error.errno == errno.EMFILE:
+        return (
+            "no events from the inbox: the limit of inotify instances is reached; raise it:"
+            " sysctl fs.inotify.max_user_instances=1024"
+        )
+    return f"no events from the inbox: {error.strerror or error}"
