@@ -17,11 +17,12 @@ import stat as st
 import time
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Ignored, Sieve
 from watchconv.intake.watch import Hints, walk
+from watchconv.journal import Journal
 from watchconv.model import Candidate, Job, JobState
 from watchconv.names import printable
 
@@ -29,20 +30,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from watchconv.intake.waiting import Waiting
-    from watchconv.journal import Journal
 
 log = logging.getLogger(__name__)
 
 BATCH = 400  # names that one query of the journal compares
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class AskJournal(Protocol):
     """A way to call the journal on the thread that owns it, and to wait for its answer."""
 
-    def __call__(self, ask: Callable[[Journal], T], /) -> T:
-        """Run ask there."""
+    def __call__(
+        self, question: Callable[Concatenate[Journal, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a method of the journal there."""
         ...
 
 
@@ -74,7 +77,10 @@ class Intake:
         *,
         profiles: Collection[str],
         default_profile: str,
+        wake_workers: Callable[[], None],
     ) -> None:
+        """Take the folder, the rules, a way to ask the journal, and whom to tell of new jobs."""
+        self._wake_workers = wake_workers
         self._inbox, self._sieve, self._ask = inbox, sieve, ask
         self._profiles, self._default_profile = profiles, default_profile
         self.waiting = waiting
@@ -100,7 +106,7 @@ class Intake:
         folders = self._look_below("", looked, deep=True)
         self.ignored.keep_only(folders)
         self.waiting.forget_missing()
-        for folder in self._ask(lambda journal: journal.held_folders()):
+        for folder in self._ask(Journal.held_folders):
             if folder not in folders:
                 self._compare_missing(folder, looked)
 
@@ -121,7 +127,7 @@ class Intake:
         files = self._sift(folder, entries, passed_over)
         held = self._compare(files, looked, own_look=True)
         self.ignored.renew(folder, passed_over)
-        if held < self._ask(lambda journal: journal.held_count(folder)):
+        if held < self._ask(Journal.held_count, folder):
             self._compare_missing(folder, looked)
 
     def _sift(
@@ -174,7 +180,7 @@ class Intake:
         return held
 
     def _compare_batch(self, batch: list[Seen], looked: Looked, *, own_look: bool) -> int:
-        held = self._ask(lambda journal: journal.held([seen.source for seen in batch]))
+        held = self._ask(Journal.held, [seen.source for seen in batch])
         new = []
         for source, stat, appeared in batch:
             job = held.get(source)
@@ -184,8 +190,9 @@ class Intake:
                 profile = profile_for(source, self._profiles, self._default_profile)
                 new.append(Candidate(source, stat.st_size, stat.st_mtime_ns, profile))
         if new:
-            added = self._ask(lambda journal: journal.add(new, time.time()))
+            added = self._ask(Journal.add, new, time.time())
             looked.added += len(added)
+            self._wake_workers()
             for job in added:
                 log.info("job=%d profile=%s queued %s", job.id, job.profile, printable(job.source))
         return len(held)
@@ -197,14 +204,14 @@ class Intake:
         now = time.time()
         match job.state:
             case JobState.QUEUED if stat is None:
-                self._ask(lambda journal: journal.withdraw(job.id, now))
+                self._ask(Journal.withdraw, job.id, now)
             case JobState.QUEUED:
-                self._ask(lambda journal: journal.supersede(job.id, now, stale=False))
+                self._ask(Journal.supersede, job.id, now, stale=False)
             case JobState.RUNNING if stat is None:
                 looked.taken_away.append(job.id)
                 return False
             case JobState.DONE:
-                self._ask(lambda journal: journal.release(job.id))
+                self._ask(Journal.release, job.id)
                 return True
             case _:
                 return False
@@ -217,7 +224,7 @@ class Intake:
     def _compare_missing(self, folder: str, looked: Looked) -> None:
         """Find the jobs of a folder whose files are gone, page by page."""
         after = ""
-        while page := self._ask(lambda journal, after=after: journal.held_in(folder, after)):  # type: ignore[misc]
+        while page := self._ask(Journal.held_in, folder, after):
             after = page[-1]
             gone = [s for s in page if not os.path.lexists(os.path.join(self._inbox, s))]
             self._compare([Seen(source, None) for source in gone], looked, own_look=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
-import stat as st
 import time
 from dataclasses import dataclass
 
+from watchconv.intake.admit import open_original
 from watchconv.intake.complete import Ending, Writers, container_end, writers
 from watchconv.intake.settle import (
     Sight,
@@ -30,6 +30,7 @@ LIMIT = 10_000
 # a writer's close and an upload's next byte are events; these are for when an event got lost
 WRITER_CHECK_SECONDS = 15.0
 INCOMPLETE_CHECK_SECONDS = 60.0
+BEING_WRITTEN = "somebody is still writing it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,8 @@ class Waiting:
             return wait, ""
         try:
             descriptor = open_original(self._inbox, source)
+        except BlockingIOError:  # a write lease, such as Samba's oplocks
+            return WRITER_CHECK_SECONDS, BEING_WRITTEN
         except OSError:
             return 0.0, ""
         try:
@@ -133,7 +136,7 @@ class Waiting:
     ) -> tuple[float, str]:
         writing = writers(descriptor) if self.local else Writers.UNKNOWN
         if writing is Writers.SOME:
-            return WRITER_CHECK_SECONDS, "somebody is still writing it"
+            return WRITER_CHECK_SECONDS, BEING_WRITTEN
         # a file is often made first and written later: an empty one proves nothing either
         if unproven > 0 and (writing is Writers.UNKNOWN or sight.size == 0):
             return unproven, ""
@@ -142,22 +145,3 @@ class Waiting:
         if sight.size == 0 or end.ending is not Ending.INCOMPLETE or left <= 0:
             return 0.0, ""
         return min(left, INCOMPLETE_CHECK_SECONDS), end.detail
-
-
-def open_original(inbox: str, source: str) -> int:
-    """Open an original for reading, or raise OSError.
-
-    Never follows a link, not even in a folder on the way, never waits for a pipe, and takes
-    regular files only.
-    """
-    path = os.path.join(inbox, source)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not st.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no regular file")
-        if os.readlink(f"/proc/self/fd/{descriptor}") != path:
-            raise OSError(0, "a folder on the way to it is a link")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor

@@ -1,0 +1,559 @@
+"""The kernel's word by real leases and real writers; the container's word by cutting files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.clips import FFMPEG, MEDIA
+from watchconv.intake.complete import ContainerEnd, Ending, Writers, container_end, writers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WHOLE, INCOMPLETE, NO_WORD = Ending.WHOLE, Ending.INCOMPLETE, Ending.NO_WORD
+
+
+@pytest.fixture(params=["disk", "memory"])
+def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file on the temporary folder's file system, and one on tmpfs."""
+    parent = {"disk": str(tmp_path), "memory": "/dev/shm"}[request.param]
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        path = Path(name, "clip.mp4")
+        path.write_bytes(b"picture" * 1000)
+        yield path
+
+
+@pytest.fixture
+def fd(clip: Path) -> Iterator[int]:
+    with opened(clip) as number:
+        yield number
+
+
+@contextlib.contextmanager
+def opened(path: Path | str) -> Iterator[int]:
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+@contextlib.contextmanager
+def other_process(code: str, path: Path) -> Iterator[None]:
+    """Run code in a child; inside the block it has run, after the block the child is gone."""
+    script = (
+        f"import mmap, os, sys\npath = sys.argv[1]\n{code}\nprint('there', flush=True)\ninput()"
+    )
+    command = [sys.executable, "-S", "-c", script, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "there\n"
+        yield
+        child.communicate("go\n", timeout=30)
+
+
+def run_script(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, with the signals as a new process has them."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    root = str(Path(__file__).parents[1])
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=root, check=False
+    )
+
+
+def test_nobody_writes_a_file_that_is_only_read(fd: int, clip: Path) -> None:
+    with other_process("held = os.open(path, os.O_RDONLY)", clip):
+        answers = [writers(fd) for _ in range(3)]
+
+    assert answers == [Writers.NONE] * 3
+
+
+@pytest.mark.parametrize("how", ["os.O_WRONLY", "os.O_RDWR", "os.O_WRONLY | os.O_APPEND"])
+def test_a_writer_is_seen_until_it_closes(how: str, fd: int, clip: Path) -> None:
+    with other_process(f"held = os.open(path, {how})", clip):
+        while_open = writers(fd)
+
+    assert while_open == Writers.SOME
+    assert writers(fd) == Writers.NONE
+
+
+def test_a_file_mapped_for_writing_has_a_writer_even_when_it_is_closed(fd: int, clip: Path) -> None:
+    code = "held = os.open(path, os.O_RDWR)\nmapped = mmap.mmap(held, 100)\nos.close(held)"
+    with other_process(code, clip):
+        answer = writers(fd)
+
+    assert answer == Writers.SOME
+
+
+def test_our_own_writing_descriptor_counts(fd: int, clip: Path) -> None:
+    with clip.open("ab"):
+        assert writers(fd) == Writers.SOME
+
+
+def test_the_lease_is_given_back_at_once(fd: int, clip: Path) -> None:
+    writers(fd)
+
+    assert fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_UNLCK
+    with other_process("held = os.open(path, os.O_WRONLY | os.O_NONBLOCK)", clip):
+        assert writers(fd) == Writers.SOME
+
+
+# a writer comes exactly while the lease is held: the one moment that matters, made sure of
+WRITER_COMES = """
+import fcntl, os, subprocess, sys, threading
+from watchconv.intake.complete import writers
+path, signal_is_chosen, in_main_thread = sys.argv[1:]
+fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+writer = "import os, sys; os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)"
+real = fcntl.fcntl
+def slow_fcntl(fd, command, argument):
+    if command == fcntl.F_SETSIG and signal_is_chosen == "False":
+        return 0
+    if (command, argument) == (fcntl.F_SETLEASE, fcntl.F_UNLCK):
+        came = subprocess.run([sys.executable, "-S", "-c", writer, path], stderr=subprocess.PIPE)
+        print("BlockingIOError" in came.stderr.decode())
+    return real(fd, command, argument)
+fcntl.fcntl = slow_fcntl
+def ask():
+    print(writers(fd), writers(fd))
+if in_main_thread == "True":
+    ask()
+else:
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_a_broken_lease_does_not_kill_the_process(in_main_thread: bool, clip: Path) -> None:
+    ours = run_script(WRITER_COMES, clip, True, in_main_thread)
+
+    assert (ours.stdout, ours.returncode) == ("True\nTrue\nnone none\n", 0), ours.stderr
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_a_broken_lease_would_kill_without_our_choice_of_signal(
+    in_main_thread: bool, clip: Path
+) -> None:
+    naive = run_script(WRITER_COMES, clip, False, in_main_thread)
+
+    assert naive.returncode == -signal.SIGIO
+
+
+def test_asking_leaves_the_signals_of_the_process_alone(clip: Path) -> None:
+    script = """
+import os, signal, sys
+from watchconv.intake.complete import writers
+print(writers(os.open(sys.argv[1], os.O_RDONLY)))
+print(signal.getsignal(signal.SIGIO), signal.getsignal(signal.SIGURG))
+"""
+
+    assert run_script(script, clip).stdout.split() == ["none"] + ["0"] * 2
+
+
+RACE = """
+import os, sys, threading
+from watchconv.intake.complete import writers
+path, main_thread_asks = sys.argv[1:]
+fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+done = threading.Event()
+def ask():
+    while not done.is_set():
+        writers(fd)
+def write():
+    for _ in range(3000):
+        os.close(os.open(path, os.O_WRONLY))
+    done.set()
+here, there = (ask, write) if main_thread_asks == "True" else (write, ask)
+thread = threading.Thread(target=there)
+thread.start()
+here()
+thread.join()
+print(writers(fd))
+"""
+
+
+@pytest.mark.parametrize("main_thread_asks", [True, False])
+def test_writers_that_open_while_we_ask_all_get_the_file(
+    main_thread_asks: bool, clip: Path
+) -> None:
+    race = run_script(RACE, clip, main_thread_asks)
+
+    assert (race.stdout, race.returncode) == ("none\n", 0), race.stderr
+
+
+@pytest.mark.parametrize("path", ["/", "/dev/null"])
+def test_what_cannot_be_leased_is_unknown(path: str) -> None:
+    with opened(path) as number:
+        assert writers(number) == Writers.UNKNOWN
+
+
+def test_a_file_of_another_user_is_unknown() -> None:
+    script = """
+import os
+from watchconv.intake.complete import writers
+fd = os.open("/etc/passwd", os.O_RDONLY | os.O_NONBLOCK)
+if os.geteuid() == 0:
+    os.setuid(65534)
+print(writers(fd))
+"""
+
+    assert run_script(script).stdout == "unknown\n"
+
+
+def test_a_closed_descriptor_is_a_bug_and_loud(clip: Path) -> None:
+    with opened(clip) as number:
+        pass
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        writers(number)
+
+
+@contextlib.contextmanager
+def in_memory(content: bytes) -> Iterator[int]:
+    number = os.memfd_create("clip")
+    try:
+        os.write(number, content)
+        yield number
+    finally:
+        os.close(number)
+
+
+def end_of(content: bytes) -> ContainerEnd:
+    """Ask about these bytes, and see that the offset of the descriptor stays where it was."""
+    with in_memory(content) as number:
+        os.lseek(number, 3, os.SEEK_SET)
+        end = container_end(number, len(content))
+
+        assert os.lseek(number, 0, os.SEEK_CUR) == 3
+    return end
+
+
+def box(name: bytes, body: bytes = b"body") -> bytes:
+    return (8 + len(body)).to_bytes(4, "big") + name + body
+
+
+def long_box(name: bytes, body: bytes = b"body") -> bytes:
+    return b"\0\0\0\1" + name + (16 + len(body)).to_bytes(8, "big") + body
+
+
+def open_box(name: bytes, body: bytes = b"body") -> bytes:
+    return bytes(4) + name + body
+
+
+def element(name: str, body: bytes = b"body", width: int = 8) -> bytes:
+    length = len(body) | 1 << 7 * width
+    return bytes.fromhex(name) + length.to_bytes(width, "big") + body
+
+
+def riff(form: bytes, body: bytes = b"body") -> bytes:
+    return b"RIFF" + (4 + len(body)).to_bytes(4, "little") + form + body
+
+
+FTYP, MOOV, MDAT = box(b"ftyp", b"isom\0\0\2\0isom"), box(b"moov", b"index" * 9), box(b"mdat")
+MOOF, MFRA = box(b"moof", b"fragment"), box(b"mfra", b"index")
+HEADER, SEGMENT = element("1a45dfa3", b"\x42\x82\x84webm", 1), element("18538067", b"cluster" * 9)
+VOID, CRC = element("ec", b"", 1), element("bf", b"1234", 1)
+OPEN_SEGMENT = bytes.fromhex("1853806701ffffffffffffff") + b"cluster"
+AVI, AVIX = riff(b"AVI ", b"pictures" * 9), riff(b"AVIX", b"more" * 9)
+STRANGER = box(b"odd?")
+NOISE = random.Random(7).randbytes(10_000)
+ZEROS = bytes(10_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        FTYP + MDAT + MOOV,
+        FTYP + MOOV + MDAT,
+        FTYP + box(b"free", b"") + long_box(b"mdat") + MOOV,
+        box(b"wide", b"") + MDAT + MOOV,
+        MDAT + MOOV + box(b"uuid") + box(b"free", ZEROS + b"."),
+        FTYP + MOOV + MOOF + MDAT + MOOF + MDAT + MFRA,
+        HEADER + SEGMENT,
+        HEADER + VOID + SEGMENT + CRC + VOID,
+        HEADER + SEGMENT + HEADER + SEGMENT,
+        HEADER + element("18538067", b"x" * 100, 1),
+        AVI,
+        AVI + AVIX + AVIX,
+    ],
+)
+def test_a_whole_file_is_whole(content: bytes) -> None:
+    assert end_of(content) == ContainerEnd(WHOLE, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        (b"", "the file is empty"),
+        (FTYP, "the mp4 box moov is missing"),
+        (FTYP + MDAT, "the mp4 box moov is missing"),
+        (FTYP + MDAT + MOOV[:7], "the mp4 box moov is missing"),
+        (FTYP + open_box(b"mdat"), "the mp4 box moov is missing"),
+        (FTYP + ZEROS, "only zeros stand where the mp4 box moov should be"),
+        (FTYP + MDAT + ZEROS, "only zeros stand where the mp4 box moov should be"),
+        (FTYP + MDAT + MOOV[:-1], "the mp4 box moov needs 1 byte more than the file has"),
+        (FTYP + MOOV + MDAT[:9], "the mp4 box mdat needs 3 bytes more than the file has"),
+        (
+            FTYP + long_box(b"mdat", ZEROS)[:-5000],
+            "the mp4 box mdat needs 5,000 bytes more than the file has",
+        ),
+        (
+            FTYP + MOOV + long_box(b"mdat")[:11],
+            "the mp4 box mdat needs 5 bytes more than the file has",
+        ),
+        (
+            FTYP + MOOV + b"\0\0\0\1mdat" + b"\x7f" + b"\xff" * 7,
+            f"the mp4 box mdat needs {2**63 - 17:,} bytes more than the file has",
+        ),
+        (
+            FTYP + MOOV + MOOF + MDAT + MOOF[:-1],
+            "the mp4 box moof needs 1 byte more than the file has",
+        ),
+        (
+            FTYP + MOOV + MOOF + MDAT + MOOF + MDAT[:-2],
+            "the mp4 box mdat needs 2 bytes more than the file has",
+        ),
+        (STRANGER.join([FTYP, MDAT[:-2]]), "the mp4 box mdat needs 2 bytes more than the file has"),
+        (HEADER[:-1], "the Matroska header needs 1 byte more than the file has"),
+        (HEADER + SEGMENT[:-20], "the Matroska segment needs 20 bytes more than the file has"),
+        (HEADER + SEGMENT[:6], "the Matroska segment needs 6 bytes more than the file has"),
+        (AVI[:-7], "the AVI file needs 7 bytes more than the file has"),
+        (AVI + AVIX[:-7], "the AVI continuation needs 7 bytes more than the file has"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_sentence(content: bytes, detail: str) -> None:
+    assert end_of(content) == ContainerEnd(INCOMPLETE, detail)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\0", id="one byte"),
+        pytest.param(ZEROS, id="all zeros"),
+        pytest.param(NOISE, id="noise"),
+        pytest.param(b"\x47" + NOISE, id="a transport stream"),
+        pytest.param(box(b"ftyp")[:7], id="too short for a magic"),
+        pytest.param(b"\0\0\0\7ftyp" + NOISE, id="a box smaller than its header"),
+        pytest.param(FTYP + NOISE, id="noise instead of moov"),
+        pytest.param(FTYP + b"\0\0\0\1mdat" + (15).to_bytes(8, "big"), id="64 bits too small"),
+        pytest.param(FTYP + STRANGER + MDAT, id="no moov, but who knows the stranger"),
+        pytest.param(FTYP + STRANGER[:-1], id="a stranger runs past the end"),
+        pytest.param(FTYP + MOOV, id="moov without content"),
+        pytest.param(FTYP + MOOV + ZEROS, id="moov, then zeros"),
+        pytest.param(FTYP + MOOV + open_box(b"mdat"), id="mdat open to the end"),
+        pytest.param(FTYP + open_box(b"moov"), id="moov open to the end"),
+        pytest.param(FTYP + MOOV + MDAT + NOISE, id="mp4, then noise"),
+        pytest.param(FTYP + MOOV + MDAT + ZEROS, id="mp4, then zeros"),
+        pytest.param(FTYP + MOOV + MDAT + b"\0\0\1\0" + ZEROS, id="mp4, then a number and zeros"),
+        pytest.param(FTYP + MOOV + MDAT + b"\0\0", id="mp4, then two bytes"),
+        pytest.param(FTYP + MOOV + MDAT + STRANGER, id="mp4, then a stranger"),
+        pytest.param(FTYP + MOOV + MOOF + MDAT, id="there may be another fragment"),
+        pytest.param(box(b"styp") + MOOF + MDAT, id="a DASH segment"),
+        pytest.param(HEADER, id="Matroska header alone"),
+        pytest.param(HEADER + OPEN_SEGMENT, id="live Matroska"),
+        pytest.param(HEADER + SEGMENT[:4] + bytes(9), id="a Matroska size that is no number"),
+        pytest.param(HEADER + SEGMENT + NOISE, id="Matroska, then noise"),
+        pytest.param(HEADER + SEGMENT + b"\xec\xc0", id="Matroska, then noise like a filler"),
+        pytest.param(HEADER + ZEROS, id="Matroska header, then zeros"),
+        pytest.param(AVI + NOISE, id="AVI, then noise"),
+        pytest.param(AVI + b"\0", id="AVI, then a padding byte"),
+        pytest.param(AVI + riff(b"WAVE"), id="AVI, then another RIFF"),
+        pytest.param(b"RIFF" + bytes(4) + AVI[8:], id="AVI that was never finished"),
+        pytest.param(b"RIFF" + b"\xff" * 4 + AVI[8:], id="AVI from a pipe"),
+        pytest.param(riff(b"WAVE")[:-1], id="a RIFF that is no AVI"),
+    ],
+)
+def test_where_the_format_is_silent_there_is_no_word(content: bytes) -> None:
+    assert end_of(content) == ContainerEnd(NO_WORD, "")
+
+
+@pytest.mark.parametrize(
+    "content", [FTYP + MOOV + box(b"mdat", NOISE), HEADER + element("18538067", NOISE)]
+)
+def test_a_half_filled_file_of_final_size_is_not_whole(content: bytes) -> None:
+    half = content[: len(content) // 2]
+
+    assert end_of(content).ending is WHOLE
+    assert end_of(half.ljust(len(content), b"\0")).ending is NO_WORD
+
+
+@pytest.mark.parametrize(
+    ("parts", "silent"),
+    [
+        ([FTYP, MDAT, MOOV], {0: 8}),
+        ([FTYP, box(b"free", b""), long_box(b"mdat"), MOOV], {0: 8}),
+        ([FTYP, MOOV, MDAT], {0: 8, 2: 8}),
+        (
+            [FTYP, MOOV, MOOF, long_box(b"mdat"), MOOF, MDAT, MFRA],
+            dict.fromkeys([0, *range(2, 7)], 8),
+        ),
+        ([HEADER, SEGMENT], {0: 4, 1: 4}),
+        ([HEADER, VOID, SEGMENT], {0: 4, 1: 2, 2: 4}),
+        ([AVI], {0: 12}),
+        ([AVI, AVIX], {0: 12, 1: 12}),
+    ],
+)
+def test_every_cut_through_a_known_part_is_seen(parts: list[bytes], silent: dict[int, int]) -> None:
+    """silent: by part, how many of its first bytes do not yet tell what it is."""
+    content, at = b"".join(parts), 0
+    for number, part in enumerate(parts):
+        for inside in range(len(part)):
+            if at + inside == 0:
+                continue
+            ending = end_of(content[: at + inside]).ending
+
+            if inside >= silent.get(number, 0):
+                assert ending is INCOMPLETE, (number, inside)
+            elif inside > 0 or number == 0:
+                assert ending is NO_WORD, (number, inside)
+            else:  # exactly between two parts: nothing is cut
+                assert ending is not INCOMPLETE, (number, inside)
+        at += len(part)
+    assert end_of(content).ending is WHOLE
+
+
+KNOWN_SUFFIXES = {".mp4", ".mov", ".3gp", ".mkv", ".webm", ".avi"}
+TRUNCATED = {"broken.mp4", "file-type-fixture2.mkv"}
+TWO_BYTES_TOO_LONG = "streamio-ffmpeg-ios9.mov"
+CLIPS = [c for c in sorted(MEDIA.glob("*")) if c.suffix != ".tsv"]
+KNOWN_CLIPS = [c for c in CLIPS if c.suffix.lower() in KNOWN_SUFFIXES and c.name not in TRUNCATED]
+
+
+@pytest.mark.parametrize("path", CLIPS, ids=lambda path: path.name)
+def test_real_clips_are_judged_as_they_are(path: Path) -> None:
+    with opened(path) as number:
+        end = container_end(number, path.stat().st_size)
+
+    if path.name in TRUNCATED:
+        assert end.ending is INCOMPLETE
+    elif path in KNOWN_CLIPS and path.name != TWO_BYTES_TOO_LONG:
+        assert end.ending is WHOLE
+    else:
+        assert end.ending is NO_WORD
+
+
+def starts_of_parts(content: bytes) -> list[tuple[int, bytes]]:
+    """Where the parts of a whole real clip begin, told in another way than the code does."""
+    if content.startswith(b"RIFF"):
+        return [(0, b"RIFF")]
+    if content.startswith(b"\x1aE\xdf\xa3"):
+        return [(0, b"header"), (content.index(b"\x18S\x80g"), b"segment")]
+    starts, at = [], 0
+    while at + 8 <= len(content):
+        starts.append((at, content[at + 4 : at + 8]))
+        at += int.from_bytes(content[at : at + 4], "big")
+    return [*starts, (at, b"end")]
+
+
+def may_be_silent(starts: list[tuple[int, bytes]], cut: int) -> bool:
+    """Tell whether a cut falls where the format itself cannot show it."""
+    at = max(start for start, _ in starts if start <= cut)
+    before = {name for start, name in starts if start < at}
+    match starts[0][1]:
+        case b"RIFF":
+            return cut < 12
+        case b"header":
+            return cut - at < 4
+        case _:
+            return cut < 8 or (b"moov" in before and cut - at < 8)
+
+
+@pytest.mark.parametrize("path", KNOWN_CLIPS, ids=lambda path: path.name)
+def test_a_real_clip_that_is_cut_anywhere_is_incomplete(path: Path) -> None:
+    content = path.read_bytes()
+    starts = starts_of_parts(content)
+    near = {start + offset for start, _ in starts for offset in range(-20, 21)}
+    cuts = (near | set(range(1, len(content), len(content) // 300))) & set(range(1, len(content)))
+    with in_memory(content) as number:
+        for cut in sorted(cuts, reverse=True):
+            os.truncate(number, cut)
+            ending = container_end(number, cut).ending
+
+            assert (ending is INCOMPLETE) is not may_be_silent(starts, cut), cut
+
+
+@pytest.mark.parametrize(
+    ("clip_name", "arguments", "ending"),
+    [
+        ("media-sample_with_chapters.mkv", "-f matroska", NO_WORD),
+        ("bbb_176x144_128kbps_15fps_h263.3gp", "-f avi", NO_WORD),
+        ("hdr10-av1.mp4", "-f mp4 -movflags frag_keyframe+empty_moov", WHOLE),
+    ],
+)
+def test_what_ffmpeg_writes_into_a_pipe_is_not_called_incomplete(
+    clip_name: str, arguments: str, ending: Ending
+) -> None:
+    command = [FFMPEG, "-v", "error", "-nostdin", "-i", f"file:{MEDIA / clip_name}", "-c", "copy"]
+    piped = subprocess.run(
+        [*command, *arguments.split(), "pipe:1"], capture_output=True, check=True, timeout=60
+    )
+
+    assert end_of(piped.stdout).ending is ending
+
+
+@contextlib.contextmanager
+def counted_preads() -> Iterator[list[int]]:
+    """Collect the length of every pread."""
+    lengths: list[int] = []
+    real: Callable[[int, int, int], bytes] = os.pread
+
+    def pread(fd: int, length: int, offset: int) -> bytes:
+        lengths.append(length)
+        return real(fd, length, offset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pread", pread)
+        yield lengths
+
+
+PIECES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([FTYP, MOOV, MDAT, MOOF, MFRA, HEADER, SEGMENT, VOID, AVI, AVIX, STRANGER]),
+    st.sampled_from(
+        [OPEN_SEGMENT, open_box(b"mdat"), long_box(b"mdat"), b"\0\0\0\1mdat", bytes(16)]
+    ),
+)
+
+
+@settings(deadline=None)
+@given(pieces=st.lists(PIECES, max_size=12), size=st.none() | st.integers(0, 2**44))
+def test_no_bytes_and_no_size_make_it_raise_or_read_much(
+    pieces: list[bytes], size: int | None
+) -> None:
+    """A size that is not the content's: the file grew or shrank between fstat and pread."""
+    content = b"".join(pieces)
+    with in_memory(content) as number, counted_preads() as lengths:
+        end = container_end(number, len(content) if size is None else size)
+
+    assert bool(end.detail) == (end.ending is INCOMPLETE)
+    assert len(lengths) <= len(content) + 3
+    assert sum(lengths) <= 16 * len(content) + 600
+
+
+@pytest.mark.parametrize("filler", [FTYP, HEADER, VOID, AVI])
+def test_a_hostile_row_of_parts_is_given_up(filler: bytes) -> None:
+    start = {VOID: HEADER}.get(filler, b"")
+    content = start + filler * 5000 + filler[:-1]
+    with in_memory(content) as number, counted_preads() as lengths:
+        end = container_end(number, len(content))
+
+    assert end.ending is NO_WORD
+    assert len(lengths) <= 4096 + 2

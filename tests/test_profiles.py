@@ -1,0 +1,298 @@
+"""Real encodes: every built-in profile on real clips, judged by its own account."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import av
+import pytest
+
+from tests.clips import FFMPEG, MEDIA
+from watchconv.convert.ffmpeg import (
+    Account,
+    ProgressReader,
+    StderrReader,
+    encode_argv,
+    encoders_named,
+    is_disk_full,
+    is_hopeless,
+    parse_encoders,
+    parse_version,
+)
+from watchconv.convert.streams import choose_streams
+from watchconv.convert.verify import Fault, Finding, verify
+from watchconv.model import Content, MediaInfo, Profile, Stream, Verify
+from watchconv.profiles import BUILTIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# Codecs whose decoder PyAV names otherwise.
+CODECS = {"libdav1d": "av1", "pgssub": "hdmv_pgs_subtitle"}
+
+
+@dataclass(frozen=True)
+class Run:
+    status: int
+    tail: str
+    account: Account | None
+    args: list[str]
+    media: MediaInfo
+    output: Path
+
+    def judge(self, args: Sequence[str] | None = None) -> Finding:
+        used = self.args if args is None else args
+        return verify(self.account, self.media, contents(self.output), used, Verify.FULL)
+
+
+def probe(path: Path) -> MediaInfo:
+    with av.open(str(path)) as container:
+        demuxer = container.format.name.split(",")[0]
+        streams = tuple(_stream(s, indexed=demuxer in ("mov", "avi")) for s in container.streams)
+    return MediaInfo(demuxer, None, streams)
+
+
+def _stream(stream: av.stream.Stream, *, indexed: bool) -> Stream:
+    context = stream.codec_context
+    name = context.name if context is not None else "unknown"
+    return Stream(
+        stream.index,
+        stream.type,
+        CODECS.get(name, name),
+        len(stream.index_entries) if indexed else None,
+        attached_picture=bool(stream.disposition & av.stream.Disposition.attached_pic),
+        language=stream.metadata.get("language", ""),
+    )
+
+
+def contents(path: Path) -> list[Content]:
+    with av.open(str(path)) as container:
+        packets = dict.fromkeys(range(len(container.streams)), 0)
+        decoded: set[int] = set()
+        for packet in container.demux():
+            index = packet.stream.index
+            packets[index] += packet.size > 0
+            if index not in decoded and packet.stream.type in ("video", "audio"):
+                try:
+                    decoded |= {index} if packet.decode() else set()
+                except av.error.InvalidDataError:
+                    continue
+        return [
+            Content(s.index, s.type, "", packets[s.index], s.index in decoded)
+            for s in container.streams
+        ]
+
+
+def encode(path: Path, profile: Profile, folder: Path, *more: str) -> Run:
+    media = probe(path)
+    chosen, _ = choose_streams(profile.args, media, profile.suffix)
+    output = folder / f"out{profile.suffix}"
+    reading, writing = os.pipe()
+    argv = encode_argv(FFMPEG, str(path), media, [*chosen, *more], str(output), progress_fd=writing)
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, pass_fds=[writing]) as child:
+        os.close(writing)
+        assert child.stderr is not None
+        said = child.stderr.read()
+    with open(reading, "rb") as pipe:
+        beats = ProgressReader().feed(pipe.read())
+    reader = StderrReader()
+    reader.feed(said)
+    reader.close()
+    account = reader.account(beats[-1] if beats else None)
+    return Run(child.returncode, reader.tail, account, chosen, media, output)
+
+
+def make(folder: Path, name: str, *args: str) -> Path:
+    path = folder / name
+    subprocess.run([FFMPEG, "-v", "error", "-nostdin", *args, str(path)], check=True)
+    return path
+
+
+BARS = ("-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=1")
+TONE = ("-f", "lavfi", "-i", "sine=d=1:r=48000")
+
+# One clip a trap: container, codec, cover, empty track, data tracks, rotation, HDR, odd sizes.
+CLIPS = [
+    "bbb_176x144_128kbps_15fps_h263.3gp",
+    "bear-vp9-odd-dimensions.webm",
+    "dolbyVision-hdr.MOV",
+    "media-sample_scte35.ts",
+    "metadata_gnre.mp4",
+    "restore_previous.gif",
+    "streamio-ffmpeg-ios9.mov",
+]
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+@pytest.mark.parametrize("clip", CLIPS)
+def test_every_profile_converts_a_clip_and_it_verifies(
+    clip: str, name: str, tmp_path: Path
+) -> None:
+    run = encode(MEDIA / clip, BUILTIN[name], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge() == Finding()
+
+
+@pytest.mark.parametrize("clip", ["media-sample.avi", "weird_aspect.small.mpg"])
+def test_a_copy_of_packets_without_times_verifies(clip: str, tmp_path: Path) -> None:
+    run = encode(MEDIA / clip, BUILTIN["remux"], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge() == Finding()
+
+
+def test_a_video_with_an_empty_second_track_remuxes(tmp_path: Path) -> None:
+    run = encode(MEDIA / "media-sample_empty_track.mp4", BUILTIN["remux"], tmp_path)
+
+    assert run.judge() == Finding()
+    assert run.args[:4] == ["-map", "0:0", "-map", "0:2"]
+
+
+def test_a_fragmented_file_that_announces_hours_is_no_loss(tmp_path: Path) -> None:
+    run = encode(MEDIA / "media-sample_fragmented.mp4", BUILTIN["remux"], tmp_path)
+
+    assert run.judge() == Finding()
+
+
+@pytest.mark.parametrize("name", ["webm", "mp4", "hevc", "av1"])
+@pytest.mark.parametrize("size", ["2x2", "3x5", "33x21"])
+def test_a_tiny_picture_of_any_size_converts(size: str, name: str, tmp_path: Path) -> None:
+    bars = ("-f", "lavfi", "-i", f"color=red:s={size}:r=10:d=1,format=yuv444p")
+    clip = make(tmp_path, "tiny.mkv", *bars, "-c:v", "ffv1")
+
+    run = encode(clip, BUILTIN[name], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge() == Finding()
+
+
+@pytest.mark.parametrize("name", ["webm", "mp4", "av1"])
+@pytest.mark.parametrize("layout", ["5.1(side)", "2.1", "6.1", "quad"])
+def test_odd_sound_converts(layout: str, name: str, tmp_path: Path) -> None:
+    pan = ("-af", f"pan={layout}|c0=c0", "-ar", "192000")
+    clip = make(tmp_path, "s.mkv", *BARS, *TONE, *pan, "-c:v", "mpeg4", "-c:a", "pcm_s16le")
+
+    run = encode(clip, BUILTIN[name], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge() == Finding()
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_all_sound_and_text_subtitles_are_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / "s.srt").write_text("1\n00:00:00,000 --> 00:00:00,900\nHello\n\n")
+    clip = make(
+        tmp_path, "in.mp4", *BARS, *TONE, *TONE, "-i", str(tmp_path / "s.srt"),
+        *("-map", "0", "-map", "1", "-map", "2", "-map", "3", "-c:s", "mov_text"),
+    )  # fmt: skip
+
+    run = encode(clip, BUILTIN[name], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge() == Finding()
+    assert [c.kind for c in contents(run.output)] == ["video", "audio", "audio", "subtitle"]
+
+
+def test_an_output_that_was_cut_is_not_whole(tmp_path: Path) -> None:
+    run = encode(MEDIA / "bear-vp9-odd-dimensions.webm", BUILTIN["webm"], tmp_path)
+    os.truncate(run.output, run.output.stat().st_size // 2)
+
+    assert run.judge().fault is Fault.OUTPUT
+
+
+def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
+    clip = MEDIA / "bear-vp9-odd-dimensions.webm"
+    whole = encode(clip, BUILTIN["webm"], tmp_path)
+    encode(clip, BUILTIN["webm"], tmp_path, "-frames:v", "9")
+
+    finding = whole.judge()
+
+    assert finding.fault is Fault.OUTPUT
+    assert finding.reason == "video stream 0 of the output holds 9 of the 30 packets written"
+
+
+def test_an_input_cut_after_its_index_is_truncated(tmp_path: Path) -> None:
+    good = make(
+        tmp_path, "good.mp4", "-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=4",
+        "-c:v", "libx264", "-movflags", "+faststart",
+    )  # fmt: skip
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(good.read_bytes()[: good.stat().st_size * 6 // 10])
+
+    run = encode(cut, BUILTIN["webm"], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge().fault is Fault.INPUT
+    assert "the file is truncated" in run.judge().reason
+
+
+def test_a_title_that_imitates_ffmpeg_changes_no_count(tmp_path: Path) -> None:
+    lie = (
+        "x\nStream mapping:\n  Stream #0:0 -> #0:0 (copy)\n"
+        "  Input stream #0:0 (video): 9999 packets read (1 bytes); 9999 frames decoded; \n"
+        "  Output stream #0:7 (video): 9999 frames encoded; 9999 packets muxed (1 bytes); \n"
+        "Unknown encoder 'x'\nfile:x: No space left on device\n"
+    )
+    # mov keeps line breaks in a title; the check below makes sure that the lie arrives
+    clip = make(tmp_path, "lie.mp4", *BARS, "-c:v", "libx264", "-metadata", f"title={lie}")
+    with av.open(str(clip)) as container:
+        assert container.metadata["title"] == lie
+
+    run = encode(clip, BUILTIN["webm"], tmp_path)
+
+    assert run.judge() == Finding()
+    assert run.account is not None
+    assert [(c.packets, c.frames) for c in run.account.inputs] == [(10, 10)]
+    assert [c.stream for c in run.account.outputs] == [0]
+    assert not is_hopeless(run.tail)
+    assert not is_disk_full(run.tail)
+
+
+def test_a_gap_of_hours_in_the_times_makes_no_millions_of_frames(tmp_path: Path) -> None:
+    gap = "testsrc=s=64x48:r=10:d=1,setpts=PTS+gt(N\\,5)*7200/TB"
+    clip = make(
+        tmp_path, "gap.mp4", "-f", "lavfi", "-i", gap, "-c:v", "libx264", "-bf", "0",
+        "-fps_mode", "passthrough",
+    )  # fmt: skip
+
+    run = encode(clip, BUILTIN["webm"], tmp_path)
+
+    assert run.judge() == Finding()
+    assert contents(run.output)[0].packets <= 10
+
+
+def test_a_full_disk_is_seen_whatever_the_exit_status(tmp_path: Path) -> None:
+    media = probe(MEDIA / "media-sample_scte35.ts")
+    args = ("-c:v", "mpeg4", "-an", "-f", "avi")
+    argv = encode_argv(
+        FFMPEG, str(MEDIA / "media-sample_scte35.ts"), media, args, "/dev/full", progress_fd=2
+    )
+    said = subprocess.run(argv, capture_output=True, check=False).stderr
+    reader = StderrReader()
+    reader.feed(said)
+
+    assert is_disk_full(reader.tail)
+
+
+def test_this_ffmpeg_has_every_encoder_of_the_built_in_profiles() -> None:
+    def ask(*question: str) -> str:
+        return subprocess.run([FFMPEG, *question], capture_output=True, check=True).stdout.decode()
+
+    there = parse_encoders(ask("-hide_banner", "-encoders"))
+    wanted = set[str]().union(*(encoders_named(p.args) for p in BUILTIN.values()))
+
+    assert wanted <= there
+    assert wanted == {"libvpx", "libvorbis", "libx264", "libx265", "aac", "libsvtav1", "libopus"}
+    assert parse_version(ask("-version")) != "unknown"
+
+
+def test_the_first_profile_is_what_the_project_began_with() -> None:
+    args = " ".join(BUILTIN["webm"].args)
+
+    assert "-c:v libvpx -b:v 1M" in args
+    assert "-c:a libvorbis" in args

@@ -1,0 +1,114 @@
+"""The command line: what was typed becomes one call of one command.
+
+Guarantees: exit codes as README lists them (0 well, 1 trouble, 2 usage, 75 already running, 78
+bad configuration); what is only for people is imported only when a person looks.
+Does not do any work itself: ``commands`` does. Errors: none leave it but bugs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from watchconv import __version__
+from watchconv.errors import AlreadyRunning, ConfigError, WatchconvError
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from watchconv.config import Config
+
+EXIT_TROUBLE, EXIT_USAGE, EXIT_ALREADY_RUNNING, EXIT_CONFIG = 1, 2, 75, 78
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; return the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _command(arguments.command)(_configuration(arguments), arguments)
+    except WatchconvError as error:
+        for line in str(error).splitlines():
+            print(f"watchconv: {printable(line)}", file=sys.stderr)
+        if isinstance(error, ConfigError):
+            return EXIT_CONFIG
+        return EXIT_ALREADY_RUNNING if isinstance(error, AlreadyRunning) else EXIT_TROUBLE
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _configuration(arguments: argparse.Namespace) -> Config:
+    from watchconv.config import config_for_root, find_config, load_config
+
+    if arguments.root is not None:
+        return config_for_root(arguments.root)
+    return load_config(arguments.config or find_config(os.environ))
+
+
+def _command(name: str) -> Callable[[Config, argparse.Namespace], int]:
+    if name == "run":
+        from watchconv.commands.run import run
+
+        return run
+    if name in ("status", "jobs"):
+        from watchconv.commands import show
+
+        return show.status if name == "status" else show.jobs
+    if name in ("retry", "cancel", "pause", "resume"):
+        from watchconv.commands import ask
+
+        return getattr(ask, name)  # type: ignore[no-any-return]
+    from watchconv.commands import check, explain
+
+    return {"check": check.check, "explain": explain.explain, "profiles": explain.profiles}[name]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="watchconv",
+        description="Drop a video into a folder, get it converted.",
+        epilog="watchconv --root ./videos run: drop a file into ./videos/inbox",
+    )
+    parser.add_argument("--version", action="version", version=f"watchconv {__version__}")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
+    which.add_argument(
+        "--root", metavar="DIR", help="no configuration: inbox, outbox, done, error in this folder"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="the daemon, in the foreground")
+    run.add_argument("--once", action="store_true", help="work off the inbox, then exit")
+
+    check = commands.add_parser("check", help="check configuration, ffmpeg, folders and sandbox")
+    check.add_argument("--schema", action="store_true", help="print the JSON Schema and exit")
+
+    status = commands.add_parser("status", help="what the daemon does now")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--watch", action="store_true", help="keep showing it")
+
+    jobs = commands.add_parser("jobs", help="the history")
+    jobs.add_argument("--state", metavar="STATE", help="only the jobs in this state")
+    jobs.add_argument("--json", action="store_true", help="for programs")
+
+    retry = commands.add_parser("retry", help="failed jobs back into the inbox")
+    retry.add_argument("jobs", metavar="JOB", type=int, nargs="*")
+    retry.add_argument("--all", action="store_true", help="every failed job")
+
+    cancel = commands.add_parser("cancel", help="end queued or running jobs")
+    cancel.add_argument("jobs", metavar="JOB", type=int, nargs="+")
+
+    commands.add_parser("pause", help="claim no new jobs; survives restarts")
+    commands.add_parser("resume", help="go on")
+
+    explain = commands.add_parser("explain", help="what would happen to a file, and why")
+    explain.add_argument("file", metavar="FILE")
+    explain.add_argument("--profile", metavar="PROFILE", help="as if it were dropped for this one")
+
+    commands.add_parser("profiles", help="the profiles and their arguments")
+    return parser

@@ -1,0 +1,92 @@
+"""``retry``, ``cancel``, ``pause``, ``resume``: asked in the journal, done by the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from watchconv import live
+from watchconv.commands.show import open_journal
+from watchconv.journal import Journal
+from watchconv.model import JobState, Request
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from watchconv.config import Config
+
+
+def retry(config: Config, arguments: argparse.Namespace) -> int:
+    """Send failed originals back into the inbox."""
+    if bool(arguments.jobs) == arguments.all:
+        print("watchconv: name the jobs to retry, or --all, not both", file=sys.stderr)
+        return 2
+    journal = open_journal(config)
+    ids = arguments.jobs
+    if arguments.all:
+        ids = [job.id for job in journal.jobs(JobState.FAILED)] if journal else []
+        if not ids:
+            print("no failed jobs")
+            return 0
+    return _ask(config, journal, ids, Request.RETRY)
+
+
+def cancel(config: Config, arguments: argparse.Namespace) -> int:
+    """End queued or running jobs."""
+    return _ask(config, open_journal(config), arguments.jobs, Request.CANCEL)
+
+
+def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
+    code = 0
+    done = "will be retried" if request is Request.RETRY else "will be cancelled"
+    for job_id in ids:
+        problem = _problem(config, journal, job_id, request)
+        if problem:
+            print(f"watchconv: {problem}", file=sys.stderr)
+            code = 1
+        else:
+            print(f"job {job_id} {done}")
+    if journal:
+        journal.close()
+    _wake(config)
+    return code
+
+
+def _problem(config: Config, journal: Journal | None, job_id: int, request: Request) -> str | None:
+    if journal is None:
+        return f"there is no job {job_id}: no watchconv has run with the state {config.state}"
+    job = journal.get(job_id)
+    if job and request is Request.RETRY and job.state is JobState.FAILED:
+        original = os.path.join(config.error, job.original or "")
+        if not os.path.lexists(original) and job.request is None:
+            return f"job {job_id} cannot be retried: its original {original} is gone"
+    return journal.ask(job_id, request)
+
+
+def pause(config: Config, arguments: argparse.Namespace) -> int:
+    """Claim no new jobs until ``resume``."""
+    return _set_paused(config, "1")
+
+
+def resume(config: Config, arguments: argparse.Namespace) -> int:
+    """Claim jobs again."""
+    return _set_paused(config, None)
+
+
+def _set_paused(config: Config, value: str | None) -> int:
+    os.makedirs(config.state, mode=0o700, exist_ok=True)
+    journal = Journal(config.state)
+    journal.remember("paused", value)
+    journal.close()
+    print("paused: no new job is started" if value else "resumed")
+    _wake(config)
+    return 0
+
+
+def _wake(config: Config) -> None:
+    if live.read(config.state):
+        live.wake(config.state)
+    else:
+        print("no watchconv is running; this takes effect when it starts")

@@ -1,0 +1,146 @@
+"""``check``: is everything there that ``run`` needs? Every finding at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from watchconv.errors import ConfigError, WatchconvError
+from watchconv.folders import Folders, exported_by_nfs, mount_of
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from watchconv.config import Config
+
+    Finding = tuple[bool | None, str]  # well, not well, or only to be known
+
+
+def check(config: Config, arguments: argparse.Namespace) -> int:
+    """Print what is well and what is not; return 0, 1 (trouble) or 78 (configuration)."""
+    from watchconv.config import effective_yaml, schema
+
+    if arguments.schema:
+        import json
+
+        print(json.dumps(schema(), indent=2))
+        return 0
+    print("# the configuration in effect")
+    print(effective_yaml(config))
+    trouble = False
+    problems: list[str] = []
+    for findings in (_program, _folders, _events, _sandbox):
+        try:
+            for well, sentence in findings(config, arguments):
+                trouble |= well is False
+                print(printable(f"{_MARKS[well]} {sentence}"))
+        except ConfigError as error:
+            problems.append(str(error))
+        except (WatchconvError, OSError) as error:
+            trouble = True
+            print(printable(f"{_MARKS[False]} {error}"))
+    for problem in problems:
+        print(f"watchconv: {problem}", file=sys.stderr)
+    return 78 if problems else int(trouble)
+
+
+_MARKS = {True: "ok     ", False: "TROUBLE", None: "       "}
+
+
+def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    from watchconv.convert.process import launcher
+    from watchconv.convert.program import examine_program, find_program, missing_encoders
+
+    program = examine_program(find_program(config.ffmpeg), config.state)
+    yield True, f"ffmpeg {program.version}: {program.path}"
+    if missing := missing_encoders(program, config.all_profiles):
+        own = [line for line in missing if line.split(".")[1] in config.profiles]
+        for line in set(missing) - set(own):
+            yield None, f"built in, not usable here: {line}"
+        if own:
+            raise ConfigError("\n".join(own))
+    else:
+        yield True, f"it has the encoders of all {len(config.all_profiles)} profiles"
+    if not launcher():
+        yield None, "no setpriv (util-linux): a crash of the daemon leaves ffmpeg to the next start"
+
+
+def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    folders = Folders(config.inbox, config.outbox, config.done, config.error)
+    if arguments.root is not None:
+        folders.make()
+    troubles = folders.troubles()
+    for trouble in troubles:
+        yield False, trouble
+    for name, path in folders.by_name.items():
+        mount = mount_of(path)
+        yield None, f"{name} {path} on {mount.fs_type} ({mount.point})"
+    if troubles:
+        return
+    yield True, "the folders are there and can be written"
+    for source, target in (("outbox", "done"), ("inbox", "done"), ("inbox", "error")):
+        paths = folders.by_name
+        if _can_rename(paths[source], paths[target]):
+            yield True, f"a file can be renamed from {source} to {target}"
+        else:
+            yield None, f"from {source} to {target} files are copied: they are on two file systems"
+    free = folders.free_bytes()
+    yield free >= config.min_free, f"{free >> 20} MiB are free in the outbox"
+    network = mount_of(config.state).fs_type.startswith(("nfs", "cifs", "smb", "fuse"))
+    if network:
+        yield None, f"the state {config.state} is on a network file system: a local one is safer"
+
+
+def _can_rename(source: str, target: str) -> bool:
+    """Try to rename an empty hidden file between two folders; raises OSError."""
+    name = f".watchconv-check-{os.getpid()}.part"
+    first, second = os.path.join(source, name), os.path.join(target, name)
+    os.close(os.open(first, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    try:
+        os.rename(first, second)
+    except OSError:
+        os.unlink(first)
+        return False
+    os.unlink(second)
+    return True
+
+
+def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    mount = mount_of(config.inbox)
+    if mount.has_events:
+        yield True, f"changes in the inbox make events ({mount.fs_type})"
+    else:
+        yield None, f"{mount.fs_type} gives no sure events: the inbox is looked at every 30 s"
+    if not mount.proves_writers or exported_by_nfs(config.inbox):
+        seconds = config.settle_network_seconds
+        yield None, f"no proof of writers there: files must be left alone for {seconds:g} s"
+    if os.path.isdir(config.inbox):
+        folders = sum(1 for _ in os.walk(config.inbox))
+        limit = _limit("max_user_watches")
+        if limit is not None:
+            yield folders < limit, f"{folders} folders of {limit} inotify watches in the inbox"
+
+
+def _limit(name: str) -> int | None:
+    try:
+        with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as value:
+            return int(value.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    from watchconv.convert.sandbox import Allowance, ready, support, try_escape
+
+    if config.sandbox == "off":
+        yield None, "sandbox: off; ffmpeg can touch what this user can"
+        return
+    for sentence in ready(config.sandbox):
+        yield None, sentence
+    found = support()
+    yield None, f"Landlock ABI {found.landlock_abi or 'none'}, seccomp {found.seccomp}"
+    for escape in try_escape(Allowance(read=(), write=(), execute=())):
+        yield escape.refused or None, f"{escape.name}: {escape.detail}"

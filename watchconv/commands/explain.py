@@ -1,0 +1,137 @@
+"""``explain`` and ``profiles``: what would happen to a file, and with which arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from watchconv.config import Config
+    from watchconv.model import MediaInfo, Profile, Stream
+
+
+def profiles(config: Config, arguments: argparse.Namespace) -> int:
+    """Print every profile with its arguments."""
+    for profile in config.all_profiles.values():
+        notes = [profile.suffix, f"verify: {profile.verify}"]
+        if profile.name in config.profiles:
+            notes.append("configured")
+        if profile.name == config.profile:
+            notes.append("the default")
+        print(printable(f"{profile.name} ({', '.join(notes)})"))
+        print(printable(f"    {shlex.join(profile.args)}"))
+    return 0
+
+
+def explain(config: Config, arguments: argparse.Namespace) -> int:
+    """Print what would happen to a file, and why; 0 when it would be converted."""
+    from watchconv.errors import WatchconvError
+
+    path = os.path.abspath(arguments.file)
+    try:
+        for line in _explain(config, path, arguments.profile):
+            print(printable(line))
+    except (_Refused, WatchconvError, OSError) as reason:
+        print(printable(f"It would not be converted: {reason}."))
+        return 1
+    return 0
+
+
+class _Refused(Exception):  # noqa: N818 (it is an answer)
+    """Why a file would not be converted."""
+
+
+def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
+    from watchconv.convert.program import examine_program, find_program
+    from watchconv.intake.complete import Ending, container_end
+    from watchconv.intake.plan import output_for, profile_for
+    from watchconv.intake.sieve import Sieve
+
+    inside = path.startswith(config.inbox + "/")
+    source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
+    reason = Sieve(config.extensions, config.ignore).reason(os.path.basename(path))
+    if reason:
+        raise _Refused(f"in the inbox it would be ignored: {reason}")
+    name = chosen or profile_for(source, config.all_profiles, config.profile)
+    if name not in config.all_profiles:
+        known = ", ".join(config.all_profiles)
+        print(f"watchconv: there is no profile {name}; there are {known}", file=sys.stderr)
+        raise SystemExit(2)
+    profile = config.all_profiles[name]
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as original:
+        stat = os.fstat(descriptor)
+        yield f"{source}: {stat.st_size} bytes"
+        end = container_end(original.fileno(), stat.st_size)
+        if end.ending is Ending.INCOMPLETE:
+            raise _Refused(f"it is not whole: {end.detail}")
+        media = asyncio.run(_probe(descriptor))
+    yield from _streams(media)
+    program = examine_program(find_program(config.ffmpeg), config.state)
+    yield f"profile: {profile.name}, output: {output_for(source, profile.suffix)}"
+    yield f"ffmpeg: {program.path} ({program.version})"
+    yield from _command(config, path, profile, media, program.path)
+
+
+async def _probe(descriptor: int) -> MediaInfo:
+    from watchconv.convert.probe import ProbeWorker
+
+    worker = ProbeWorker()
+    try:
+        return await worker.probe(descriptor)
+    finally:
+        await worker.close()
+
+
+def _streams(media: MediaInfo) -> Iterator[str]:
+    length = media.duration_seconds
+    yield (
+        f"container: {media.demuxer}, "
+        + ("length unknown" if length is None else f"{length:.2f} s")
+    )
+    for stream in media.streams:
+        yield f"  stream {stream.index}: {_describe(stream)}"
+    if not media.videos:
+        raise _Refused("it holds no video stream")
+
+
+def _describe(stream: Stream) -> str:
+    parts = [stream.kind, stream.codec]
+    if stream.width:
+        parts.append(f"{stream.width}x{stream.height}")
+    parts += [part for part in (stream.pixel_format, stream.language) if part]
+    if stream.attached_picture:
+        parts.append("a cover picture")
+    return " ".join(parts)
+
+
+def _command(
+    config: Config, path: str, profile: Profile, media: MediaInfo, program: str
+) -> Iterator[str]:
+    from watchconv.convert import ffmpeg
+    from watchconv.convert.streams import choose_streams
+    from watchconv.convert.threads import thread_args
+    from watchconv.convert.verify import time_changer
+
+    args, losses = choose_streams(profile.args, media, profile.suffix)
+    for loss in losses:
+        yield f"left out: {loss}"
+    changer = time_changer(args)
+    falls = f", falls back to streams because of {changer}" if changer else ""
+    yield f"verify: {profile.verify}{falls}"
+    output = os.path.join(config.outbox, ".watchconv", "JOB.ATTEMPT", f"output{profile.suffix}")
+    argv = ffmpeg.encode_argv(
+        program, path, media, args, output, progress_fd=1, max_pixels=config.max_pixels
+    )
+    yield "command:"
+    yield f"    {shlex.join(argv)}"
+    if more := thread_args(args, len(os.sched_getaffinity(0)), config.jobs):
+        yield f"    ({shlex.join(more)} before the output while {config.jobs} jobs run)"

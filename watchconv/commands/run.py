@@ -1,0 +1,56 @@
+"""``run``: the daemon in the foreground, with live bars where a person looks at stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from watchconv import logs
+
+if TYPE_CHECKING:
+    import argparse
+
+    from watchconv.commands.bars import Bars
+    from watchconv.config import Config
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    """Run the daemon; return its exit code."""
+    from watchconv.daemon import Daemon
+
+    listener = _listener(config)
+    if listener is None:
+        logs.set_up(config.log_format)
+
+    async def live() -> int:
+        daemon = Daemon(
+            config,
+            once=arguments.once,
+            make_folders=arguments.root is not None,
+            listener=listener,
+        )
+        code = await daemon.run()
+        if daemon.unfinished:
+            # a copy is still under way on a thread; the next start rolls it forward
+            logging.shutdown()
+            os._exit(code)
+        return code
+
+    try:
+        return asyncio.run(live())
+    finally:
+        if listener is not None:
+            listener.close()
+
+
+def _listener(config: Config) -> Bars | None:
+    if not sys.stderr.isatty():
+        return None
+    from watchconv.commands.bars import Bars
+
+    bars = Bars()
+    logs.set_up(config.log_format, bars.log_sink)
+    return bars

@@ -1,0 +1,169 @@
+"""``status`` and ``jobs``: what is, and what was. Both work when the daemon is down."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from watchconv import live
+from watchconv.commands.words import describe_progress, moment
+from watchconv.journal import Journal
+from watchconv.model import JobState
+from watchconv.names import printable
+from watchconv.store import FILE_NAME
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from watchconv.config import Config
+    from watchconv.model import Job
+
+
+def open_journal(config: Config) -> Journal | None:
+    """Open the journal of a daemon that has run here; None when none has."""
+    if not os.path.exists(os.path.join(config.state, FILE_NAME)):
+        return None
+    return Journal(config.state, create=False)
+
+
+def status(config: Config, arguments: argparse.Namespace) -> int:
+    """Print what the daemon does now."""
+    if arguments.watch:
+        return _watch(config)
+    now = _present(config)
+    if arguments.json:
+        print(json.dumps(now))
+    else:
+        print("\n".join(_lines(config, now)))
+    return 0
+
+
+def _present(config: Config) -> dict[str, Any]:
+    shown = live.read(config.state)
+    journal = open_journal(config)
+    counts = dict.fromkeys(JobState, 0)
+    paused = False
+    if journal:
+        counts = journal.counts()
+        paused = journal.setting("paused") is not None
+        journal.close()
+    running = shown.running if shown else []
+    state = shown.state if shown else "stopped"
+    if state == "running" and paused:
+        state = "paused"
+    return {
+        "state": state,
+        "pid": shown.pid if shown else None,
+        "counts": {
+            "waiting": shown.waiting if shown else 0,
+            "queued": counts[JobState.QUEUED],
+            "running": counts[JobState.RUNNING] + counts[JobState.DELIVERING],
+            "done": counts[JobState.DONE],
+            "failed": counts[JobState.FAILED],
+            "ignored": shown.ignored if shown else 0,
+        },
+        "running": [
+            {
+                "id": row.id,
+                "source": row.source,
+                "profile": row.profile,
+                "progress": row.progress,
+                "speed": row.speed,
+                "fps": row.fps,
+                "eta_seconds": row.eta_seconds,
+                "out_seconds": row.out_seconds,
+            }
+            for row in running
+        ],
+        "trouble": shown.trouble if shown else [],
+    }
+
+
+def _lines(config: Config, now: dict[str, Any]) -> Iterator[str]:
+    pid = f" (pid {now['pid']})" if now["pid"] else ""
+    yield f"watchconv is {now['state']}{pid}; inbox {printable(config.inbox)}"
+    yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
+    for row in now["running"]:
+        job = live.Running(**row)
+        progress = describe_progress(job)
+        yield printable(f"  job {job.id} [{job.profile}] {job.source}: {progress}")
+    for sentence in now["trouble"]:
+        yield f"  trouble: {printable(sentence)}"
+
+
+def _watch(config: Config) -> int:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False) as screen:
+        try:
+            while True:
+                lines = "\n".join(_lines(config, _present(config)))
+                screen.update(Text(lines), refresh=True)
+                time.sleep(1)
+        except KeyboardInterrupt:
+            return 0
+
+
+def jobs(config: Config, arguments: argparse.Namespace) -> int:
+    """Print the history, newest first."""
+    state = _state(arguments.state)
+    journal = open_journal(config)
+    if journal is None:
+        print("[]" if arguments.json else "no jobs yet")
+        return 0
+    rows = journal.jobs(state)
+    if arguments.json:
+        _print_json(map(_row, rows))
+    else:
+        for job in rows:
+            print(_line(job))
+    journal.close()
+    return 0
+
+
+def _state(name: str | None) -> JobState | None:
+    if name is None:
+        return None
+    try:
+        return JobState(name)
+    except ValueError:
+        known = ", ".join(JobState)
+        print(f"watchconv: there is no state {name}; the states are {known}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _print_json(rows: Iterator[dict[str, Any]]) -> None:
+    """Print a list without holding it."""
+    print("[", end="")
+    for number, row in enumerate(rows):
+        print(("," if number else "") + "\n" + json.dumps(row), end="")
+    print("]")
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "source": job.source,
+        "profile": job.profile,
+        "state": job.state,
+        "attempt": job.attempt,
+        "output": job.output,
+        "reason": job.reason,
+        "queued_at": moment(job.queued_at),
+        "started_at": moment(job.started_at),
+        "ended_at": moment(job.ended_at),
+    }
+
+
+def _line(job: Job) -> str:
+    when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19]
+    more = f" → {job.output}" if job.output else ""
+    why = f": {job.reason}" if job.reason else ""
+    return printable(f"{job.id:>6} {when} {job.state:<10} [{job.profile}] {job.source}{more}{why}")

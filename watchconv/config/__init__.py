@@ -1,0 +1,30 @@
+"""The configuration: YAML to one frozen ``Config``, or every error at once.
+
+The way through the rooms: ``document`` (text to values with lines), ``values`` (what one value
+may be), ``keys`` (which key has which value and default), ``conflicts`` (what needs two keys),
+``load`` (all of it together), ``show`` (back to text).
+
+Does not look at ffmpeg or touch the folders. Import stays cheap: YAML and pydantic, no more.
+
+Errors: ``errors.ConfigError``, whose text holds every problem, one a line.
+"""
+
+from __future__ import annotations
+
+from watchconv.config.keys import Config, IoNice, LogFormat, OnSuccess, Sandbox, TimeLimit
+from watchconv.config.load import config_for_root, find_config, load_config
+from watchconv.config.show import effective_yaml, schema
+
+__all__ = [
+    "Config",
+    "IoNice",
+    "LogFormat",
+    "OnSuccess",
+    "Sandbox",
+    "TimeLimit",
+    "config_for_root",
+    "effective_yaml",
+    "find_config",
+    "load_config",
+    "schema",
+]

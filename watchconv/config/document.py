@@ -1,0 +1,216 @@
+"""YAML as it was written: words, groups, lists, and the line of each.
+
+Guarantees: YAML's guesses are not used. A scalar stays the text that stands in the file, so
+``off`` is a word, ``0664`` keeps its zero and ``1080`` can name a profile; the keys decide the
+types. No file can make this hang, crash or eat memory: size, depth and number of values are
+bounded, before the recursive C composer sees them.
+
+Does not know any key, nor read any file.
+
+Errors: ``Unreadable`` where no structure can be had; what is wrong inside a readable one is
+listed in ``Document.problems``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+LARGEST_BYTES = 1 << 20
+DEEPEST = 20
+MOST_VALUES = 20_000
+
+# The C loader is ten times faster, and gives marks too; PyYAML may have been built without it.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value", f"{_TAG}merge"})
+_GUESSED = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool"})
+_NULL = f"{_TAG}null"
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+Path = tuple[str | int, ...]
+
+
+class Plain(str):
+    """A scalar that YAML would have made a number or a truth value of."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where (a path of keys and indexes), what, and what to write."""
+
+    path: Path
+    text: str
+    line: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The path as people write it: ``profiles.phone.args[3]``."""
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return "".join(parts).removeprefix(".")
+
+
+class Unreadable(Exception):  # noqa: N818 (a state of the file; load makes a ConfigError of it)
+    """The text has no structure that could be looked at; ``problem`` says why."""
+
+    def __init__(self, line: int | None, text: str) -> None:
+        super().__init__(text)
+        self.problem = Problem((), text, line)
+
+
+@dataclass(slots=True)
+class Document:
+    """What a YAML text says.
+
+    ``lines`` holds the line (from 1) of every path in ``values``, ``empty`` the paths that are
+    written without a value (nothing, ``~`` or ``null``); their value here is "".
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path, int] = field(default_factory=dict)
+    empty: list[Path] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, path: Path) -> int | None:
+        """Find the line of a path, or of the nearest thing around it that has one."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+
+def parse(content: bytes) -> Document:
+    """Read one YAML text whose outermost level holds keys."""
+    text = _decode(content)
+    try:
+        _measure(text)
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise _syntax(error) from error
+    if node is None or node.tag == _NULL:
+        raise Unreadable(None, "holds no keys; config.example.yaml shows them all")
+    if not isinstance(node, yaml.MappingNode):
+        raise Unreadable(_line(node), "holds no keys, only a list or a word; write key: value")
+    document = Document()
+    document.values = _Walk(document).visit(node, ())
+    return document
+
+
+def _decode(content: bytes) -> str:
+    if len(content) > LARGEST_BYTES:
+        raise Unreadable(None, f"is larger than {LARGEST_BYTES} bytes; is it a configuration?")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Unreadable(line, "is not text in UTF-8; save it as UTF-8") from error
+    if odd := _CONTROL.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        raise Unreadable(line, f"holds the control character {odd[0]!r}; is it a text file?")
+    return text
+
+
+def _measure(text: str) -> None:
+    """Refuse depths that would overflow the C stack of the composer (seen: a crash at 5000)."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise Unreadable(_line(event), f"is nested more than {DEEPEST} levels deep")
+
+
+class _Walk:
+    """Turns nodes into values. Aliases are written out, within MOST_VALUES."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._room = MOST_VALUES
+
+    def visit(self, node: yaml.Node, path: Path) -> Any:
+        self._room -= 1
+        if self._room < 0 or len(path) > DEEPEST:
+            line = self._document.line(path[:1])
+            raise Unreadable(line, "says too much; are there anchors inside anchors?")
+        if isinstance(node, yaml.MappingNode):
+            return self._group(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return self._list(node, path)
+        return self._scalar(node, path)
+
+    def _group(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        group: dict[str, Any] = {}
+        for key, value in node.value:
+            line = _line(key)
+            if not isinstance(key, yaml.ScalarNode):
+                self._complain(path, line, "a list or a group cannot be a key; write a word")
+            elif (name := key.value) in group:
+                first = self._document.lines[*path, name]
+                self._complain((*path, name), line, f"is already set in line {first}; keep one")
+            else:
+                self._document.lines[*path, name] = line
+                group[name] = self.visit(value, (*path, name))
+        self._check_tag(node, path, f"{_TAG}map")
+        return group
+
+    def _list(self, node: yaml.SequenceNode, path: Path) -> list[Any]:
+        items = []
+        for index, item in enumerate(node.value):
+            self._document.lines[*path, index] = _line(item)
+            items.append(self.visit(item, (*path, index)))
+        self._check_tag(node, path, f"{_TAG}seq")
+        return items
+
+    def _scalar(self, node: yaml.Node, path: Path) -> str:
+        text: str = node.value
+        if node.tag in _GUESSED:
+            return Plain(text)
+        if node.tag == _NULL:
+            self._document.empty.append(path)
+            return ""
+        self._check_tag(node, path, *_TEXT)
+        if not text.isascii() and _CONTROL.search(text):
+            self._complain(path, _line(node), "holds a character that is none (half of a pair)")
+            return ""
+        return text
+
+    def _check_tag(self, node: yaml.Node, path: Path, *allowed: str) -> None:
+        if node.tag not in allowed:
+            tag = node.tag.replace(_TAG, "!!")
+            self._complain(path, _line(node), f"the tag {tag} means nothing here; remove it")
+
+    def _complain(self, path: Path, line: int, text: str) -> None:
+        self._document.problems.append(Problem(path, text, line))
+
+
+def _line(node: yaml.Node | yaml.Event) -> int:
+    return (node.start_mark.line if node.start_mark else 0) + 1
+
+
+_HINTS = {
+    "alias": "text that starts with * or & needs quotes around it",
+    "anchor": "text that starts with * or & needs quotes around it",
+    "mapping values": "text with a colon and a space in it needs quotes around it",
+    "cannot start any token": "indent with spaces, not tabs; text that starts with @, ` or % "
+    "needs quotes around it",
+    "quoted scalar": "a quote is not closed",
+    "flow": "a bracket or brace is not closed",
+    "another document": "keep one, without a second ---",
+}
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> Unreadable:
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    hint = next((hint for word, hint in _HINTS.items() if word in said), "check its indent")
+    mark = error.problem_mark
+    if error.context_mark and hint.endswith("not closed"):
+        mark = error.context_mark
+    line = None if mark is None else mark.line + 1
+    return Unreadable(line, f"this is not YAML ({said}); {hint}")

@@ -1,0 +1,290 @@
+"""Where one attempt at one job is made: original and profile go in, a proven outcome comes out.
+
+Guarantees: an ``Encoded`` output is whole, verified and on disk in the attempt's own work
+directory; a job's failure is a value, never an exception; every wait on a child has a limit.
+Does not touch the original, the journal, or anything outside the work directory; whether the
+original is still the same is for ``intake.admit`` to say.
+Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, outbox gone, ffmpeg gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from watchconv.convert import ffmpeg
+from watchconv.convert.probe import ProbeFailed
+from watchconv.convert.process import Cause, Child, Command, Limits, environment, launcher
+from watchconv.convert.report import compose
+from watchconv.convert.sandbox import Allowance, confine, lower_priority, system_reads
+from watchconv.convert.streams import choose_streams
+from watchconv.convert.threads import thread_args
+from watchconv.convert.verify import Fault, verify
+from watchconv.deliver.files import sync_file, sync_folder
+from watchconv.deliver.outbox import OUTPUT_STEM
+from watchconv.errors import EnvironmentTrouble
+from watchconv.model import (
+    Broke,
+    Encoded,
+    Interrupted,
+    Job,
+    Outcome,
+    Profile,
+    Progress,
+    Rejected,
+    Verify,
+)
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from watchconv.config import Config
+    from watchconv.convert.probe import ProbeWorker
+    from watchconv.convert.process import Ended
+    from watchconv.model import MediaInfo
+
+log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """Where attempts are made. The default is this machine."""
+
+    async def run(self, job: Job, original: int, work: str, crowd: int) -> Outcome:
+        """Make one attempt at the file behind an open descriptor.
+
+        The output goes into the folder work, which is made; crowd attempts, this one included,
+        share the machine.
+        """
+        ...
+
+    def stop(self, job_id: int, *, kill: bool = False) -> None:
+        """End a job's attempt, with TERM and after a grace KILL, or with KILL at once."""
+        ...
+
+    def progress(self) -> Mapping[int, Progress | None]:
+        """Say how far the running attempts are, by job."""
+        ...
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt under way."""
+
+    job: Job
+    profile: Profile
+    original: int
+    work: str
+    argv: Sequence[str] = ()
+    args: Sequence[str] = ()
+    child: Child | None = None
+    stopped: bool = False
+    killed: bool = False
+    beat: ffmpeg.Beat | None = None
+    progress: Progress | None = None
+
+    @property
+    def output(self) -> str:
+        return os.path.join(self.work, OUTPUT_STEM + self.profile.suffix)
+
+
+class LocalEngine:
+    """Attempts on this machine, each in an ffmpeg child of its own."""
+
+    def __init__(self, config: Config, program: str, probe: ProbeWorker, mark: str) -> None:
+        """Take the configuration, the ffmpeg to run, the probe worker, and the children's mark."""
+        self._config, self._program, self._probe, self._mark = config, program, probe, mark
+        self._attempts: dict[int, _Attempt] = {}
+
+    def progress(self) -> Mapping[int, Progress | None]:
+        """Say how far the running attempts are, by job."""
+        return {job_id: attempt.progress for job_id, attempt in self._attempts.items()}
+
+    def stop(self, job_id: int, *, kill: bool = False) -> None:
+        """End a job's attempt. Idempotent; takes effect also when the child is not started yet."""
+        if attempt := self._attempts.get(job_id):
+            attempt.stopped, attempt.killed = True, attempt.killed or kill
+            if attempt.child:
+                attempt.child.stop(kill)
+
+    async def run(self, job: Job, original: int, work: str, crowd: int) -> Outcome:
+        """Make one attempt. See ``Engine``."""
+        profile = self._config.all_profiles.get(job.profile)
+        if profile is None:
+            return Rejected(f"there is no profile named {job.profile} any more")
+        attempt = self._attempts[job.id] = _Attempt(job, profile, original, work)
+        try:
+            return await self._attempt(attempt, crowd)
+        except ProbeFailed as failed:
+            kind = Rejected if failed.hopeless else Broke
+            return kind(failed.reason, compose(job, (), None, ""))
+        finally:
+            del self._attempts[job.id]
+
+    async def _attempt(self, attempt: _Attempt, crowd: int) -> Outcome:
+        media = await self._probe.probe(attempt.original)
+        if refusal := self._refusal(media):
+            return Rejected(refusal, compose(attempt.job, (), None, ""))
+        self._plan(attempt, media, crowd)
+        await asyncio.to_thread(_make_work, attempt.work)
+        reader = ffmpeg.StderrReader()
+        ended = await self._encode(attempt, media, reader)
+        reader.close()
+        if outcome := self._end_of(attempt, ended, reader.tail):
+            return outcome
+        if attempt.profile.verify is not Verify.OFF:
+            account = reader.account(attempt.beat)
+            report = compose(attempt.job, attempt.argv, ended, reader.tail)
+            if outcome := await self._verify(attempt, media, account, report):
+                return outcome
+        await asyncio.to_thread(self._seal, attempt)
+        return Encoded(os.path.basename(attempt.output))
+
+    def _refusal(self, media: MediaInfo) -> str | None:
+        """Say why a file is no video that we convert, or None."""
+        if not media.videos:
+            kinds = sorted({stream.kind for stream in media.streams})
+            return f"no video: it holds no video stream, only {' and '.join(kinds) or 'nothing'}"
+        pixels = max(stream.width * stream.height for stream in media.videos)
+        if pixels > self._config.max_pixels:
+            most = self._config.max_pixels
+            return f"its frames are too large: {pixels} pixels each; max_pixels allows {most}"
+        return None
+
+    def _plan(self, attempt: _Attempt, media: MediaInfo, crowd: int) -> None:
+        profile = attempt.profile
+        args, losses = choose_streams(profile.args, media, profile.suffix)
+        for loss in losses:
+            log.info("job=%d left out: %s", attempt.job.id, loss)
+        attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
+        attempt.argv = ffmpeg.encode_argv(
+            self._program,
+            os.path.join(self._config.inbox, attempt.job.source),
+            media,
+            attempt.args,
+            attempt.output,
+            progress_fd=1,
+            max_pixels=self._config.max_pixels,
+        )
+
+    async def _encode(
+        self, attempt: _Attempt, media: MediaInfo, reader: ffmpeg.StderrReader
+    ) -> Ended:
+        """Run ffmpeg to its end."""
+        config = self._config
+        progress = ffmpeg.ProgressReader()
+        furthest = [0.0, 0]
+
+        def further(chunk: bytes) -> bool:
+            advanced = False
+            for beat in progress.feed(chunk):
+                attempt.beat = beat
+                attempt.progress = ffmpeg.progress_of(beat, media.duration_seconds)
+                reached = [beat.out_seconds or 0.0, beat.total_bytes or 0]
+                advanced |= any(now > then for now, then in zip(reached, furthest, strict=True))
+                furthest[:] = map(max, reached, furthest)
+            return advanced
+
+        def limit_seconds() -> float:
+            seconds = max(media.duration_seconds or 0.0, furthest[0])
+            return config.time_limit.seconds + config.time_limit.per_second * seconds
+
+        command = Command(
+            argv=tuple(attempt.argv),
+            cwd=attempt.work,
+            env=environment(self._mark, attempt.work),
+            stall_seconds=config.stall_seconds,
+            time_limit=limit_seconds,
+            grace_seconds=config.stop_grace_seconds,
+            limits=Limits(address_space_bytes=config.address_space),
+            confine=lambda: self._confine(attempt),
+        )
+        child = attempt.child = Child(command, further, reader.feed)
+        if attempt.stopped:
+            child.stop(attempt.killed)
+        return await asyncio.wrap_future(child.start())
+
+    def _confine(self, attempt: _Attempt) -> None:
+        """Confine the child's thread; runs on that thread."""
+        config = self._config
+        if config.sandbox == "off":
+            lower_priority(nice=config.nice, io_class=config.ionice)
+            return
+        named = tuple(arg for arg in attempt.args if arg.startswith("/") and os.path.isfile(arg))
+        programs = (*system_reads(self._program), *launcher()[:1])
+        confine(
+            Allowance(read=(attempt.original, *named), write=(attempt.work,), execute=programs),
+            nice=config.nice,
+            io_class=config.ionice,
+        )
+
+    def _end_of(self, attempt: _Attempt, ended: Ended, tail: str) -> Outcome | None:
+        """Say what a child's end means; None when it ended well and the output may be judged."""
+        report = compose(attempt.job, attempt.argv, ended, tail)
+        match ended.cause:
+            case Cause.STOPPED:
+                return Interrupted()
+            case Cause.OVERTIME:
+                return Rejected(f"it takes too long: {ended.detail}; see time_limit", report)
+            case Cause.STALLED:
+                return Broke(ended.detail, report)
+            case Cause.UNSTARTED:
+                raise EnvironmentTrouble(ended.detail)
+        if ended.status == 0:
+            if os.path.exists(attempt.output) and os.path.getsize(attempt.output) > 0:
+                return None
+            return Broke("ffmpeg ended well but made no output", report)
+        if ffmpeg.is_disk_full(tail):
+            raise EnvironmentTrouble(f"no space left in the outbox {self._config.outbox}")
+        status = ended.status if ended.status is not None else -(ended.signal or 0)
+        reason = ffmpeg.failure_reason(status, tail)
+        return Rejected(reason, report) if ffmpeg.is_hopeless(tail) else Broke(reason, report)
+
+    async def _verify(
+        self, attempt: _Attempt, media: MediaInfo, account: ffmpeg.Account | None, report: str
+    ) -> Outcome | None:
+        """Read the output back and judge it; None when it is whole."""
+        output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            outputs = await self._probe.examine(output)
+        except ProbeFailed as failed:
+            return Broke(f"the output cannot be read back: {failed.reason}", report)
+        finally:
+            os.close(output)
+        found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
+        for note in found.notes:
+            log.info("job=%d %s", attempt.job.id, note)
+        match found.fault:
+            case Fault.INPUT:
+                return Rejected(found.reason, report)
+            case Fault.OUTPUT:
+                return Broke(found.reason, report)
+        return None
+
+    def _seal(self, attempt: _Attempt) -> None:
+        """Put the output on disk. Raises EnvironmentTrouble."""
+        try:
+            sync_file(attempt.output)
+            sync_folder(attempt.work)
+        except OSError as error:
+            raise EnvironmentTrouble(
+                f"cannot write to the outbox {self._config.outbox}: {error.strerror}"
+            ) from error
+
+
+def _make_work(path: str) -> None:
+    """Make the attempt's work directory anew. Raises EnvironmentTrouble."""
+    try:
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            os.mkdir(parent, 0o700)
+        shutil.rmtree(path, ignore_errors=True)
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        raise EnvironmentTrouble(
+            f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
+        ) from error

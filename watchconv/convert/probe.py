@@ -1,0 +1,402 @@
+"""The probe worker, from the daemon's side: ask a confined child what a file is.
+
+One child on PyAV is started when it is first needed (or by ``warm``), is handed open
+descriptors over a socket and answers with streams and proven facts. Requests come as they
+like and are answered one after another.
+
+Guarantees: an answer or ProbeFailed within the limits; a child that crashes, hangs or grows is
+killed and replaced; a file on which that happens twice is judged, not tried for ever; without
+work the child is ended, and nothing ticks. What a child says is parsed as a stranger's words.
+
+Does not open files and does not decide what a file is good for.
+
+Errors: ProbeFailed, whose ``hopeless`` tells a file's fault from our own trouble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from watchconv.convert.ffmpeg import FORMATS
+from watchconv.errors import WatchconvError
+from watchconv.model import Content, MediaInfo, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+log = logging.getLogger(__name__)
+
+REPLY_BYTES = 64 * 1024
+SENTENCE_CHARACTERS = 300
+TRIES = 2
+BYTES_PER_SECOND = 20_000_000  # how much slower a file's size lets an examination be
+DEMUXERS = frozenset(FORMATS.split(","))
+KINDS = frozenset({"video", "audio", "subtitle", "data", "attachment"})
+_NAME = re.compile(r"[A-Za-z0-9_.+-]{0,64}")
+
+# Without ``site`` the start takes half as long; the daemon hands over its own search path.
+_BOOT = """
+import sys
+sys.path[:] = sys.argv[3:]
+import json, socket
+channel = socket.socket(fileno=int(sys.argv[1]))
+try:
+    from watchconv.convert.probe_worker import serve
+except ImportError as error:
+    channel.send(json.dumps({"trouble": f"it lacks something: {error}"}).encode())
+else:
+    serve(channel, sys.argv[2])
+"""
+
+
+class ProbeFailed(WatchconvError):  # noqa: N818 (it is a verdict)
+    """A file was not probed. ``hopeless``: the file is to blame, another try would not help."""
+
+    def __init__(self, reason: str, *, hopeless: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hopeless = hopeless
+
+
+class _Lost(Exception):  # noqa: N818 (it is a state)
+    """The child was lost over a request; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the child may take before it is ended or replaced."""
+
+    start_seconds: float = 30.0
+    probe_seconds: float = 30.0
+    examine_seconds: float = 60.0  # and a second more for each 20 MB
+    idle_seconds: float = 30.0
+    resident_bytes: int = 256 << 20
+    files: int = 500
+
+
+@dataclass(slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    ready: bool = False
+    files: int = 0
+
+
+class ProbeWorker:
+    """Asks one confined child, which it keeps, replaces and ends.
+
+    Belongs to one event loop, whose thread must live as long as the child: the kernel ends the
+    child together with the thread that started it. ``mark`` is put into the child's environment
+    as WATCHCONV_CHILD, by which a later daemon knows a leftover. ``unconfined`` says, once a
+    child has been ready, which parts of its confinement this machine lacks.
+    """
+
+    def __init__(self, mark: str = "", limits: Limits | None = None) -> None:
+        self.unconfined: tuple[str, ...] = ()
+        self._mark = mark
+        self._limits = limits or Limits()
+        self._turn = asyncio.Lock()
+        self._closed = False
+        self._child: _Child | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._endings: set[asyncio.Future[None]] = set()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, while there is one."""
+        return self._child.process.pid if self._child else None
+
+    async def probe(self, fd: int) -> MediaInfo:
+        """Say what the open file is. The descriptor stays the caller's, its position unmoved."""
+        found = await self._ask(b"probe", fd, self._limits.probe_seconds)
+        if isinstance(found, MediaInfo):
+            return found
+        raise _nonsense()
+
+    async def examine(self, fd: int) -> tuple[Content, ...]:
+        """Read the open file to its end: per stream the packets, and whether it decodes."""
+        size_bytes = os.fstat(fd).st_size
+        limit_seconds = self._limits.examine_seconds + size_bytes / BYTES_PER_SECOND
+        found = await self._ask(b"examine", fd, limit_seconds)
+        if isinstance(found, tuple):
+            return found
+        raise _nonsense()
+
+    def warm(self) -> None:
+        """Start the child, if there is none, so that it is ready when the first file comes."""
+        if self._child is None:
+            with contextlib.suppress(ProbeFailed):
+                self._start()
+                self._rest()
+
+    async def close(self) -> None:
+        """End the child, fail what is being asked, and wait until all children are gone."""
+        self._closed = True
+        if self._child and self._turn.locked():
+            self._child.channel.shutdown(socket.SHUT_RDWR)
+        async with self._turn:
+            self._end()
+        if self._endings:
+            await asyncio.wait(set(self._endings))
+
+    async def _ask(
+        self, request: bytes, fd: int, limit_seconds: float
+    ) -> MediaInfo | tuple[Content, ...]:
+        async with self._turn:
+            self._stay()
+            try:
+                return parse_reply(await self._answer(request, fd, limit_seconds))
+            finally:
+                self._rest()
+
+    async def _answer(self, request: bytes, fd: int, limit_seconds: float) -> bytes:
+        """Ask, and once more with a fresh child when the first is lost over it."""
+        lost = _Lost()
+        for _ in range(TRIES):
+            if self._closed:
+                raise ProbeFailed("The file was not probed: watchconv is ending.", hopeless=False)
+            child = await self._ready_child()
+            try:
+                return await self._exchange(child, request, fd, limit_seconds)
+            except _Lost as error:
+                lost = error
+                log.warning("the probe worker was lost over a file: %s", error)
+        raise ProbeFailed(
+            f"The file was not probed: the process that reads it {lost}, {TRIES} times in a row.",
+            hopeless=True,
+        )
+
+    async def _ready_child(self) -> _Child:
+        """Give a child that has said that it is confined and ready, starting one if need be."""
+        child = self._child or self._start()
+        if not child.ready:
+            try:
+                hello = await self._receive(child, self._limits.start_seconds)
+            except _Lost as error:
+                raise _no_worker(f"it {error}") from error
+            try:
+                self.unconfined = _read_hello(hello)
+            except ProbeFailed:
+                self._end()
+                raise
+            child.ready = True
+        return child
+
+    async def _exchange(
+        self, child: _Child, request: bytes, fd: int, limit_seconds: float
+    ) -> bytes:
+        try:
+            socket.send_fds(child.channel, [request], [fd])
+        except OSError:
+            raise _Lost(self._end()) from None
+        reply = await self._receive(child, limit_seconds)
+        child.files += 1
+        if (
+            child.files >= self._limits.files
+            or _resident_bytes(child) > self._limits.resident_bytes
+        ):
+            self._end()
+        return reply
+
+    async def _receive(self, child: _Child, limit_seconds: float) -> bytes:
+        """Wait for one message; whatever else happens ends the child, cancellation included."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(limit_seconds):
+                reply = await loop.sock_recv(child.channel, REPLY_BYTES)
+        except TimeoutError:
+            self._end()
+            raise _Lost(f"did not finish within {limit_seconds:g} s") from None
+        except OSError:
+            reply = b""
+        except BaseException:
+            self._end()
+            raise
+        if not reply:
+            raise _Lost(self._end())
+        return reply
+
+    def _start(self) -> _Child:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        argv = [sys.executable, "-I", "-S", "-c", _BOOT]
+        argv += [str(theirs.fileno()), FORMATS, *filter(None, sys.path)]
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(self._mark),
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise _no_worker(error.strerror or str(error)) from error
+        ours.setblocking(False)
+        self._child = _Child(process, ours)
+        return self._child
+
+    def _end(self) -> str:
+        """Kill the child, if there is one, and have it reaped. Says how it had ended by itself."""
+        self._stay()
+        child, self._child = self._child, None
+        if child is None:
+            return "was ended"
+        child.channel.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.process.pid, signal.SIGKILL)
+        ending = asyncio.get_running_loop().run_in_executor(None, _reap, child.process)
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        return "crashed"
+
+    def _stay(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _rest(self) -> None:
+        if self._child is not None:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(self._limits.idle_seconds, self._end)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a killed child; one stuck in the kernel is left to subprocess' own reaping."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+
+
+def _environment(mark: str) -> dict[str, str]:
+    """Give the child what it needs to find its libraries, and none of the daemon's secrets."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "LC_ALL": "C.UTF-8", "WATCHCONV_CHILD": mark}
+
+
+def _resident_bytes(child: _Child) -> int:
+    try:
+        with open(f"/proc/{child.process.pid}/statm", encoding="ascii") as fields:
+            return int(fields.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _no_worker(why: str) -> ProbeFailed:
+    return ProbeFailed(
+        f"The process that reads files could not be started: {why}. "
+        "Is watchconv installed completely? `watchconv check` tells.",
+        hopeless=False,
+    )
+
+
+def parse_reply(reply: bytes) -> MediaInfo | tuple[Content, ...]:
+    """Understand the child's answer, or raise ProbeFailed, whatever the bytes."""
+    match _parse_object(reply):
+        case {"media": {"demuxer": str(demuxer), "duration": duration, "streams": list(rows)}}:
+            return MediaInfo(
+                _one_of(DEMUXERS, demuxer), _seconds(duration), tuple(map(_stream, rows))
+            )
+        case {"contents": list(rows)}:
+            return tuple(map(_content, rows))
+        case {"refused": str(reason)}:
+            raise ProbeFailed(f"Not a video to convert: {_sentence(reason)}.", hopeless=True)
+        case {"trouble": str(reason)}:
+            raise ProbeFailed(f"The file was not probed: {_sentence(reason)}.", hopeless=False)
+    raise _nonsense()
+
+
+def _parse_object(reply: bytes) -> object:
+    try:
+        return json.loads(reply)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_hello(hello: bytes) -> tuple[str, ...]:
+    """Give what does not confine the child; raise ProbeFailed when it is not ready."""
+    match _parse_object(hello):
+        case {"ready": list(missing)}:
+            return tuple(_sentence(str(part)) for part in missing)
+        case {"trouble": str(reason)}:
+            raise _no_worker(_sentence(reason))
+    raise _no_worker("it said nothing that makes sense")
+
+
+def _stream(row: object) -> Stream:
+    match row:
+        case [index, kind, codec, samples, width, height, pixels, bool(cover), language]:
+            return Stream(
+                index=_count(index),
+                kind=_one_of(KINDS, kind),
+                codec=_name(codec),
+                samples=None if samples is None else _count(samples),
+                width=_count(width),
+                height=_count(height),
+                pixel_format=_name(pixels),
+                attached_picture=cover,
+                language=_name(language),
+            )
+    raise _nonsense()
+
+
+def _content(row: object) -> Content:
+    match row:
+        case [index, kind, codec, packets, bool(decodes)]:
+            return Content(
+                _count(index), _one_of(KINDS, kind), _name(codec), _count(packets), decodes
+            )
+    raise _nonsense()
+
+
+def _count(value: object) -> int:
+    if type(value) is int and 0 <= value < 1 << 63:
+        return value
+    raise _nonsense()
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and math.isfinite(value) and value >= 0:
+        return value
+    raise _nonsense()
+
+
+def _name(value: object) -> str:
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise _nonsense()
+
+
+def _one_of(names: Collection[str], value: object) -> str:
+    if isinstance(value, str) and value in names:
+        return value
+    raise _nonsense()
+
+
+def _sentence(reason: str) -> str:
+    """Keep what can be shown of a child's words."""
+    return "".join(c for c in reason if c.isprintable())[:SENTENCE_CHARACTERS]
+
+
+def _nonsense() -> ProbeFailed:
+    return ProbeFailed(
+        "The file was not probed: the process that reads it gave an answer that makes no sense.",
+        hopeless=True,
+    )

@@ -1,0 +1,501 @@
+"""One child process from its start to its end.
+
+A child lives on a thread of its own, in a session of its own. Its standard output is for
+progress (ffmpeg: ``-progress pipe:1``, which still runs when a person copies the command from a
+report), its standard error for words; both are handed on as raw chunks. It is ended when it makes
+no progress, runs too long or is no longer wanted: TERM to its group, KILL after a grace.
+
+When ``Child.ended`` completes, and it always does, the child is reaped, its group is killed and
+every descriptor is closed. Memory stays flat however much the child writes, and an idle child
+costs no wake-ups. One exception: a child that survives SIGKILL, because a dead disk or mount holds
+it in the kernel, is given up after ``KILL_WAIT_SECONDS``; its thread stays to reap it some day.
+
+It parses nothing and judges no exit status. Why a thread, and no asyncio: confinement is inherited
+from the thread that starts the child and cannot be taken off again, and the parent-death signal
+fires when that *thread* ends. So it stays as long as the child and is then thrown away. It is a
+daemon thread: no child holds up the end of the program, the signal takes the child along.
+
+Errors: what the child or the machine does wrong is an ``Ended``, a failed start included. A
+callback that raises is a bug: the child is killed and ``ended`` holds the exception.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import math
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+KILL_WAIT_SECONDS = 30.0
+LEFTOVERS_WAIT_SECONDS = 5.0
+CHUNK_BYTES = 65536
+HEAD_BYTES = 500  # of stderr, enough for the launcher's last words
+DAY_SECONDS = 86400.0  # poll() takes no more than 24 days
+MARK = "WATCHCONV_CHILD"
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
+
+
+class Cause(StrEnum):
+    """Why a child is no longer there."""
+
+    EXITED = "exited"  # by itself, or by a signal that we did not send
+    STALLED = "stalled"
+    OVERTIME = "overtime"
+    STOPPED = "stopped"
+    UNSTARTED = "unstarted"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits of the child; 0 leaves one as it is. Core files are always off."""
+
+    address_space_bytes: int = 0
+    file_size_bytes: int = 0
+    open_files: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start, and how long to bear with it.
+
+    ``time_limit`` gives the seconds since the start that the child may take. The child's thread
+    asks it after every sign of life and again when the time seems to be up, so it may grow.
+    ``confine`` runs on the child's thread right before the start; what it leaves allowed must
+    include executing ``launcher()``.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str]
+    stall_seconds: float
+    time_limit: Callable[[], float]
+    grace_seconds: float
+    limits: Limits = Limits()
+    confine: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended; ``detail`` says it in a sentence.
+
+    ``status`` is the exit code, ``signal`` what killed it; both are None when it never ran or its
+    end could not be read. ``max_rss_bytes`` is never below the size of the daemon itself: the
+    kernel counts the moment between fork and exec.
+    """
+
+    cause: Cause
+    status: int | None
+    signal: int | None
+    detail: str
+    seconds: float
+    cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+
+
+class Child:
+    """One child, to be started once.
+
+    ``on_progress`` gets chunks of standard output and answers whether the work got further; only
+    that keeps the child from stalling. ``on_stderr`` gets chunks of standard error. Both run on
+    the child's thread. ``ended`` cannot be cancelled: a wait that is given up leaves the child
+    running until ``stop``.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        on_progress: Callable[[bytes], bool],
+        on_stderr: Callable[[bytes], object],
+    ) -> None:
+        self.command = command
+        self.on_progress = on_progress
+        self.on_stderr = on_stderr
+        self.bell = _Bell()
+        self.ended: Future[Ended] = Future()
+        self.ended.set_running_or_notify_cancel()
+
+    def start(self) -> Future[Ended]:
+        """Start the child on a new thread and return ``ended`` at once."""
+        thread = threading.Thread(target=self._live, name="watchconv-child", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine or the cgroup has no more threads
+            self.ended.set_result(_unstarted(self.command, str(error)))
+        return self.ended
+
+    def stop(self, kill: bool = False) -> None:
+        """Ask for the end: TERM now and KILL after the grace, or KILL at once.
+
+        Any thread may call it, any number of times, before the start and after the end too. The
+        signals are sent by the thread that also reaps, so none can meet a stranger's process that
+        was given the same pid.
+        """
+        self.bell.ring(_Rung.KILLED if kill else _Rung.TERMED)
+
+    def _live(self) -> None:
+        try:
+            ended = _Life(self).live()
+        except BaseException as bug:
+            self.ended.set_exception(bug)
+        else:
+            if not self.ended.done():  # it was given up, and died after all
+                self.ended.set_result(ended)
+
+
+class _Rung(IntEnum):
+    """How far up the stop ladder a child is driven, or is to be driven."""
+
+    RUNNING = 0
+    TERMED = 1
+    KILLED = 2
+    GIVEN_UP = 3
+
+
+class _Bell:
+    """Carries a wish from any thread to the child's, which sleeps in poll()."""
+
+    def __init__(self) -> None:
+        self.wanted = _Rung.RUNNING
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+
+    def ring(self, wanted: _Rung) -> None:
+        with self._lock:
+            self.wanted = max(self.wanted, wanted)
+            if self._fd is not None:
+                os.eventfd_write(self._fd, 1)
+
+    @contextmanager
+    def hung(self) -> Iterator[int]:
+        """Give a descriptor that ``ring`` makes readable."""
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._hang(fd)
+        try:
+            yield fd
+        finally:
+            self._hang(None)
+            os.close(fd)
+
+    def _hang(self, fd: int | None) -> None:
+        with self._lock:
+            self._fd = fd
+
+
+class _Life:
+    """What exists while a child lives; touched by its thread alone."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.command = child.command
+        self.prefix = launcher()
+        self.poll = select.poll()
+        self.reactions: dict[int, Callable[[], object]] = {}
+        self.outputs: list[tuple[FileIO, Callable[[bytes], None]]] = []
+        self.began = self.advanced = time.monotonic()
+        self.rung, self.due = _Rung.RUNNING, math.inf
+        self.cause, self.detail = Cause.EXITED, ""
+        self.pid = 0
+        self.gone = False
+        self.head = b""
+        self.code: int | None = None
+        self.cpu_seconds, self.max_rss_bytes = 0.0, 0
+
+    def live(self) -> Ended:
+        with ExitStack() as stack:
+            try:
+                self._begin(stack)
+            except Exception as error:  # the machine's, or of confine: its sentence goes on
+                return _unstarted(self.command, _why(error))
+            while not self.gone:
+                self._look()
+            self._drain()
+        return self._report()
+
+    def _begin(self, stack: ExitStack) -> None:
+        # Confinement may forbid opening anything: all files are opened before it.
+        (out, out_end), (err, err_end) = _pipe(stack), _pipe(stack)
+        null = stack.enter_context(FileIO(os.devnull))
+        bell = stack.enter_context(self.child.bell.hung())
+        if self.child.bell.wanted:
+            self.cause, self.detail, self.gone = Cause.STOPPED, "was stopped before it began", True
+            return
+        if self.command.confine:
+            self.command.confine()
+        self.pid = _spawn(self.prefix, self.command, null, out_end, err_end)
+        stack.callback(self._bury)
+        out_end.close()
+        err_end.close()
+        _limit(self.pid, self.command.limits)
+        self._react(bell, functools.partial(os.eventfd_read, bell))
+        self._react(_open_end(self.pid, stack), self._note_end)
+        for output, take in ((out, self._take_progress), (err, self._take_stderr)):
+            self.outputs.append((output, take))
+            self._react(output.fileno(), functools.partial(self._pump, output, take))
+
+    def _react(self, fd: int, reaction: Callable[[], object]) -> None:
+        self.reactions[fd] = reaction
+        self.poll.register(fd, select.POLLIN)
+
+    def _look(self) -> None:
+        """Sleep until something happens or is due, and act on it."""
+        seconds = min(self._next_due() - time.monotonic(), DAY_SECONDS)
+        for fd, _ in self.poll.poll(max(seconds, 0) * 1000):
+            self.reactions[fd]()
+        if not self.gone:
+            self._climb(time.monotonic())
+
+    def _next_due(self) -> float:
+        if self.rung is not _Rung.RUNNING:
+            return self.due
+        stall_at = self.advanced + self.command.stall_seconds
+        return min(stall_at, self.began + self.command.time_limit())
+
+    def _climb(self, now: float) -> None:
+        """Go up the stop ladder as far as it is time to."""
+        wanted = self.child.bell.wanted
+        if self.rung is _Rung.RUNNING and (reason := self._reason(now)):
+            self.cause, self.detail = reason
+            self._signal(signal.SIGTERM)
+            self.rung, self.due = _Rung.TERMED, now + self.command.grace_seconds
+        if self.rung is _Rung.TERMED and (wanted is _Rung.KILLED or now >= self.due):
+            self._signal(signal.SIGKILL)
+            self.rung, self.due = _Rung.KILLED, now + KILL_WAIT_SECONDS
+        elif self.rung is _Rung.KILLED and now >= self.due:
+            self.rung, self.due = _Rung.GIVEN_UP, math.inf
+            self.detail += "; it survives SIGKILL, so a disk or mount that it uses is probably dead"
+            self.child.ended.set_result(self._report())
+
+    def _reason(self, now: float) -> tuple[Cause, str] | None:
+        """Say why the child must end now, if it must."""
+        if self.child.bell.wanted:
+            return Cause.STOPPED, "was stopped"
+        if now - self.advanced >= self.command.stall_seconds:
+            return Cause.STALLED, f"made no progress for {self.command.stall_seconds:g} seconds"
+        if now - self.began >= (limit := self.command.time_limit()):
+            return Cause.OVERTIME, f"ran longer than its limit of {limit:.6g} seconds"
+        return None
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def _pump(self, output: FileIO, take: Callable[[bytes], None]) -> None:
+        chunk = output.read(CHUNK_BYTES)
+        if chunk:
+            take(chunk)
+        elif chunk is not None:  # the end; None is a pipe that is empty for now
+            self.poll.unregister(output.fileno())
+            output.close()
+
+    def _take_progress(self, chunk: bytes) -> None:
+        if self.child.on_progress(chunk):
+            self.advanced = time.monotonic()
+
+    def _take_stderr(self, chunk: bytes) -> None:
+        self.head += chunk[: HEAD_BYTES - len(self.head)]
+        self.child.on_stderr(chunk)
+
+    def _note_end(self) -> None:
+        self.gone = True
+
+    def _drain(self) -> None:
+        """Take what the dead child has left in its pipes: no more than fits into one.
+
+        What comes after that is from a descendant that has moved to another session.
+        """
+        for output, take in self.outputs:
+            left = 0 if output.closed else fcntl.fcntl(output, fcntl.F_GETPIPE_SZ)
+            while left > 0 and (chunk := output.read(min(left, CHUNK_BYTES))):
+                take(chunk)
+                left -= len(chunk)
+
+    def _bury(self) -> None:
+        """Kill what is left of the group, while the unreaped child still keeps its number; reap."""
+        self._signal(signal.SIGKILL)
+        with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing was kept
+            _, status, usage = os.wait4(self.pid, 0)
+            self.code = os.waitstatus_to_exitcode(status)
+            self.cpu_seconds = usage.ru_utime + usage.ru_stime
+            self.max_rss_bytes = usage.ru_maxrss * 1024
+
+    def _report(self) -> Ended:
+        words = self.head.decode(errors="replace")
+        # setpriv has these two statuses for a program that it cannot execute.
+        if self.prefix and self.code in (126, 127) and words.startswith("setpriv: "):
+            return _unstarted(self.command, words.removeprefix("setpriv: ").strip())
+        return Ended(
+            self.cause,
+            self.code if self.code is not None and self.code >= 0 else None,
+            -self.code if self.code is not None and self.code < 0 else None,
+            f"{_name(self.command)} {self.detail or _end_in_words(self.code)}",
+            time.monotonic() - self.began,
+            self.cpu_seconds,
+            self.max_rss_bytes,
+        )
+
+
+@functools.cache
+def launcher() -> tuple[str, ...]:
+    """Give what stands before a child's argv so that the kernel kills it when its thread dies.
+
+    Empty where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
+    is killed, until ``end_leftovers`` finds it at the next start.
+    """
+    if found := shutil.which("setpriv"):
+        prefix = (found, "--pdeathsig", "KILL", "--")
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run([*prefix, found, "-V"], capture_output=True, check=True, timeout=10)
+            return prefix
+    return ()
+
+
+def environment(mark: str, work: str, source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Make a child's environment: a few variables of ``source``, and none of its secrets.
+
+    ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
+    where the child may write: its home and its temporary files are there.
+    """
+    kept = {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
+    return kept | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
+
+
+def leftovers(mark: str) -> list[int]:
+    """List the processes that carry ``mark``: before the first child, those of a dead daemon."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _carries(name, mark)]
+
+
+def end_leftovers(mark: str) -> int:
+    """Kill every process that carries ``mark``, wait until they are gone, and count them.
+
+    Waits at most ``LEFTOVERS_WAIT_SECONDS``; ``leftovers`` then names those that would not go.
+    """
+    seen: set[int] = set()
+    deadline = time.monotonic() + LEFTOVERS_WAIT_SECONDS
+    while (found := leftovers(mark)) and time.monotonic() < deadline:
+        for pid in found:
+            _kill_marked(pid, mark)
+        seen.update(found)
+        time.sleep(0.01)
+    return len(seen.difference(found))
+
+
+def _carries(pid: int | str, mark: str) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone, or not ours
+        return False
+    return os.fsencode(f"{MARK}={mark}") in environ.split(b"\0") and int(pid) != os.getpid()
+
+
+def _kill_marked(pid: int, mark: str) -> None:
+    with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
+        pidfd = _pidfd(pid, stack)
+        # Looked at again now that the number cannot come to mean another process.
+        if _carries(pid, mark):
+            if pidfd is None:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _pidfd(pid: int, stack: ExitStack) -> int | None:
+    """Open a pidfd; None where the kernel, its filters or this Python's build have none."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    stack.callback(os.close, pidfd)
+    return pidfd
+
+
+def _open_end(pid: int, stack: ExitStack) -> int:
+    """Open a descriptor that becomes readable when the child has ended, before it is reaped."""
+    if (pidfd := _pidfd(pid, stack)) is not None:
+        return pidfd
+    end, other = os.pipe()
+    stack.callback(os.close, end)
+    threading.Thread(target=_close_at_end, args=(other, pid), daemon=True).start()
+    return end
+
+
+def _close_at_end(fd: int, pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.close(fd)
+
+
+def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
+
+
+def _spawn(
+    prefix: tuple[str, ...], command: Command, null: FileIO, out: FileIO, err: FileIO
+) -> int:
+    process = subprocess.Popen(
+        [*prefix, *command.argv],
+        cwd=command.cwd,
+        env=command.env,
+        stdin=null,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+    )
+    process.returncode = 0  # we reap, with wait4; Popen must neither wait nor complain
+    return process.pid
+
+
+def _limit(pid: int, limits: Limits) -> None:
+    wanted = (
+        (resource.RLIMIT_AS, limits.address_space_bytes),
+        (resource.RLIMIT_FSIZE, limits.file_size_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for kind, number in wanted:
+        if number or kind == resource.RLIMIT_CORE:
+            hard = resource.getrlimit(kind)[1]
+            value = number if hard == resource.RLIM_INFINITY else min(number, hard)
+            with suppress(ProcessLookupError):
+                resource.prlimit(pid, kind, (value, value))
+
+
+def _name(command: Command) -> str:
+    return Path(command.argv[0]).name
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _unstarted(command: Command, why: str) -> Ended:
+    return Ended(Cause.UNSTARTED, None, None, f"{_name(command)} could not be started: {why}", 0.0)
+
+
+def _end_in_words(code: int | None) -> str:
+    if code is None:
+        return "ended, but its status is lost: the daemon was started with SIGCHLD ignored"
+    if code < 0:
+        return f"was killed by signal {-code} ({signal.strsignal(-code)})"
+    return f"exited with status {code}"

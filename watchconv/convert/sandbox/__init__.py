@@ -1,0 +1,43 @@
+"""What a child may touch: nothing but its input, its work folder and its own program.
+
+Every ffmpeg child is started by a thread of its own; that thread confines itself with ``confine``
+and the child inherits it, while the rest of the daemon stays free. The probe worker confines its
+whole process with ``confine_to_nothing``.
+
+Guarantees, where ``support()`` names nothing missing: no file outside the ``Allowance`` is read,
+made, changed, cut or removed; no mode, owner, time or attribute of any file is changed by path; no
+network, no connection to another program's socket, no look into another process.
+
+Does not hide that a file exists (``stat`` works everywhere), does not limit memory or time (that is
+``resource.prlimit`` and ``process.py``), does not drop root's capabilities.
+
+Errors: ``ConfigError`` from ``ready`` where ``sandbox: require`` cannot be had;
+``EnvironmentTrouble`` from ``confine`` where a step fails that worked when it was tried.
+
+The rooms: ``child`` and ``worker`` put the pieces together; ``landlock`` (files, TCP), ``seccomp``
+(the rest), ``priority``; ``programs`` finds what an ffmpeg needs to run; ``support`` tries what
+this machine can do; ``escape`` proves it.
+"""
+
+from __future__ import annotations
+
+from watchconv.convert.sandbox.child import Allowance, confine
+from watchconv.convert.sandbox.escape import Escape, try_escape
+from watchconv.convert.sandbox.priority import IO_CLASSES, lower_priority
+from watchconv.convert.sandbox.programs import system_reads
+from watchconv.convert.sandbox.support import Support, ready, support
+from watchconv.convert.sandbox.worker import confine_to_nothing
+
+__all__ = [
+    "IO_CLASSES",
+    "Allowance",
+    "Escape",
+    "Support",
+    "confine",
+    "confine_to_nothing",
+    "lower_priority",
+    "ready",
+    "support",
+    "system_reads",
+    "try_escape",
+]

@@ -1,0 +1,21 @@
+"""The daemon ties the pieces together, and does nothing else.
+
+Its concerns, in the order of their beginning:
+
+1. the locks: one daemon per state directory, inbox and outbox;
+2. recovery, which is the normal start: children of a dead daemon are ended, RUNNING jobs go back
+   to the queue, DELIVERING ones are rolled forward, leftovers of work are swept;
+3. the look: at start, on events, when an unsettled file is due, and from time to time;
+4. the workers, the deliveries, and what people ask for;
+5. the present, for those who look: the live file, systemd, a listener;
+6. the stop ladder: no more looks and claims, a grace, TERM, KILL.
+
+Guarantees: an idle daemon sleeps: no tick, no write. Whatever task dies ends the daemon, loudly.
+Errors: ``AlreadyRunning``, ``JournalError``, ``ConfigError`` at the start; later only bugs.
+"""
+
+from __future__ import annotations
+
+from watchconv.daemon.core import Daemon, Listener
+
+__all__ = ["Daemon", "Listener"]

@@ -1,0 +1,130 @@
+"""Deliveries under way: each DELIVERING job is rolled forward until it is done.
+
+Guarantees: at most ``AT_ONCE`` at a time, each on a thread, so that a slow copy holds up nobody;
+a delivery that cannot be done now is told as trouble and tried again every ``RETRY_SECONDS``,
+when a trouble ends, and at each start; it is never encoded again for that.
+Does not know how files are moved: ``deliver.outbox`` does.
+Errors: none leave this room but bugs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.journal import Journal
+from watchconv.model import Job, JobState
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.daemon.trouble import Troubles
+    from watchconv.deliver.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+RETRY_SECONDS = 60.0
+
+
+class Deliveries:
+    """Carries DELIVERING jobs to their end."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        journal: JournalThread,
+        troubles: Troubles,
+        *,
+        keep_originals: bool,
+        ended: Callable[[Job], None],
+    ) -> None:
+        """Take what does the work, and whom to tell of each job that has ended."""
+        self._outbox, self._journal, self._troubles = outbox, journal, troubles
+        self._keep_originals, self._ended = keep_originals, ended
+        self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
+        self._slots = asyncio.Semaphore(2 * AT_ONCE)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._stuck: set[int] = set()
+        self.retry = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def stuck(self) -> int:
+        """Count the deliveries that cannot be done now."""
+        return len(self._stuck)
+
+    async def begin(self, job: Job) -> None:
+        """Deliver a job in the background; waits while too many are under way. Idempotent."""
+        if job.id in self._tasks:
+            return
+        await self._slots.acquire()
+        task = asyncio.create_task(self._deliver(job))
+        self._tasks[job.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+
+    async def _deliver(self, job: Job) -> None:
+        cause = f"job {job.id}"
+        try:
+            loop = asyncio.get_running_loop()
+            ended = await loop.run_in_executor(self._threads, self._roll_forward, job)
+        except (OSError, EnvironmentTrouble, JournalError) as error:
+            name = printable(job.source)
+            self._stuck.add(job.id)
+            self._retry_later()
+            self._troubles.tell(
+                cause, f"job {job.id} ({name}) cannot be delivered yet: {error}", blocking=False
+            )
+        else:
+            self._stuck.discard(job.id)
+            self._troubles.end(cause)
+            self._ended(ended)
+        finally:
+            self._slots.release()
+
+    def _roll_forward(self, job: Job) -> Job:
+        """Deliver one job, remember its end, and only then remove its work; on a thread."""
+        state = self._outbox.deliver(job)
+        now = time.time()
+        if state is JobState.SUPERSEDED:
+            ended = self._journal.ask(Journal.supersede, job.id, now, stale=False)
+        else:
+            held = self._keep_originals and state is JobState.DONE
+            ended = self._journal.ask(Journal.finish, job.id, state, now, held=held)
+        self._outbox.clear(job)
+        return ended
+
+    async def resume(self) -> None:
+        """Begin every delivery that the journal knows of and that is not under way."""
+        for job in await self._journal.asked(Journal.in_state, JobState.DELIVERING):
+            await self.begin(job)
+
+    async def retry_stuck(self) -> None:
+        """Try the stuck ones again, for ever: when told to, and from time to time."""
+        while True:
+            await self.retry.wait()
+            self.retry.clear()
+            if self._stuck:
+                try:
+                    await self.resume()
+                except JournalError as error:
+                    log.warning("%s", error)
+                    self._retry_later()
+
+    def _retry_later(self) -> None:
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self.retry.set)
+
+    async def finish(self, seconds: float) -> bool:
+        """Wait for those under way, for so long at most; tell whether all came to an end."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=seconds)
+        self._threads.shutdown(wait=not self._tasks)
+        return not self._tasks

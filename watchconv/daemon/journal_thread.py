@@ -1,0 +1,46 @@
+"""The journal's own thread, and the two ways to call it.
+
+Guarantees: the journal is used by one thread only, in the order of the calls; the loop never
+waits for SQLite's fsync, which may stall behind ffmpeg's writes.
+Errors: ``JournalError``, as the journal raises it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
+
+from watchconv.journal import Journal
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Question = Callable[Concatenate[Journal, P], T]  # a method of Journal, as a rule
+
+
+class JournalThread:
+    """The thread that owns a journal: its fsync may stall behind ffmpeg's writes."""
+
+    def __init__(self, state_dir: str) -> None:
+        """Start the thread and open the journal on it. Raises JournalError."""
+        self._pool = ThreadPoolExecutor(1, "journal")
+        try:
+            self._journal = self._pool.submit(Journal, state_dir).result()
+        except BaseException:
+            self._pool.shutdown()
+            raise
+
+    def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a question there and wait: for threads other than the loop's."""
+        return self._pool.submit(question, self._journal, *args, **kwargs).result()
+
+    async def asked(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a question there and wait without blocking the loop."""
+        future = self._pool.submit(question, self._journal, *args, **kwargs)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Close the journal and end the thread."""
+        self._pool.submit(self._journal.close).result()
+        self._pool.shutdown()

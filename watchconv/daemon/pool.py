@@ -1,0 +1,285 @@
+"""The pool: as many workers as ffmpeg children may live, each taking one job after the other.
+
+Guarantees: a job is claimed only while nothing blocks it (pause, trouble, a full disk); the
+surroundings' failure costs no attempt; a verdict is in the journal before any file is moved.
+Does not keep a list of jobs: the journal is the queue.
+Errors: none leave a worker but bugs, which end the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from watchconv.convert.report import compose
+from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.intake.admit import Admitted, admit, compare
+from watchconv.intake.plan import output_for
+from watchconv.journal import Journal
+from watchconv.judge import Again, Close, Decision, Deliver, judge
+from watchconv.model import Interrupted, Job, JobState, Outcome, Request, Verdict
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchconv.config import Config
+    from watchconv.convert.engine import Engine
+    from watchconv.daemon.deliveries import Deliveries
+    from watchconv.daemon.journal_thread import JournalThread, Question
+    from watchconv.daemon.trouble import Troubles
+    from watchconv.deliver.outbox import Outbox
+    from watchconv.folders import Folders
+
+log = logging.getLogger(__name__)
+
+TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the surroundings failed an attempt
+SPACE_SECONDS = 5.0
+JOURNAL_SECONDS = 5.0
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Pool:
+    """The workers and what they work on."""
+
+    def __init__(
+        self,
+        config: Config,
+        folders: Folders,
+        journal: JournalThread,
+        troubles: Troubles,
+        engine: Engine,
+        deliveries: Deliveries,
+        outbox: Outbox,
+    ) -> None:
+        self._config, self._folders, self._journal = config, folders, journal
+        self._troubles, self._engine = troubles, engine
+        self._deliveries, self._outbox = deliveries, outbox
+        self.work = asyncio.Event()  # something may have become ready
+        self.paused = False
+        self.closing = False
+        self.running: dict[int, Job] = {}
+        self.changed: Callable[[Job], None] = lambda job: None
+        self.look_again: Callable[[str], None] = lambda source: None
+
+    async def run_worker(self) -> None:
+        """Take jobs until the pool closes."""
+        while not self.closing:
+            self.work.clear()
+            claimed = await self._claim()
+            if claimed is None:
+                continue
+            job, crowd = claimed
+            self.running[job.id] = job
+            try:
+                await self._attempt(job, crowd)
+            except JournalError:
+                log.warning("job=%d stays running: the next start takes it up", job.id)
+            finally:
+                del self.running[job.id]
+
+    def wake(self) -> None:
+        """Let idle workers look for a job."""
+        self.work.set()
+
+    def wake_in(self, seconds: float) -> None:
+        """Let idle workers look for a job later."""
+        asyncio.get_running_loop().call_later(max(0.0, seconds), self.wake)
+
+    # claiming
+
+    async def _claim(self) -> tuple[Job, int] | None:
+        """Claim a job and say how many share the machine; or wait until one may be there."""
+        if not (self.paused or self.closing or await self._is_blocked()):
+            now = time.time()
+            try:
+                claimed = await self._journal.asked(self._claim_now, now)
+            except JournalError as error:
+                self._tell_for("journal", str(error), JOURNAL_SECONDS)
+                claimed = None
+            else:
+                self._troubles.end("journal")
+            if isinstance(claimed, tuple):
+                return claimed
+            if claimed is not None:
+                self.wake_in(min(claimed - now, 2 * TROUBLE_SECONDS))
+        await self.work.wait()
+        return None
+
+    def _claim_now(self, journal: Journal, now: float) -> tuple[Job, int] | float | None:
+        """Claim on the journal's thread: the job, or when the next one is ready, or None."""
+        job = journal.claim(now)
+        if job is None:
+            return journal.next_ready_at()
+        counts = journal.counts()
+        crowd = counts[JobState.RUNNING] + counts[JobState.QUEUED]
+        return job, min(crowd, self._config.jobs)
+
+    async def _is_blocked(self) -> bool:
+        if self._troubles.blocked:
+            return True
+        if not self._config.min_free:
+            return False
+        try:
+            free = await asyncio.to_thread(self._folders.free_bytes)
+        except OSError:
+            return False  # the folders' own check says it better
+        if free >= self._config.min_free:
+            self._troubles.end("space")
+            return False
+        self._troubles.tell(
+            "space",
+            f"less than min_free ({self._config.min_free >> 20} MiB) is free in the outbox"
+            f" {self._config.outbox}: no new job starts until there is room",
+            blocking=False,
+        )
+        self.wake_in(SPACE_SECONDS)
+        return True
+
+    def _tell_for(self, cause: str, sentence: str, seconds: float) -> None:
+        """Tell of a trouble that is taken back, to be tried again, after so many seconds."""
+        self._troubles.tell(cause, sentence)
+
+        def again() -> None:
+            self._troubles.end(cause)
+            self.wake()
+
+        asyncio.get_running_loop().call_later(seconds, again)
+
+    # one attempt
+
+    async def _attempt(self, job: Job, crowd: int) -> None:
+        self.say(job, "queued→running")
+        self.changed(job)
+        try:
+            outcome = await self._outcome(job, crowd)
+        except EnvironmentTrouble as trouble:
+            self._tell_for("attempt", str(trouble), TROUBLE_SECONDS)
+            decision: Decision = Again(refund=True, reason=str(trouble))
+        else:
+            decision = await self._decide(job, outcome)
+        await self._carry_out(job, decision)
+
+    async def _outcome(self, job: Job, crowd: int) -> Outcome:
+        inbox = self._config.inbox
+        admitted = await asyncio.to_thread(admit, inbox, job)
+        if not isinstance(admitted, Admitted):
+            return admitted
+        try:
+            work = self._outbox.work_dir(job)
+            outcome = await self._engine.run(job, admitted.descriptor, work, crowd)
+            # what was made of a file that changed counts for nothing, whatever it was
+            return compare(inbox, admitted) or outcome
+        except OSError as error:
+            raise EnvironmentTrouble(f"cannot read {error.filename}: {error.strerror}") from error
+        finally:
+            admitted.close()
+
+    async def _decide(self, job: Job, outcome: Outcome) -> Decision:
+        decision = judge(job, outcome, self._config.max_attempts)
+        if isinstance(decision, Close):
+            return decision
+        fresh = await self._insist(Journal.get, job.id)
+        if fresh and fresh.request is Request.CANCEL:
+            return Deliver(Verdict.CANCELLED, "cancelled")
+        if isinstance(outcome, Interrupted) and not self.closing:
+            return Again(refund=True)  # the request was taken back meanwhile
+        return decision
+
+    async def _carry_out(self, job: Job, decision: Decision) -> None:
+        match decision:
+            case Again(refund, wait_seconds, reason):
+                not_before = time.time() + wait_seconds if wait_seconds else 0.0
+                after = await self._insist(
+                    Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
+                )
+                await asyncio.to_thread(self._outbox.clear, job)
+                self.say(job, "running→queued", reason)
+                self.wake_in(wait_seconds)
+            case Deliver(verdict, reason, report):
+                after = await self.deliver(job, verdict, reason, report)
+            case Close(state):
+                now = time.time()
+                after = await self._insist(
+                    lambda j: (
+                        j.withdraw(job.id, now)
+                        if state is JobState.WITHDRAWN
+                        else j.supersede(job.id, now, stale=True)
+                    )
+                )
+                await asyncio.to_thread(self._outbox.clear, job)
+                self.say(job, f"running→{state}")
+                self.look_again(job.source)
+        self.changed(after)
+
+    async def deliver(
+        self, job: Job, verdict: Verdict, reason: str | None, report: str | None = None
+    ) -> Job:
+        """Commit what is to be delivered, then begin it."""
+        profile = self._config.all_profiles.get(job.profile)
+        wish = output_for(job.source, profile.suffix) if profile else None
+        output, original = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
+        if verdict is not Verdict.ENCODED:
+            report = report or compose(job, (), None, "")
+        after = await self._insist(
+            Journal.intend, job.id, verdict, output, original, reason, report
+        )
+        self.say(job, f"{job.state}→delivering", reason)
+        await self._deliveries.begin(after)
+        return after
+
+    async def _insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the journal until it can be written: a finished encode is not to be lost to it."""
+        while True:
+            try:
+                answer = await self._journal.asked(question, *args, **kwargs)
+            except JournalError as error:
+                self._troubles.tell("journal", str(error))
+                if self.closing:
+                    raise
+                await asyncio.sleep(JOURNAL_SECONDS)
+            else:
+                self._troubles.end("journal")
+                return answer
+
+    def say(self, job: Job, step: str, reason: str | None = None) -> None:
+        """Log one change of state in one line."""
+        why = f": {printable(reason)}" if reason else ""
+        log.info("job=%d profile=%s %s %s%s", job.id, job.profile, step, printable(job.source), why)
+
+    async def close(
+        self, workers: set[asyncio.Task[None]], grace_seconds: float, hurry: asyncio.Event
+    ) -> None:
+        """End the workers: running attempts are given the grace, then TERM, then KILL.
+
+        With hurry they are killed at once. Their jobs go back to the queue.
+        """
+        self.closing = True
+        self.wake()
+        if not await _ended(workers, hurry, grace_seconds):
+            self._stop_all(kill=hurry.is_set())
+            if not await _ended(workers, hurry, None):
+                self._stop_all(kill=True)
+                await asyncio.wait(workers)
+
+    def _stop_all(self, *, kill: bool) -> None:
+        for job_id in self.running:
+            self._engine.stop(job_id, kill=kill)
+
+
+async def _ended(
+    tasks: set[asyncio.Task[None]], hurry: asyncio.Event, seconds: float | None
+) -> bool:
+    """Wait until all tasks have ended, or hurry is set, or the time is up; tell whether all did."""
+    if not tasks:
+        return True
+    hurried = asyncio.create_task(hurry.wait())
+    everything = asyncio.ensure_future(asyncio.wait(tasks))
+    await asyncio.wait({hurried, everything}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    everything.cancel()
+    return all(task.done() for task in tasks)

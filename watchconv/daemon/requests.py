@@ -1,0 +1,108 @@
+"""What people asked for on the command line: pause, resume, retry, cancel.
+
+Guarantees: a request is in the journal before it is acted on, and acting on it can be repeated
+after a crash; a retried original never replaces anything in the inbox.
+Does not decide whether a request is allowed: ``Journal.ask`` did.
+Errors: ``JournalError``. A request that cannot be carried out is logged and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from watchconv.deliver import files
+from watchconv.intake.plan import profile_for
+from watchconv.journal import Journal
+from watchconv.model import Job, JobState, Request, Verdict
+from watchconv.names import numbered, printable, report_of
+
+if TYPE_CHECKING:
+    from watchconv.config import Config
+    from watchconv.convert.engine import Engine
+    from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.daemon.pool import Pool
+
+log = logging.getLogger(__name__)
+
+
+class Requests:
+    """Carries requests out."""
+
+    def __init__(self, config: Config, journal: JournalThread, pool: Pool, engine: Engine) -> None:
+        self._config, self._journal, self._pool, self._engine = config, journal, pool, engine
+
+    async def carry_out(self) -> None:
+        """Do all that was asked for and not yet done. Idempotent."""
+        self._set_paused(await self._journal.asked(Journal.setting, "paused") is not None)
+        for job in await self._journal.asked(Journal.requested):
+            if job.request is Request.RETRY:
+                await self._retry(job)
+            else:
+                await self._cancel(job)
+
+    def _set_paused(self, paused: bool) -> None:
+        if self._pool.paused != paused:
+            log.info("paused: no new job is claimed" if paused else "resumed")
+        self._pool.paused = paused
+        if not paused:
+            self._pool.wake()
+
+    async def _cancel(self, job: Job) -> None:
+        match job.state:
+            case JobState.RUNNING:
+                self._engine.stop(job.id)  # its worker sees the request
+            case JobState.QUEUED:
+                await self._pool.deliver(job, Verdict.CANCELLED, "cancelled")
+            case _:
+                await self._journal.asked(Journal.drop_request, job.id)
+
+    async def _retry(self, job: Job) -> None:
+        try:
+            after = await asyncio.to_thread(self._bring_back, job)
+        except OSError as error:
+            name = printable(job.original or job.source)
+            log.warning("job=%d cannot be retried: %s (%s)", job.id, error.strerror, name)
+            await self._journal.asked(Journal.drop_request, job.id)
+        else:
+            log.info(
+                "job=%d profile=%s failed→queued %s", job.id, job.profile, printable(job.source)
+            )
+            self._pool.changed(after)
+            self._pool.wake()
+
+    def _bring_back(self, job: Job) -> Job:
+        """Move a failed original back into the inbox, then queue its job; on a thread."""
+        assert job.original is not None
+        failed = os.path.join(self._config.error, job.original)
+        back = self._reserve(job, failed)
+        path = os.path.join(self._config.inbox, back)
+        stat = os.stat(path)
+        report = report_of(failed)
+        if os.path.lexists(report):
+            os.unlink(report)
+        profile = profile_for(back, self._config.all_profiles, self._config.profile)
+        return self._journal.ask(
+            Journal.retry, job.id, stat.st_size, stat.st_mtime_ns, profile, time.time()
+        )
+
+    def _reserve(self, job: Job, failed: str) -> str:
+        """Move the original to the first free form of its name, reserved before; return that."""
+        if not os.path.lexists(failed):
+            return job.source  # an earlier try moved it
+        for number in range(1, 10_000):
+            back = numbered(job.source, number)
+            folder, name = os.path.split(back)
+            if not self._journal.ask(Journal.begin_retry, job.id, back):
+                continue
+            path = files.make_folder(self._config.inbox, folder, files.Ownership())
+            scratch = os.path.join(path, f".watchconv-{job.id}.part")
+            try:
+                files.move(failed, os.path.join(path, name), scratch)
+            except FileExistsError:
+                continue
+            return back
+        raise FileExistsError(0, "every form of its name is taken in the inbox")

@@ -1,0 +1,49 @@
+"""What is wrong with the surroundings: said once when it begins, once when it ends.
+
+Guarantees: a trouble that is told again unchanged makes no noise. Pure but for the log.
+Does not heal anything: who told of a trouble tells of its end. Errors: none.
+"""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger(__name__)
+
+
+class Troubles:
+    """The present troubles by cause. A blocking one stops new jobs from being claimed."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+        self._blocking: set[str] = set()
+
+    def tell(self, cause: str, sentence: str, *, blocking: bool = True) -> None:
+        """Note that a trouble is there."""
+        if self._said.get(cause) != sentence:
+            log.warning("%s", sentence)
+        self._said[cause] = sentence
+        if blocking:
+            self._blocking.add(cause)
+
+    def end(self, cause: str) -> bool:
+        """Note that a trouble is over; tell whether it was there."""
+        self._blocking.discard(cause)
+        sentence = self._said.pop(cause, None)
+        if sentence:
+            log.warning("over: %s", sentence)
+        return sentence is not None
+
+    def tells(self, cause: str) -> bool:
+        """Tell whether a trouble is there."""
+        return cause in self._said
+
+    @property
+    def sentences(self) -> list[str]:
+        """List the present troubles."""
+        return list(self._said.values())
+
+    @property
+    def blocked(self) -> bool:
+        """Tell whether any of them stops new jobs."""
+        return bool(self._blocking)

@@ -1,0 +1,267 @@
+"""Ask two witnesses whether a file is finished: the kernel, and the file's own container.
+
+``writers`` asks the kernel through a read lease, which it grants only while no one has the
+file open for writing (or mapped for it). ``container_end`` steps from top-level part to
+top-level part of an mp4, Matroska or AVI file, found by content, and compares their announced
+end with the file's.
+
+Both are quick whatever the file holds: a lease is given back at once, and the walk reads a few
+bytes from each of at most 4,096 parts, with pread, so the descriptor's offset stays. Neither
+changes the file, and no bytes make the walk raise. INCOMPLETE is said only where the format
+itself says so; where it is silent the answer is NO_WORD, and quiet time must decide.
+
+Neither witness settles anything alone. Whether leases mean anything on this file system (they
+do not behind NFS, SMB or FUSE) is for the caller to know. What stands inside the parts is not
+looked at, so a WHOLE file may still be damaged.
+
+Why there is no SIGIO to ignore: the signal of a broken lease is set to SIGURG on the descriptor,
+and SIGURG does nothing by default. Ignoring SIGIO would work only from the main thread, would
+hold for the whole process, and every ffmpeg would inherit it.
+
+Errors: OSError from pread (a failing disk, a mount that went away) and from a closed descriptor.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping
+
+_MOST_PARTS = 4096
+_TAIL_BYTES = 512
+
+
+class Writers(StrEnum):
+    """The kernel's word on who writes a file."""
+
+    NONE = "none"  # proven: nobody has it open for writing
+    SOME = "some"
+    UNKNOWN = "unknown"  # no proof to be had
+
+
+class Ending(StrEnum):
+    """The container's word on its own end."""
+
+    WHOLE = "whole"  # its end is the file's end, and all that it needs is there
+    INCOMPLETE = "incomplete"  # more must come, or the file is truncated
+    NO_WORD = "no word"  # unknown format, or one that does not say where it ends
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerEnd:
+    """What the container says; ``detail`` tells a person why it is INCOMPLETE, else it is empty."""
+
+    ending: Ending
+    detail: str = ""
+
+
+_WHOLE = ContainerEnd(Ending.WHOLE)
+_NO_WORD = ContainerEnd(Ending.NO_WORD)
+
+
+def writers(fd: int) -> Writers:
+    """Ask the kernel who has this file open for writing, by taking a lease and giving it back.
+
+    fd must be open with O_RDONLY, and O_NONBLOCK lest the open itself wait for another's lease
+    (BlockingIOError from that open means the same as SOME). A writing descriptor of our own counts
+    as SOME. A writer that opens the file in the microseconds of the lease waits for its end; only
+    one that opens with O_NONBLOCK is turned away. Any thread may call this.
+
+    The answer holds for the moment: someone may open the file right after.
+    """
+    try:
+        # each time: giving a lease back puts its signal back to SIGIO
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise
+        return Writers.SOME if error.errno == errno.EAGAIN else Writers.UNKNOWN
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return Writers.NONE
+
+
+def container_end(fd: int, size: int) -> ContainerEnd:
+    """Compare where the container ends with where the file ends.
+
+    size is the file's, from fstat of the same descriptor. The format is told by the first
+    bytes, never by a name. A file whose last bytes are all zero is never WHOLE: so looks one that
+    was given its final size before its content.
+    """
+    if size == 0:
+        return ContainerEnd(Ending.INCOMPLETE, "the file is empty")
+    end = _ending_by_format(fd, size)
+    return _NO_WORD if end is _WHOLE and _ends_in_zeros(fd, size) else end
+
+
+def _ending_by_format(fd: int, size: int) -> ContainerEnd:
+    head = os.pread(fd, 12, 0)
+    if head[4:8] in _FIRST_BOXES:
+        return _mp4_end(fd, size)
+    if head[:4] == _EBML:
+        return _matroska_end(fd, size)
+    if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        return _avi_end(fd, size)
+    return _NO_WORD
+
+
+def _ends_in_zeros(fd: int, size: int) -> bool:
+    return not any(os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One top-level part of a container: an mp4 box, an EBML element, a RIFF."""
+
+    name: bytes
+    end: int | None  # its offset in the file; None: the part is open, the format does not say
+
+
+def _walk(
+    fd: int, size: int, read_part: Callable[[int, int], _Part | None]
+) -> tuple[list[_Part], int]:
+    """Step from part to part, up to and including the first that is open or too long.
+
+    Returns the parts, and the offset up to which they lie whole in the file.
+    """
+    parts: list[_Part] = []
+    at = 0
+    while at < size and len(parts) < _MOST_PARTS and (part := read_part(fd, at)):
+        parts.append(part)
+        if part.end is None or part.end > size:
+            break
+        at = part.end
+    return parts, at
+
+
+def _overrun(parts: list[_Part], size: int, labels: Mapping[bytes, str]) -> ContainerEnd | None:
+    """Say INCOMPLETE where the last part is of a known type and runs past the end of the file."""
+    last = parts[-1] if parts else None
+    if last is None or last.end is None or last.end <= size or last.name not in labels:
+        return None
+    missing = last.end - size
+    bytes_more = "1 byte more" if missing == 1 else f"{missing:,} bytes more"
+    return ContainerEnd(
+        Ending.INCOMPLETE, f"the {labels[last.name]} needs {bytes_more} than the file has"
+    )
+
+
+def _has_stranger(parts: list[_Part], known: Container[bytes]) -> bool:
+    return any(part.name not in known for part in parts)
+
+
+_FIRST_BOXES = frozenset(
+    b"ftyp styp moov moof mdat free skip wide pnot sidx".split()  # what files really begin with
+)
+_BOXES = {
+    name: f"mp4 box {name.decode()}"
+    for name in _FIRST_BOXES.union(b"PICT emsg imda junk meta mfra pdin prft ssix uuid".split())
+}
+_ZEROS = bytes(4)
+
+
+def _read_box(fd: int, at: int) -> _Part | None:
+    header = os.pread(fd, 16, at)
+    if len(header) < 8:
+        return None
+    length, name = int.from_bytes(header[:4], "big"), header[4:8]
+    if length == 0:
+        return _Part(name, None)
+    least = 8
+    if length == 1:
+        least = 16
+        # a 64-bit size that is cut off itself: the box needs at least its own header
+        length = int.from_bytes(header[8:], "big") if len(header) == 16 else least
+    return _Part(name, at + length) if length >= least else None
+
+
+def _mp4_end(fd: int, size: int) -> ContainerEnd:
+    """Judge an mp4 or mov.
+
+    Without an index (moov, or moof in fragments) nothing can be read: INCOMPLETE, also where an
+    open box or the zeros of a preallocated file stand in its place. A fragmented file may always
+    get another fragment, so only a closing mfra makes it WHOLE.
+    """
+    parts, at = _walk(fd, size, _read_box)
+    if overrun := _overrun(parts, size, _BOXES):
+        return overrun
+    if not parts or _has_stranger(parts, {*_BOXES, _ZEROS}):
+        return _NO_WORD
+    names = [part.name for part in parts]
+    if b"moov" not in names and b"moof" not in names:
+        return _without_index(parts[-1], cut=size - at < 8)
+    closed = names[-1] == b"mfra" if b"moof" in names else b"mdat" in names
+    return _WHOLE if closed and at == size else _NO_WORD
+
+
+def _without_index(last: _Part, *, cut: bool) -> ContainerEnd:
+    """Judge an mp4 in which no index was found; cut: the walk came to the end of the file."""
+    if last.end is None and last.name == _ZEROS:
+        return ContainerEnd(Ending.INCOMPLETE, "only zeros stand where the mp4 box moov should be")
+    if last.end is None or cut:
+        return ContainerEnd(Ending.INCOMPLETE, "the mp4 box moov is missing")
+    return _NO_WORD
+
+
+_EBML = bytes.fromhex("1a45dfa3")
+_SEGMENT = bytes.fromhex("18538067")
+_VOID, _CRC32 = b"\xec", b"\xbf"
+# the short ids are no proof: one byte in 128 of any garbage looks like them
+_ELEMENTS = {_EBML: "Matroska header", _SEGMENT: "Matroska segment"}
+
+
+def _width(number: bytes) -> int:
+    """Give the length that the first byte of an EBML number announces; 9: not a number."""
+    return 9 - number[0].bit_length() if number else 1
+
+
+def _read_element(fd: int, at: int) -> _Part | None:
+    header = os.pread(fd, 12, at)
+    name = header[: _width(header)]
+    number = header[len(name) :]
+    width = _width(number)
+    if not name or len(name) > 4 or width > 8:
+        return None
+    begin = at + len(name) + width
+    if len(number) < width:  # cut off: the element needs at least its own header
+        return _Part(name, begin)
+    most = (1 << 7 * width) - 1
+    length = int.from_bytes(number[:width], "big") & most
+    return _Part(name, None if length == most else begin + length)
+
+
+def _matroska_end(fd: int, size: int) -> ContainerEnd:
+    """Judge a Matroska or WebM by its segment; live recordings leave its size open."""
+    parts, at = _walk(fd, size, _read_element)
+    if overrun := _overrun(parts, size, _ELEMENTS):
+        return overrun
+    stranger = _has_stranger(parts, {*_ELEMENTS, _VOID, _CRC32})
+    segment = any(part.name == _SEGMENT for part in parts)
+    return _WHOLE if segment and not stranger and at == size else _NO_WORD
+
+
+_RIFFS = {b"AVI ": "AVI file", b"AVIX": "AVI continuation"}
+
+
+def _read_riff(fd: int, at: int) -> _Part | None:
+    header = os.pread(fd, 12, at)
+    if len(header) < 12 or header[:4] != b"RIFF":
+        return None
+    length = int.from_bytes(header[4:8], "little")
+    # recorders write one of these first and the true size at the end; pipes and crashes keep it
+    return _Part(header[8:], None if length in {0, 0xFFFFFFFF} else at + 8 + length)
+
+
+def _avi_end(fd: int, size: int) -> ContainerEnd:
+    """Judge an AVI; those above 1 GB are a row of RIFFs (OpenDML)."""
+    parts, at = _walk(fd, size, _read_riff)
+    if overrun := _overrun(parts, size, _RIFFS):
+        return overrun
+    return _WHOLE if at == size and not _has_stranger(parts, _RIFFS) else _NO_WORD

@@ -1,0 +1,78 @@
+"""What follows from an outcome. Pure: a job and its outcome go in, a decision comes out.
+
+Guarantees: total: every outcome has a decision, and a type checker sees that.
+Does not carry the decision out: ``daemon`` does.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from watchconv.journal import backoff_seconds
+from watchconv.model import (
+    Broke,
+    Encoded,
+    Gone,
+    Interrupted,
+    Job,
+    JobState,
+    Outcome,
+    Rejected,
+    Stale,
+    Verdict,
+)
+
+STALES_PER_ATTEMPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Back to the queue."""
+
+    refund: bool
+    wait_seconds: float = 0.0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Move files: the output and the original, or the original and its report."""
+
+    verdict: Verdict
+    reason: str | None = None
+    report: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the job without moving anything."""
+
+    state: JobState  # WITHDRAWN or SUPERSEDED
+
+
+Decision = Again | Deliver | Close
+
+
+def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
+    """Decide what becomes of a job whose attempt ended like this."""
+    match outcome:
+        case Encoded():
+            return Deliver(Verdict.ENCODED)
+        case Rejected(reason, report):
+            return Deliver(Verdict.FAILED, reason, report)
+        case Broke(reason, report):
+            if job.attempt < max_attempts:
+                return Again(False, backoff_seconds(job.attempt), reason)
+            return Deliver(Verdict.FAILED, reason, report)
+        case Interrupted():
+            return Again(refund=True)
+        case Stale():
+            if (job.stale + 1) // STALES_PER_ATTEMPT >= max_attempts:
+                return Deliver(Verdict.FAILED, "it changed each time it was converted", "")
+            return Close(JobState.SUPERSEDED)
+        case Gone():
+            return Close(JobState.WITHDRAWN)
+        case _:
+            assert_never(outcome)

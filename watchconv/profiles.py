@@ -1,0 +1,55 @@
+"""The built-in profiles: what happens to a file when nobody has said anything else.
+
+Guarantees: a video that ffmpeg can decode passes through each encoding profile, on ffmpeg 5.1
+and later: alpha, odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks.
+Known exceptions: more than 8 unlabelled sound channels fail on 5.1; SVT-AV1 refuses more than
+240 frames a second; gaps of tens of hours do not fit into an mp4. ``remux`` takes what Matroska
+can hold: no RealVideo, APNG, raw RGB, or bare H.264 and HEVC streams without times.
+
+Does not: choose streams (``-map auto`` is expanded by ``convert.streams`` from the probe),
+set threads (``convert.threads``) or tone-map HDR: PQ and HLG keep their tags, and in 8 bit
+they look flat.
+
+Errors: none; these are constants.
+"""
+
+from __future__ import annotations
+
+import shlex
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from watchconv.model import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Variable frame rate everywhere: a gap of hours in the times must not become millions of frames.
+_VFR = "-map auto -fps_mode vfr"
+# 4:2:0 wants even sizes; a black line at the edge loses nothing, cropping would.
+_EVEN = "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2 -pix_fmt yuv420p"
+# x265 and SVT-AV1 refuse tiny pictures, or abort on them.
+_EVEN_64 = r'-vf "pad=ceil(max(iw\,64)/2)*2:ceil(max(ih\,64)/2)*2" -pix_fmt yuv420p'
+# What every encoder here takes: odd layouts (5.1(side) fails in libopus) and rates are converted.
+_SOUND = (
+    "-af aformat=channel_layouts=mono|stereo|5.1|7.1"
+    ":sample_rates=8000|11025|12000|16000|22050|24000|32000|44100|48000|88200|96000"
+)
+
+_ARGS = {
+    ("webm", ".webm"): f"{_VFR} -c:v libvpx -b:v 1M -pix_fmt yuv420p -c:a libvorbis {_SOUND}",
+    ("mp4", ".mp4"): f"{_VFR} -c:v libx264 -preset medium -crf 21 {_EVEN} "
+    f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart",
+    ("hevc", ".mp4"): f"{_VFR} -c:v libx265 -preset medium -crf 24 -tag:v hvc1 {_EVEN_64} "
+    f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart",
+    ("av1", ".webm"): f"{_VFR} -c:v libsvtav1 -preset 8 -crf 32 "
+    f"{_EVEN_64} -c:a libopus -b:a 128k {_SOUND}",
+    ("remux", ".mkv"): "-map auto -c copy",
+}
+
+BUILTIN: Mapping[str, Profile] = MappingProxyType(
+    {
+        name: Profile(name, suffix, tuple(shlex.split(args)))
+        for (name, suffix), args in _ARGS.items()
+    }
+)
