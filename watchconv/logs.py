@@ -70,3 +70,5 @@ def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
     root.handlers[:] = [target]
     root.setLevel(logging.WARNING)
     logging.getLogger("watchconv").setLevel(logging.INFO)
+    # it calls its own orderly stop an error; what really dies there, the watcher finds out
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)

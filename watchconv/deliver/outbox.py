@@ -201,16 +201,16 @@ class Outbox:
     def _to_error(self, job: Job) -> None:
         """Write the report, then move the original beside it: who sees the one finds the other."""
         while self._is_original(job):
-            assert job.original is not None
-            if not self._can_report(job.original):
-                job = self._retarget(job.id, None, self._free_in_error(job.original))
+            original = job.original
+            assert original is not None
+            if not self._can_report(original):
+                job = self._retarget(job.id, None, self._free_in_error(original))
                 continue
             self._write_report(job)
-            moved = self._move_original(job, self._folders.error)
-            if moved.original == job.original:
+            job = self._move_original(job, self._folders.error)
+            if job.original == original:
                 return
-            os.unlink(os.path.join(self._folders.error, report_of(job.original)))
-            job = moved
+            os.unlink(os.path.join(self._folders.error, report_of(original)))
 
     def _write_report(self, job: Job) -> None:
         assert job.original is not None
