@@ -16,17 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.clips import FFMPEG, MEDIA
-from watchconv.convert.sandbox import (
-    Allowance,
-    confine,
-    kernel,
-    landlock,
-    ready,
-    seccomp,
-    support,
-    system_reads,
-    try_escape,
-)
+from watchconv.convert.sandbox import kernel, landlock, seccomp
+from watchconv.convert.sandbox.child import Allowance, confine
+from watchconv.convert.sandbox.escape import try_escape
+from watchconv.convert.sandbox.programs import system_reads
+from watchconv.convert.sandbox.support import ready, support
 from watchconv.errors import EnvironmentTrouble
 
 if TYPE_CHECKING:
@@ -565,7 +559,8 @@ import sys
 sys.modules["pyseccomp"] = None
 """
 ASK = """
-from watchconv.convert.sandbox import Allowance, confine, ready, support
+from watchconv.convert.sandbox.child import Allowance, confine
+from watchconv.convert.sandbox.support import ready, support
 from watchconv.errors import ConfigError
 confine(Allowance((), (), ()), nice=0, io_class="none")
 print(len(ready("auto")), *ready("auto"))
@@ -595,7 +590,7 @@ def test_what_is_missing_degrades_auto_and_stops_require(lack: str, said: str) -
 WORKER = """
 import errno, os, socket, sys, threading
 import av, av.subtitles.stream  # loaded by av.open, too late for us
-from watchconv.convert.sandbox import confine_to_nothing
+from watchconv.convert.sandbox.worker import confine_to_nothing
 
 line = socket.socket(fileno=int(sys.argv[1]))
 secret = sys.argv[2]
@@ -659,7 +654,7 @@ def test_the_probe_worker_may_touch_nothing_and_still_decodes_with_threads(
 @needs_seccomp
 def test_a_worker_without_landlock_says_so_and_still_opens_nothing() -> None:
     asked = (
-        "from watchconv.convert.sandbox import confine_to_nothing\n"
+        "from watchconv.convert.sandbox.worker import confine_to_nothing\n"
         "print(confine_to_nothing())\n"
         "try:\n    open('/etc/hostname')\nexcept PermissionError:\n    print('refused')\n"
     )

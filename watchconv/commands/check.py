@@ -133,7 +133,9 @@ def _limit(name: str) -> int | None:
 
 
 def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
-    from watchconv.convert.sandbox import Allowance, ready, support, try_escape
+    from watchconv.convert.sandbox.child import Allowance
+    from watchconv.convert.sandbox.escape import try_escape
+    from watchconv.convert.sandbox.support import ready, support
 
     if config.sandbox == "off":
         yield None, "sandbox: off; ffmpeg can touch what this user can"

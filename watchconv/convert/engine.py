@@ -20,7 +20,9 @@ from watchconv.convert import ffmpeg
 from watchconv.convert.probe import ProbeFailed
 from watchconv.convert.process import Cause, Child, Command, Limits, environment, launcher
 from watchconv.convert.report import compose
-from watchconv.convert.sandbox import Allowance, confine, lower_priority, system_reads
+from watchconv.convert.sandbox.child import Allowance, confine
+from watchconv.convert.sandbox.priority import lower_priority
+from watchconv.convert.sandbox.programs import system_reads
 from watchconv.convert.streams import choose_streams
 from watchconv.convert.threads import thread_args
 from watchconv.convert.verify import Fault, verify

@@ -26,7 +26,6 @@ import socket
 import stat
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 import av
@@ -37,7 +36,7 @@ import av.stream
 import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these when a file has them: too late once confined
 
-from watchconv.convert.sandbox import confine_to_nothing
+from watchconv.convert.sandbox.worker import confine_to_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +129,6 @@ def serve(channel: socket.socket, formats: str) -> None:
     formats is ffmpeg's whitelist of demuxers. (Handed over: importing it would cost 30 ms.)
     """
     die_with_the_daemon()
-    load_filter()
     missing = confine_to_nothing()
     limit_resources()
     channel.send(json.dumps({"ready": missing}).encode())
@@ -147,12 +145,6 @@ def die_with_the_daemon() -> None:
     """Have the kernel kill this process when the thread that started it ends."""
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def load_filter() -> None:
-    """Import what confining will need; once Landlock holds, nothing can be imported."""
-    with contextlib.suppress(ImportError, RuntimeError, OSError, AttributeError):
-        import_module("pyseccomp")
 
 
 def limit_resources() -> None:

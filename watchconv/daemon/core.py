@@ -15,7 +15,7 @@ from watchconv.convert.engine import LocalEngine
 from watchconv.convert.probe import ProbeWorker
 from watchconv.convert.process import end_leftovers
 from watchconv.convert.program import examine_program, find_program, missing_encoders
-from watchconv.convert.sandbox import ready
+from watchconv.convert.sandbox.support import ready
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.looking import Looking
@@ -268,7 +268,7 @@ class Daemon:
         """Hear what a look did."""
         if looked:
             for job_id in looked.taken_away:
-                self._engine.stop(job_id)
+                self._engine.stop(job_id, kill=True)
             self._deliveries.retry.set()
         self._announce()
 

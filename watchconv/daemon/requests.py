@@ -54,7 +54,7 @@ class Requests:
     async def _cancel(self, job: Job) -> None:
         match job.state:
             case JobState.RUNNING:
-                self._engine.stop(job.id)  # its worker sees the request
+                self._engine.stop(job.id, kill=True)  # its worker sees the request
             case JobState.QUEUED:
                 await self._pool.deliver(job, Verdict.CANCELLED, "cancelled")
             case _:

@@ -18,26 +18,3 @@ The rooms: ``child`` and ``worker`` put the pieces together; ``landlock`` (files
 (the rest), ``priority``; ``programs`` finds what an ffmpeg needs to run; ``support`` tries what
 this machine can do; ``escape`` proves it.
 """
-
-from __future__ import annotations
-
-from watchconv.convert.sandbox.child import Allowance, confine
-from watchconv.convert.sandbox.escape import Escape, try_escape
-from watchconv.convert.sandbox.priority import IO_CLASSES, lower_priority
-from watchconv.convert.sandbox.programs import system_reads
-from watchconv.convert.sandbox.support import Support, ready, support
-from watchconv.convert.sandbox.worker import confine_to_nothing
-
-__all__ = [
-    "IO_CLASSES",
-    "Allowance",
-    "Escape",
-    "Support",
-    "confine",
-    "confine_to_nothing",
-    "lower_priority",
-    "ready",
-    "support",
-    "system_reads",
-    "try_escape",
-]
