@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA, manifest
-from watchconv.convert.probe import Limits, ProbeFailed, ProbeWorker, parse_reply
+from watchconv.convert.probe import Limits, ProbeWorker
+from watchconv.convert.reply import ProbeFailed, parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator

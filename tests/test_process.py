@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watchconv.convert import process
+from watchconv.convert import leftovers, process
 from watchconv.convert.process import Cause, Child, Command, Ended, Limits
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _nothing_is_left_behind() -> Iterator[None]:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Command:
-    env = process.environment(str(tmp_path), str(tmp_path))
+    env = leftovers.environment(str(tmp_path), str(tmp_path))
     return Command((), str(tmp_path), env, LONG, lambda: LONG, LONG)
 
 
@@ -592,7 +592,8 @@ def test_fifty_children_at_once_leave_nothing_behind(base: Command) -> None:
 
 PARENT = """
 import os, signal, sys, threading
-from watchconv.convert.process import Child, Command, environment
+from watchconv.convert.leftovers import environment
+from watchconv.convert.process import Child, Command
 {before}
 def say(chunk):
     os.write(1, chunk)
@@ -655,7 +656,7 @@ def test_the_environment_holds_no_secrets() -> None:
         "HOME": "/h",
     }
 
-    assert process.environment("/state", "/work", source) == {
+    assert leftovers.environment("/state", "/work", source) == {
         "PATH": "/bin",
         "LIBVA_DRIVER_NAME": "iHD",
         "HOME": "/work",
@@ -671,7 +672,7 @@ def marked(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]
     started: list[subprocess.Popen[bytes]] = []
 
     def start(mark: str) -> subprocess.Popen[bytes]:
-        env = process.environment(mark, str(tmp_path))
+        env = leftovers.environment(mark, str(tmp_path))
         started.append(subprocess.Popen([*PYTHON, HANG], env=env, start_new_session=True))
         return started[-1]
 
@@ -694,18 +695,18 @@ def test_leftovers_are_ended_and_strangers_are_not(
     ours = [marked(mark), marked(mark)]
     stranger = marked(mark + "2")
 
-    assert set(process.leftovers(mark)) == {one.pid for one in ours}
-    assert process.end_leftovers(mark) == 2
+    assert set(leftovers.leftovers(mark)) == {one.pid for one in ours}
+    assert leftovers.end_leftovers(mark) == 2
     assert [one.wait(LONG) for one in ours] == [-signal.SIGKILL, -signal.SIGKILL]
-    assert process.end_leftovers(mark) == 0
+    assert leftovers.end_leftovers(mark) == 0
     assert stranger.poll() is None
 
 
 def test_we_are_no_leftover_of_our_own_state_directory() -> None:
     code = """
 import os
-from watchconv.convert import process
-print(process.end_leftovers(os.environ["WATCHCONV_CHILD"]))
+from watchconv.convert import leftovers
+print(leftovers.end_leftovers(os.environ["WATCHCONV_CHILD"]))
 """
     env = {**os.environ, "WATCHCONV_CHILD": "/state of a test"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)

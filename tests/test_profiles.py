@@ -146,6 +146,13 @@ def test_a_copy_of_packets_without_times_verifies(clip: str, tmp_path: Path) -> 
     assert run.judge() == Finding()
 
 
+def test_av1_takes_a_video_that_announces_600_frames_a_second(tmp_path: Path) -> None:
+    run = encode(MEDIA / "media-sample_with_pgs_subtitles.mkv", BUILTIN["av1"], tmp_path)
+
+    assert run.status == 0, run.tail
+    assert run.judge() == Finding()
+
+
 def test_a_video_with_an_empty_second_track_remuxes(tmp_path: Path) -> None:
     run = encode(MEDIA / "media-sample_empty_track.mp4", BUILTIN["remux"], tmp_path)
 

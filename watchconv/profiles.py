@@ -2,9 +2,9 @@
 
 Guarantees: a video that ffmpeg can decode passes through each encoding profile, on ffmpeg 5.1
 and later: alpha, odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks.
-Known exceptions: more than 8 unlabelled sound channels fail on 5.1; SVT-AV1 refuses more than
-240 frames a second; gaps of tens of hours do not fit into an mp4. ``remux`` takes what Matroska
-can hold: no RealVideo, APNG, raw RGB, or bare H.264 and HEVC streams without times.
+Known exceptions: 10 or 12 unlabelled sound channels fail on 5.1; gaps of tens of hours fit into
+no mp4. ``remux`` takes what Matroska can hold: no RealVideo, APNG, raw RGB, or bare H.264 and
+HEVC streams without times.
 
 Does not: choose streams (``-map auto`` is expanded by ``convert.streams`` from the probe),
 set threads (``convert.threads``) or tone-map HDR: PQ and HLG keep their tags, and in 8 bit
@@ -42,7 +42,10 @@ _ARGS = {
     f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart",
     ("hevc", ".mp4"): f"{_VFR} -c:v libx265 -preset medium -crf 24 -tag:v hvc1 {_EVEN_64} "
     f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart",
+    # SVT-AV1 refuses more than 240 frames a second. The rate given here is for its planning only:
+    # the frames keep their times, while -fpsmax 240 would drop them (17 of 30 of a real clip).
     ("av1", ".webm"): f"{_VFR} -c:v libsvtav1 -preset 8 -crf 32 "
+    "-svtav1-params fps-num=30:fps-denom=1 "
     f"{_EVEN_64} -c:a libopus -b:a 128k {_SOUND}",
     ("remux", ".mkv"): "-map auto -c copy",
 }

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from watchconv.convert import ffmpeg
-from watchconv.convert.probe import ProbeFailed
-from watchconv.convert.process import Cause, Child, Command, Limits, environment, launcher
+from watchconv.convert.leftovers import environment
+from watchconv.convert.process import Cause, Child, Command, Limits, launcher
+from watchconv.convert.reply import ProbeFailed
 from watchconv.convert.report import compose
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.priority import lower_priority

@@ -17,35 +17,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import math
 import os
-import re
 import resource
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from watchconv.convert.ffmpeg import FORMATS
-from watchconv.errors import WatchconvError
-from watchconv.model import Content, MediaInfo, Stream
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from watchconv.convert.reply import ProbeFailed, no_worker, nonsense, parse_reply, read_hello
+from watchconv.model import Content, MediaInfo
 
 log = logging.getLogger(__name__)
 
 REPLY_BYTES = 64 * 1024
-SENTENCE_CHARACTERS = 300
 TRIES = 2
 BYTES_PER_SECOND = 20_000_000  # how much slower a file's size lets an examination be
-DEMUXERS = frozenset(FORMATS.split(","))
-KINDS = frozenset({"video", "audio", "subtitle", "data", "attachment"})
-_NAME = re.compile(r"[A-Za-z0-9_.+-]{0,64}")
 
 # Without ``site`` the start takes half as long; the daemon hands over its own search path.
 _BOOT = """
@@ -60,15 +49,6 @@ except ImportError as error:
 else:
     serve(channel, sys.argv[2])
 """
-
-
-class ProbeFailed(WatchconvError):  # noqa: N818 (it is a verdict)
-    """A file was not probed. ``hopeless``: the file is to blame, another try would not help."""
-
-    def __init__(self, reason: str, *, hopeless: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hopeless = hopeless
 
 
 class _Lost(Exception):  # noqa: N818 (it is a state)
@@ -124,7 +104,7 @@ class ProbeWorker:
         found = await self._ask(b"probe", fd, self._limits.probe_seconds)
         if isinstance(found, MediaInfo):
             return found
-        raise _nonsense()
+        raise nonsense()
 
     async def examine(self, fd: int) -> tuple[Content, ...]:
         """Read the open file to its end: per stream the packets, and whether it decodes."""
@@ -133,7 +113,7 @@ class ProbeWorker:
         found = await self._ask(b"examine", fd, limit_seconds)
         if isinstance(found, tuple):
             return found
-        raise _nonsense()
+        raise nonsense()
 
     def warm(self) -> None:
         """Start the child, if there is none, so that it is ready when the first file comes."""
@@ -186,9 +166,9 @@ class ProbeWorker:
             try:
                 hello = await self._receive(child, self._limits.start_seconds)
             except _Lost as error:
-                raise _no_worker(f"it {error}") from error
+                raise no_worker(f"it {error}") from error
             try:
-                self.unconfined = _read_hello(hello)
+                self.unconfined = read_hello(hello)
             except ProbeFailed:
                 self._end()
                 raise
@@ -247,7 +227,7 @@ class ProbeWorker:
                 )
             except OSError as error:
                 ours.close()
-                raise _no_worker(error.strerror or str(error)) from error
+                raise no_worker(error.strerror or str(error)) from error
         ours.setblocking(False)
         self._child = _Child(process, ours)
         return self._child
@@ -295,108 +275,3 @@ def _resident_bytes(child: _Child) -> int:
             return int(fields.read().split()[1]) * resource.getpagesize()
     except OSError:
         return 0
-
-
-def _no_worker(why: str) -> ProbeFailed:
-    return ProbeFailed(
-        f"The process that reads files could not be started: {why}. "
-        "Is watchconv installed completely? `watchconv check` tells.",
-        hopeless=False,
-    )
-
-
-def parse_reply(reply: bytes) -> MediaInfo | tuple[Content, ...]:
-    """Understand the child's answer, or raise ProbeFailed, whatever the bytes."""
-    match _parse_object(reply):
-        case {"media": {"demuxer": str(demuxer), "duration": duration, "streams": list(rows)}}:
-            return MediaInfo(
-                _one_of(DEMUXERS, demuxer), _seconds(duration), tuple(map(_stream, rows))
-            )
-        case {"contents": list(rows)}:
-            return tuple(map(_content, rows))
-        case {"refused": str(reason)}:
-            raise ProbeFailed(f"Not a video to convert: {_sentence(reason)}.", hopeless=True)
-        case {"trouble": str(reason)}:
-            raise ProbeFailed(f"The file was not probed: {_sentence(reason)}.", hopeless=False)
-    raise _nonsense()
-
-
-def _parse_object(reply: bytes) -> object:
-    try:
-        return json.loads(reply)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _read_hello(hello: bytes) -> tuple[str, ...]:
-    """Give what does not confine the child; raise ProbeFailed when it is not ready."""
-    match _parse_object(hello):
-        case {"ready": list(missing)}:
-            return tuple(_sentence(str(part)) for part in missing)
-        case {"trouble": str(reason)}:
-            raise _no_worker(_sentence(reason))
-    raise _no_worker("it said nothing that makes sense")
-
-
-def _stream(row: object) -> Stream:
-    match row:
-        case [index, kind, codec, samples, width, height, pixels, bool(cover), language]:
-            return Stream(
-                index=_count(index),
-                kind=_one_of(KINDS, kind),
-                codec=_name(codec),
-                samples=None if samples is None else _count(samples),
-                width=_count(width),
-                height=_count(height),
-                pixel_format=_name(pixels),
-                attached_picture=cover,
-                language=_name(language),
-            )
-    raise _nonsense()
-
-
-def _content(row: object) -> Content:
-    match row:
-        case [index, kind, codec, packets, bool(decodes)]:
-            return Content(
-                _count(index), _one_of(KINDS, kind), _name(codec), _count(packets), decodes
-            )
-    raise _nonsense()
-
-
-def _count(value: object) -> int:
-    if type(value) is int and 0 <= value < 1 << 63:
-        return value
-    raise _nonsense()
-
-
-def _seconds(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, float) and math.isfinite(value) and value >= 0:
-        return value
-    raise _nonsense()
-
-
-def _name(value: object) -> str:
-    if isinstance(value, str) and _NAME.fullmatch(value):
-        return value
-    raise _nonsense()
-
-
-def _one_of(names: Collection[str], value: object) -> str:
-    if isinstance(value, str) and value in names:
-        return value
-    raise _nonsense()
-
-
-def _sentence(reason: str) -> str:
-    """Keep what can be shown of a child's words."""
-    return "".join(c for c in reason if c.isprintable())[:SENTENCE_CHARACTERS]
-
-
-def _nonsense() -> ProbeFailed:
-    return ProbeFailed(
-        "The file was not probed: the process that reads it gave an answer that makes no sense.",
-        hopeless=True,
-    )

@@ -16,7 +16,6 @@ Errors: what is wrong with a file is an answer ("refused"), so is trouble in rea
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
@@ -24,8 +23,6 @@ import resource
 import signal
 import socket
 import stat
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import av
@@ -36,91 +33,27 @@ import av.stream
 import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these when a file has them: too late once confined
 
+from watchconv.convert.probe_duration import (
+    Reader,
+    Refused,
+    Spent,
+    has_whole_index,
+    is_cover,
+    prove_duration,
+)
 from watchconv.convert.sandbox.worker import confine_to_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from av.container import InputContainer
-    from av.index import IndexEntries
     from av.stream import Stream
 
 MIB = 1 << 20
 STREAMS_MOST = 64
-OPEN_BYTES = 512 * MIB  # what finding out the streams may read; an index can be large
-SCAN_BYTES = 8 * MIB  # a file up to this size is read whole for its duration
-TAIL_BYTES = 256 * MIB  # the end of a larger one, from a keyframe on
-SCAN_SECONDS = 1.0
-TAIL_SECONDS = 10.0
-JUMP_SECONDS = 10.0  # where ffmpeg, too, takes a step in MPEG's clocks for a new beginning
-BOXES_MOST = 1000
-STEP_SECONDS = 0.2
 DECODE_TRIES = 100  # packets
 ADDRESS_SPACE = 1536 * MIB
-RESTARTING_CLOCKS = ("mpegts", "mpeg")
 KINDS = ("video", "audio", "subtitle", "data", "attachment")
 
 Answer = dict[str, object]
-
-
-class Refused(Exception):  # noqa: N818 (it is a verdict)
-    """This file is not what watchconv converts; the message is for a person."""
-
-
-class Spent(Exception):  # noqa: N818 (it is a state)
-    """The bytes or the time allowed for a step are used up."""
-
-
-class Reader:
-    """The file as PyAV reads it: with its own position, which the daemon's does not share."""
-
-    name = "the file"
-
-    def __init__(self, fd: int) -> None:
-        self.size = os.fstat(fd).st_size
-        self.trouble: OSError | None = None
-        self.spent = False  # ffmpeg may take a Spent for the end of the file
-        self._fd = fd
-        self._position = 0
-        self.allow(OPEN_BYTES, float("inf"))
-
-    def allow(self, count_bytes: int, seconds: float) -> None:
-        """Let the next steps read so much and take so long; then Spent is raised."""
-        self._left_bytes = count_bytes
-        self._deadline = time.monotonic() + seconds
-
-    def read(self, count: int) -> bytes:
-        """Read on from the position; nothing means the end."""
-        if self._left_bytes <= 0 or self.late:
-            self.spent = True
-            raise Spent
-        part = self.peek(self._position, count)
-        self._position += len(part)
-        self._left_bytes -= len(part)
-        return part
-
-    def peek(self, at: int, count: int) -> bytes:
-        """Read somewhere else; the position, which ffmpeg reckons with, stays."""
-        try:
-            return os.pread(self._fd, count, at)
-        except OSError as error:
-            self.trouble = error
-            raise
-
-    @property
-    def late(self) -> bool:
-        """Whether the time allowed is over."""
-        return time.monotonic() > self._deadline
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position, as a file object does."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        """Give the position."""
-        return self._position
 
 
 def serve(channel: socket.socket, formats: str) -> None:
@@ -195,7 +128,7 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
     except MemoryError:
         raise
     except av.FFmpegError as error:
-        raise Refused("it is no video in a format that watchconv accepts") from error
+        raise Refused("it is no video, or of a format that watchconv does not read") from error
     if reader.spent:
         raise Spent
     if not len(container.streams):
@@ -242,180 +175,10 @@ def codec_of(stream: Stream) -> str:
     return "unknown" if context is None else context.codec.canonical_name
 
 
-def is_cover(stream: Stream) -> bool:
-    """Tell an attached picture from a video."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
 def language_of(stream: Stream) -> str:
     """Give the language tag where it looks like one."""
     tag = stream.language or ""
     return tag if tag.isascii() and tag.isalnum() and len(tag) <= 8 else ""
-
-
-def has_whole_index(demuxer: str, reader: Reader) -> bool:
-    """Look whether the container's own index lists every packet.
-
-    An mp4 with fragments grows its index while it is read; an AVI without idx1 gets one made up.
-    """
-    if demuxer == "mov":
-        kinds = set(box_kinds(reader))
-        return b"moov" in kinds and b"moof" not in kinds
-    return demuxer == "avi" and b"idx1" in chunk_kinds(reader)
-
-
-def box_kinds(reader: Reader) -> Iterator[bytes]:
-    """Walk the outermost boxes of an mp4."""
-    at = 0
-    for _ in range(BOXES_MOST):
-        head = reader.peek(at, 16)
-        yield head[4:8]
-        size = int.from_bytes(head[:4], "big")
-        at += int.from_bytes(head[8:16], "big") if size == 1 else size
-        if size == 0 or at >= reader.size:
-            return
-
-
-def chunk_kinds(reader: Reader) -> Iterator[bytes]:
-    """Walk the chunks inside the first RIFF of an AVI; they lie on even offsets."""
-    at = 12
-    for _ in range(BOXES_MOST):
-        head = reader.peek(at, 8)
-        yield head[:4]
-        size = int.from_bytes(head[4:8], "little")
-        at += 8 + size + size % 2
-        if at >= reader.size:
-            return
-
-
-def timed(container: InputContainer) -> list[Stream]:
-    """Choose the streams that make a file's length."""
-    return [s for s in container.streams if s.type in ("video", "audio") and not is_cover(s)]
-
-
-def prove_duration(
-    container: InputContainer, reader: Reader, demuxer: str, indexed: bool
-) -> float | None:
-    """Measure the file's length in seconds; None where no packets prove it.
-
-    Order: the index, then every packet of a small file, then the last packets of a large one.
-    """
-    if not timed(container):
-        return None
-    if indexed and (length := indexed_length(container, reader)) is not None:
-        return length
-    reader.allow(SCAN_BYTES, SCAN_SECONDS)
-    if demuxer == "gif" or reader.size <= SCAN_BYTES:
-        scan = read_packets(container, reader, demuxer)
-        if demuxer == "gif" and scan.whole and scan.packets < 2:
-            raise Refused("it is a still picture, not a video")
-        return scan.length if scan.whole else None
-    return tail_length(container, reader, demuxer)
-
-
-def indexed_length(container: InputContainer, reader: Reader) -> float | None:
-    """Measure by the index, where the file holds the bytes of the last packets that it lists.
-
-    How long the last packet lasts is a guess: where it matters, nothing is proven.
-    """
-    starts, ends, lasts = [], [], 0.0
-    for stream in timed(container):
-        entries = stream.index_entries
-        if not len(entries) or not stream.time_base:
-            continue
-        last = entries[-1]
-        if last.pos + last.size > reader.size:
-            return None
-        unit = float(stream.time_base)
-        starts.append(first_shown(entries) * unit)
-        ends.append((last.timestamp + last_step(entries)) * unit)
-        lasts = max(lasts, last_step(entries) * unit)
-    length = max(ends) - min(starts) if ends else 0
-    return length if lasts <= max(STEP_SECONDS, length / 10) and length > 0 else None
-
-
-def first_shown(entries: IndexEntries) -> int:
-    """Give the time of the first packet that an edit list does not cut away."""
-    shown = (e.timestamp for e in entries[:100] if not e.is_discard)
-    return next(shown, entries[0].timestamp)
-
-
-def last_step(entries: IndexEntries) -> int:
-    """Take the last packet to be as long as the one before it."""
-    return entries[-1].timestamp - entries[-2].timestamp if len(entries) > 1 else 0
-
-
-@dataclass(slots=True)
-class Scan:
-    """What reading packets in a row has shown."""
-
-    start: float = float("inf")
-    end: float = float("-inf")
-    packets: int = 0
-    whole: bool = False  # the end of the file was reached, and time ran forward all the way
-
-    def add(self, shown: float, lasts: float) -> None:
-        """Count a packet that is shown at a time, for a time (seconds)."""
-        self.packets += 1
-        self.start = min(self.start, shown)
-        self.end = max(self.end, shown + lasts)
-
-    @property
-    def length(self) -> float | None:
-        """Seconds between the first and the end of the last packet."""
-        return self.end - self.start if self.end > self.start else None
-
-
-def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Scan:
-    """Read on to the end of the file, or until what the reader allows is spent."""
-    scan = Scan()
-    streams = timed(container)
-    units = {s.index: float(s.time_base or 0) for s in streams}
-    previous: dict[int, float] = {}
-    try:
-        for packet in container.demux(streams):
-            when = packet.dts if packet.dts is not None else packet.pts
-            if when is None:
-                continue
-            unit = units[packet.stream_index]
-            step = when * unit - previous.get(packet.stream_index, when * unit)
-            if step < -JUMP_SECONDS or (step > JUMP_SECONDS and demuxer in RESTARTING_CLOCKS):
-                return scan
-            previous[packet.stream_index] = when * unit
-            shown = when if packet.pts is None else packet.pts
-            scan.add(shown * unit, (packet.duration or 0) * unit)
-            if reader.late:
-                return scan
-    except (av.FFmpegError, Spent):
-        return scan
-    scan.whole = not reader.spent
-    return scan
-
-
-def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> float | None:
-    """Measure a large file by its first packets and its last.
-
-    MPEG's clocks may start anew in the middle, which the two ends do not show: there the
-    tail's bytes per second must fit those of the whole.
-    """
-    start, announced = container.start_time, container.duration
-    if start is None or not announced:
-        return None
-    reader.allow(TAIL_BYTES, SCAN_SECONDS)
-    try:
-        container.seek(int(start + announced - TAIL_SECONDS * av.time_base))
-    except (av.FFmpegError, Spent):
-        return None
-    at_bytes = reader.tell()
-    scan = read_packets(container, reader, demuxer)
-    if not scan.whole or scan.length is None:
-        return None
-    length = scan.end - start / av.time_base
-    if demuxer in RESTARTING_CLOCKS:
-        expected = scan.length * reader.size / max(1, reader.size - at_bytes)
-        if not 1 / 1.5 < expected / length < 1.5:
-            return None
-    return length
 
 
 def examine(reader: Reader) -> Answer:

@@ -37,20 +37,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from io import FileIO
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from watchconv.convert.leftovers import open_pidfd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 KILL_WAIT_SECONDS = 30.0
-LEFTOVERS_WAIT_SECONDS = 5.0
 CHUNK_BYTES = 65536
 HEAD_BYTES = 500  # of stderr, enough for the launcher's last words
 DAY_SECONDS = 86400.0  # poll() takes no more than 24 days
-MARK = "WATCHCONV_CHILD"
-KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
-KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
 
 
 class Cause(StrEnum):
@@ -367,68 +364,9 @@ def launcher() -> tuple[str, ...]:
     return ()
 
 
-def environment(mark: str, work: str, source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Make a child's environment: a few variables of ``source``, and none of its secrets.
-
-    ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
-    where the child may write: its home and its temporary files are there.
-    """
-    kept = {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
-    return kept | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
-
-
-def leftovers(mark: str) -> list[int]:
-    """List the processes that carry ``mark``: before the first child, those of a dead daemon."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _carries(name, mark)]
-
-
-def end_leftovers(mark: str) -> int:
-    """Kill every process that carries ``mark``, wait until they are gone, and count them.
-
-    Waits at most ``LEFTOVERS_WAIT_SECONDS``; ``leftovers`` then names those that would not go.
-    """
-    seen: set[int] = set()
-    deadline = time.monotonic() + LEFTOVERS_WAIT_SECONDS
-    while (found := leftovers(mark)) and time.monotonic() < deadline:
-        for pid in found:
-            _kill_marked(pid, mark)
-        seen.update(found)
-        time.sleep(0.01)
-    return len(seen.difference(found))
-
-
-def _carries(pid: int | str, mark: str) -> bool:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # gone, or not ours
-        return False
-    return os.fsencode(f"{MARK}={mark}") in environ.split(b"\0") and int(pid) != os.getpid()
-
-
-def _kill_marked(pid: int, mark: str) -> None:
-    with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
-        pidfd = _pidfd(pid, stack)
-        # Looked at again now that the number cannot come to mean another process.
-        if _carries(pid, mark):
-            if pidfd is None:
-                os.kill(pid, signal.SIGKILL)
-            else:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
-def _pidfd(pid: int, stack: ExitStack) -> int | None:
-    """Open a pidfd; None where the kernel, its filters or this Python's build have none."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return None
-    stack.callback(os.close, pidfd)
-    return pidfd
-
-
 def _open_end(pid: int, stack: ExitStack) -> int:
     """Open a descriptor that becomes readable when the child has ended, before it is reaped."""
-    if (pidfd := _pidfd(pid, stack)) is not None:
+    if (pidfd := open_pidfd(pid, stack)) is not None:
         return pidfd
     end, other = os.pipe()
     stack.callback(os.close, end)
@@ -480,7 +418,7 @@ def _limit(pid: int, limits: Limits) -> None:
 
 
 def _name(command: Command) -> str:
-    return Path(command.argv[0]).name
+    return os.path.basename(command.argv[0])
 
 
 def _why(error: Exception) -> str:

@@ -61,9 +61,9 @@ def verify(
     changer = time_changer(args)
     if account is None:
         return _without_account(media, outputs, whole=changer is None)
-    notes: tuple[str, ...] = ()
+    notes = _drops(account)
     if level is Verify.FULL and changer is not None:
-        notes = (f"verify: full falls back to streams, because {changer} changes time",)
+        notes += (f"verify: full falls back to streams, because {changer} changes time",)
     exact = level is Verify.FULL and changer is None
     found = (
         (_input_fault(account, media) if changer is None else None)
@@ -75,7 +75,7 @@ def verify(
 
 
 _TIME_OPTIONS = re.compile(
-    r"^-(ss|sseof|t|to|itsscale|shortest|fs|r|fpsmax|(?:[vad]?frames)|stream_loop|apad)(:.+)?$"
+    r"^-(ss|sseof|t|to|itsscale|shortest|fs|r|(?:[vad]?frames)|stream_loop|apad)(:.+)?$"
 )
 _FILTER_OPTIONS = re.compile(r"^-(vf|af|filter|filter_complex|lavfi)(:.+)?$")
 # Filters that give one frame for each they take; any other may not, so it gets no exact count.
@@ -133,6 +133,14 @@ def _without_account(media: MediaInfo, outputs: Sequence[Content], *, whole: boo
         reason = f"the output holds {made:,} of {video.samples:,} video packets"
         return Finding(Fault.OUTPUT, reason, note)
     return Finding(notes=note)
+
+
+def _drops(account: Account) -> tuple[str, ...]:
+    """Say it where the drops that ffmpeg reports, and that are no fault, cost much."""
+    decoded = sum(c.frames or 0 for c in account.inputs if c.kind == "video")
+    if account.dropped * 10 <= decoded:
+        return ()
+    return (f"ffmpeg dropped {account.dropped:,} of {decoded:,} video frames for their times",)
 
 
 def _input_fault(account: Account, media: MediaInfo) -> Finding | None:

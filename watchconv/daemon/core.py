@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from watchconv import live
 from watchconv.convert.engine import LocalEngine
+from watchconv.convert.leftovers import end_leftovers
 from watchconv.convert.probe import ProbeWorker
-from watchconv.convert.process import end_leftovers
 from watchconv.convert.program import examine_program, find_program, missing_encoders
 from watchconv.convert.sandbox.support import ready
 from watchconv.daemon.deliveries import Deliveries

@@ -1,0 +1,178 @@
+"""An executable fake ffmpeg that behaves by a plan: copies, hangs, lies, floods or fails on order.
+
+``write_fake(folder, {"pattern": "behaviour"})`` writes it and gives its path, for ``ffmpeg:`` in
+a configuration (or as ``ffmpeg`` on PATH). The first pattern (shell style) that matches the
+input's name decides; ``otherwise`` is for the rest. The plan is inside the program, for a confined
+child may read nothing else. It answers ``-version`` and ``-encoders`` like ffmpeg.
+
+=============== ====================================================================================
+behaviour       what the encode does
+=============== ====================================================================================
+copy            gives the input's bytes as the output, with progress and closing lines; exit 0
+slow:A-B        the same, but takes a random time between A and B seconds (``slow:A``: exactly A)
+hang            one beat of progress and a started output, then nothing, for ever
+mute            no beat, no word, no output, for ever
+stubborn        like hang, and ignores TERM and INT
+exit:N          half an output, an error on stderr, exit status N
+signal:N        half an output, then dies of signal N
+truncated       half of the bytes, the closing lines of the whole, exit 0
+none            no output at all, exit 0
+empty           an output of no bytes, exit 0
+flood           1 MB of stderr, then like copy
+full            "No space left on device" on stderr, exit 1
+=============== ====================================================================================
+
+``frames`` is how many video packets the input has, for the closing lines; None: it prints none,
+as an ffmpeg that tells nothing. The input must be a video with that many frames in one stream,
+for the real probe reads it, and the output too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENCODERS = ("libvpx", "libx264", "libx265", "libsvtav1", "libvorbis", "aac", "libopus")
+
+_PROGRAM = """\
+#!{python} -IS
+PLAN = {plan!r}
+OTHERWISE = {otherwise!r}
+FRAMES = {frames!r}
+ENCODERS = {encoders!r}
+"""
+
+_BODY = '''
+import fnmatch, os, random, signal, sys, time
+
+
+def say(text):
+    os.write(2, text.encode())
+
+
+def beat(share, size, end=False):
+    lines = {"frame": int(share * (FRAMES or 1)), "fps": "25.00", "total_size": int(share * size)}
+    lines |= {"out_time_us": int(share * 1e6), "dup_frames": 0, "drop_frames": 0, "speed": "1.0x"}
+    lines["progress"] = "end" if end else "continue"
+    os.write(1, "".join(f"{k}={v}\\n" for k, v in lines.items()).encode())
+
+
+def put(path, content):
+    with open(path, "wb") as output:
+        output.write(content)
+
+
+def mapping():
+    if FRAMES is not None:
+        say("Stream mapping:\\n  Stream #0:0 -> #0:0 (vp8 (native) -> vp8 (libvpx))\\n")
+
+
+def closing():
+    if FRAMES is None:
+        return
+    say(f"  Input stream #0:0 (video): {FRAMES} packets read (1 bytes); {FRAMES} frames decoded;\\n")
+    say(f"  Output stream #0:0 (video): {FRAMES} frames encoded; {FRAMES} packets muxed (1 bytes);\\n")
+
+
+def hang():
+    while True:
+        time.sleep(3600)
+
+
+def encode(source, target):
+    name = os.path.basename(source)
+    choice = next((b for p, b in PLAN.items() if fnmatch.fnmatchcase(name, p)), OTHERWISE)
+    kind, _, value = choice.partition(":")
+    if kind == "mute":
+        hang()
+    with open(source, "rb") as original:
+        content = original.read()
+    size, half = len(content), content[: len(content) // 2]
+    if kind == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    mapping()
+    beat(0.1, size)
+    if kind in ("hang", "stubborn"):
+        put(target, half)
+        hang()
+    if kind == "exit":
+        put(target, half)
+        say("Error: this fake fails on order\\n")
+        return int(value)
+    if kind == "signal":
+        put(target, half)
+        signal.signal(int(value), signal.SIG_DFL) if int(value) != signal.SIGKILL else None
+        os.kill(os.getpid(), int(value))
+        hang()
+    if kind == "full":
+        put(target, half)
+        say("av_interleaved_write_frame(): No space left on device\\n")
+        return 1
+    if kind == "flood":
+        line = b"[fake @ 0x1] " + b"noise " * 19 + b"\\n"
+        for _ in range((1 << 20) // len(line) + 1):
+            os.write(2, line)
+    if kind == "slow":
+        least, _, most = value.partition("-")
+        left = steps = max(1, int(random.uniform(float(least), float(most or least)) / 0.02))
+        put(target, half)
+        while left:
+            time.sleep(0.02)
+            left -= 1
+            beat(1 - 0.9 * left / steps, size)
+    if kind == "truncated":
+        put(target, half)
+    elif kind == "empty":
+        put(target, b"")
+    elif kind != "none":
+        assert kind in ("copy", "slow", "flood"), kind
+        put(target, content)
+    beat(1, size, end=True)
+    closing()
+    return 0
+
+
+def main(words):
+    if "-version" in words:
+        print("ffmpeg version 0.0-fake Copyright (c) nobody")
+        return 0
+    if "-encoders" in words:
+        print("Encoders:\\n V..... = Video\\n ------")
+        print("\\n".join(f" V....D {name:20} fake" for name in ENCODERS))
+        return 0
+    assert words[words.index("-progress") + 1] == "pipe:1", words
+    source, target = words[words.index("-i") + 1], words[-1]
+    assert source.startswith("file:/") and target.startswith("file:/"), words
+    return encode(source[5:], target[5:])
+
+
+sys.exit(main(sys.argv[1:]))
+'''
+
+
+def write_fake(
+    folder: Path,
+    plan: Mapping[str, str] | None = None,
+    *,
+    otherwise: str = "copy",
+    frames: int | None = None,
+) -> str:
+    """Write the fake as ``folder/ffmpeg`` and give its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    head = _PROGRAM.format(
+        python=os.path.realpath(sys.executable),
+        plan=dict(plan or {}),
+        otherwise=otherwise,
+        frames=frames,
+        encoders=ENCODERS,
+    )
+    path = folder / "ffmpeg"
+    path.write_text(head + _BODY, encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)

@@ -1,0 +1,84 @@
+"""What a child is known by, and the end of those that an earlier daemon left behind.
+
+Guarantees: every child carries the mark of its state directory in its environment from its first
+instruction on, so there is no moment in which a crash leaves one that is not found; a process is
+killed only while it carries the mark, never by its number alone.
+Does not find a child that has replaced its own environment.
+Errors: none are raised; a process of somebody else cannot be looked into and is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEFTOVERS_WAIT_SECONDS = 5.0
+MARK = "WATCHCONV_CHILD"
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
+
+
+def environment(mark: str, work: str, source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Make a child's environment: a few variables of ``source``, and none of its secrets.
+
+    ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
+    where the child may write: its home and its temporary files are there.
+    """
+    kept = {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
+    return kept | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
+
+
+def leftovers(mark: str) -> list[int]:
+    """List the processes that carry ``mark``: before the first child, those of a dead daemon."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _carries(name, mark)]
+
+
+def end_leftovers(mark: str) -> int:
+    """Kill every process that carries ``mark``, wait until they are gone, and count them.
+
+    Waits at most ``LEFTOVERS_WAIT_SECONDS``; ``leftovers`` then names those that would not go.
+    """
+    seen: set[int] = set()
+    deadline = time.monotonic() + LEFTOVERS_WAIT_SECONDS
+    while (found := leftovers(mark)) and time.monotonic() < deadline:
+        for pid in found:
+            _kill_marked(pid, mark)
+        seen.update(found)
+        time.sleep(0.01)
+    return len(seen.difference(found))
+
+
+def _carries(pid: int | str, mark: str) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone, or not ours
+        return False
+    return os.fsencode(f"{MARK}={mark}") in environ.split(b"\0") and int(pid) != os.getpid()
+
+
+def _kill_marked(pid: int, mark: str) -> None:
+    with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
+        pidfd = open_pidfd(pid, stack)
+        # Looked at again now that the number cannot come to mean another process.
+        if _carries(pid, mark):
+            if pidfd is None:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def open_pidfd(pid: int, stack: ExitStack) -> int | None:
+    """Open a pidfd; None where the kernel, its filters or this Python's build have none."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    stack.callback(os.close, pidfd)
+    return pidfd
