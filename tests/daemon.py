@@ -36,6 +36,11 @@ FOLDERS = ("inbox", "outbox", "done", "error")
 PROGRAM = (sys.executable, "-W", "error", "-m", "watchconv")
 
 
+# Converts in the time that the clip lasts, with next to no work: for what must be seen running.
+SLOW: dict[str, Any] = {"suffix": ".webm", "args": "-vf realtime -c:v libvpx -b:v 100k -an"}
+QUICK: dict[str, Any] = {"settle_seconds": 0.2, "min_free": 0, "profiles": {"slow": SLOW}}
+
+
 class Place:
     """Four folders and a state directory, and the commands of watchconv on them."""
 
@@ -266,7 +271,8 @@ def is_ffmpeg(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"ffmpeg" in os.path.basename(words[0]) and b"-progress" in words
+    program = (os.path.basename(word) for word in words[:2])  # a script's name is the second
+    return b"-progress" in words and any(b"ffmpeg" in word for word in program)
 
 
 @cache
@@ -282,7 +288,7 @@ def _tiny_clip(folder: Path, name: str, *arguments: str) -> Path:
 
 
 def tiny_clip(folder: Path, name: str = "tiny.mkv", seconds: float = 0.2) -> Path:
-    """Make a clip of 64x48 (once for each folder and name); the suffix picks the container."""
+    """Make a clip, 64x48 at 10 a second, once for each folder and name; the suffix says as what."""
     pattern = f"testsrc=size=64x48:rate=10:duration={seconds}"
     return _tiny_clip(folder, name, "-f", "lavfi", "-i", pattern, "-c:v", "mpeg4")
 

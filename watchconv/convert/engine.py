@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SMALL_BYTES = 64 << 20  # an output that is read back in no time
+
 
 class Engine(Protocol):
     """Where attempts are made. The default is this machine."""
@@ -98,9 +100,15 @@ class _Attempt:
 class LocalEngine:
     """Attempts on this machine, each in an ffmpeg child of its own."""
 
-    def __init__(self, config: Config, program: str, probe: ProbeWorker, mark: str) -> None:
-        """Take the configuration, the ffmpeg to run, the probe worker, and the children's mark."""
-        self._config, self._program, self._probe, self._mark = config, program, probe, mark
+    def __init__(
+        self, config: Config, program: str, probe: ProbeWorker, reader: ProbeWorker, *, mark: str
+    ) -> None:
+        """Take the configuration, the ffmpeg to run, the probe workers, and the children's mark.
+
+        reader reads large outputs back, so that the probe of the next file does not wait for it.
+        """
+        self._config, self._program, self._mark = config, program, mark
+        self._probe, self._reader = probe, reader
         self._attempts: dict[int, _Attempt] = {}
 
     def progress(self) -> Mapping[int, Progress | None]:
@@ -253,7 +261,8 @@ class LocalEngine:
         """Read the output back and judge it; None when it is whole."""
         output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            outputs = await self._probe.examine(output)
+            small = os.fstat(output).st_size < SMALL_BYTES
+            outputs = await (self._probe if small else self._reader).examine(output)
         except ProbeFailed as failed:
             return Broke(f"the output cannot be read back: {failed.reason}", report)
         finally:

@@ -28,6 +28,7 @@ from watchconv.deliver.outbox import Disposal, Outbox
 from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError
 from watchconv.folders import Folders
 from watchconv.intake.look import Intake, Looked
+from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.journal import Journal
@@ -118,8 +119,8 @@ class Daemon:
 
     def _assemble(self, program: Program) -> None:
         config = self._config
-        self._probe = ProbeWorker(self._mark)
-        self._engine = LocalEngine(config, program.path, self._probe, self._mark)
+        self._probe, self._reader = ProbeWorker(self._mark), ProbeWorker(self._mark)
+        self._engine = LocalEngine(config, program.path, self._probe, self._reader, mark=self._mark)
         ownership = Ownership(config.owner, config.group, config.mode, config.directory_mode)
         disposal = Disposal(config.on_success, config.preserve_mtime, ownership)
         self._outbox = Outbox(
@@ -150,13 +151,17 @@ class Daemon:
         def announce() -> None:
             loop.call_soon_threadsafe(self._announce)
 
+        def expect() -> None:
+            if self._probe.pid is None:
+                loop.call_soon_threadsafe(self._probe.warm)
+
         self._intake = Intake(
             config.inbox,
             Sieve(config.extensions, config.ignore),
             Waiting(config.inbox, patience),
             self._journal.ask,
-            profiles=config.all_profiles.keys(),
-            default_profile=config.profile,
+            profile_of=lambda source: profile_for(source, config.all_profiles, config.profile),
+            expect=expect,
             wake_workers=announce,
         )
         self._looking = Looking(
@@ -336,6 +341,7 @@ class Daemon:
     async def _end(self) -> None:
         await self._looking.close()
         await self._probe.close()
+        await self._reader.close()
         self._journal.close()
         live.remove(self._config.state)
         self._folders.unlock()

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Ignored, Sieve
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal import Journal
@@ -27,7 +26,7 @@ from watchconv.model import Candidate, Job, JobState
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from watchconv.intake.waiting import Waiting
 
@@ -75,14 +74,18 @@ class Intake:
         waiting: Waiting,
         ask: AskJournal,
         *,
-        profiles: Collection[str],
-        default_profile: str,
+        profile_of: Callable[[str], str],
+        expect: Callable[[], None],
         wake_workers: Callable[[], None],
     ) -> None:
-        """Take the folder, the rules, a way to ask the journal, and whom to tell of new jobs."""
+        """Take the folder, the rules, a way to ask the journal, and whom to tell.
+
+        expect hears of a file that was not seen before; wake_workers of new jobs.
+        """
+        self._expect = expect
         self._wake_workers = wake_workers
         self._inbox, self._sieve, self._ask = inbox, sieve, ask
-        self._profiles, self._default_profile = profiles, default_profile
+        self._profile_of = profile_of
         self.waiting = waiting
         self.ignored = Ignored()
         self._unreadable: set[str] = set()
@@ -186,8 +189,11 @@ class Intake:
             job = held.get(source)
             if (job and not self._let_go(job, stat, looked)) or stat is None:
                 self.waiting.forget(source)
-            elif self.waiting.is_ready(source, stat, own_look=own_look, appeared=appeared):
-                profile = profile_for(source, self._profiles, self._default_profile)
+                continue
+            if not self.waiting.knows(source):
+                self._expect()
+            if self.waiting.is_ready(source, stat, own_look=own_look, appeared=appeared):
+                profile = self._profile_of(source)
                 new.append(Candidate(source, stat.st_size, stat.st_mtime_ns, profile))
         if new:
             added = self._ask(Journal.add, new, time.time())

@@ -63,6 +63,10 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._files) + self.overflow
 
+    def knows(self, source: str) -> bool:
+        """Tell whether a file was seen before."""
+        return source in self._files
+
     def lacking(self) -> dict[str, str]:
         """Name the files that are not whole, with what each lacks."""
         return {source: file.lacks for source, file in self._files.items() if file.lacks}
