@@ -244,10 +244,13 @@ def test_the_tail_shows_control_characters_and_overwrites() -> None:
     assert read(b"frame=1\rframe=2\rdone\n\x1b[2Jred\n").tail == "done\n\\x1b[2Jred"
 
 
+VVC = "  Stream #0:0[0x1](und): Video: none, 1 reference frame (vvc1 / 0x31637676), 320x180"
 FAILURES = [
     (1, "[mov,mp4 @ 0x1] moov atom not found\nfile:/a: Invalid data found", "no index", True),
     (183, "[in#0 @ 0x5] Error opening input: Invalid data found when", "invalid data", True),
     (1, "Unknown encoder 'nosuch'", "no encoder nosuch", True),
+    (1, f"{VVC}\nDecoder (codec none) not found for input stream", "cannot decode vvc1", True),
+    (1, f"{VVC}\nConversion failed!", "status 1", False),
     (1, "Decoder (codec none) not found for input stream #0:0", "no decoder", True),
     (8, "Unrecognized option 'nosuch'.", "unknown option: -nosuch", True),
     (234, "[in#0 @ 0x56] Unknown input format: 'nosuchf'", "of type nosuchf", True),

@@ -110,20 +110,27 @@ class LocalEngine:
         self._config, self._program, self._mark = config, program, mark
         self._probe, self._reader = probe, reader
         self._attempts: dict[int, _Attempt] = {}
+        self._stopped_early: set[int] = set()  # jobs that were stopped before they got here
 
     def progress(self) -> Mapping[int, Progress | None]:
         """Say how far the running attempts are, by job."""
         return {job_id: attempt.progress for job_id, attempt in self._attempts.items()}
 
     def stop(self, job_id: int, *, kill: bool = False) -> None:
-        """End a job's attempt. Idempotent; takes effect also when the child is not started yet."""
-        if attempt := self._attempts.get(job_id):
-            attempt.stopped, attempt.killed = True, attempt.killed or kill
-            if attempt.child:
-                attempt.child.stop(kill)
+        """End a job's attempt, or the one that is about to begin. Idempotent."""
+        attempt = self._attempts.get(job_id)
+        if attempt is None:
+            self._stopped_early.add(job_id)
+            return
+        attempt.stopped, attempt.killed = True, attempt.killed or kill
+        if attempt.child:
+            attempt.child.stop(kill)
 
     async def run(self, job: Job, original: int, work: str, crowd: int) -> Outcome:
         """Make one attempt. See ``Engine``."""
+        if job.id in self._stopped_early:
+            self._stopped_early.remove(job.id)
+            return Interrupted()
         profile = self._config.all_profiles.get(job.profile)
         if profile is None:
             return Rejected(f"there is no profile named {job.profile} any more")

@@ -329,7 +329,8 @@ _FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceed
 # In this order; the sentence, and whether a second attempt is useless.
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}", True),
-    (r"  Stream #\S+: Video: none \((\w+) /", "this ffmpeg cannot decode {}", True),
+    (r"  Stream #\S+: Video: none[^(\n]*\((\w+) /.*(?=[\s\S]*^Decod)",
+     "this ffmpeg cannot decode {}", True),
     (r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
      "this ffmpeg has no decoder for a stream (codec {})", True),
     (r"Unknown input format: '?(\w+)", "this ffmpeg cannot read containers of type {}", True),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DAY_SECONDS = 86400.0
 RECOVERED = "watchconv or the machine went down each time while this was converted"
 
 
@@ -206,6 +207,7 @@ class Daemon:
 
     async def _live(self) -> int:
         loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose exit statuses
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal)
         workers = {
@@ -301,13 +303,19 @@ class Daemon:
         """Trim the history, and remember the mounts that hold the folders; once a day."""
         await self._looking.first_done.wait()
         while True:
-            points = json.dumps(self._folders.remembered())
-            days = self._config.keep_history_days
-            if await self._journal.asked(Journal.setting, "mounts") != points:
-                await self._journal.asked(Journal.remember, "mounts", points)
-            if trimmed := await self._journal.asked(Journal.trim, days, time.time()):
-                log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
-            await asyncio.sleep(86400)
+            try:
+                await self._tidy()
+            except JournalError as error:
+                log.warning("%s", error)
+            await asyncio.sleep(DAY_SECONDS)
+
+    async def _tidy(self) -> None:
+        points = json.dumps(self._folders.remembered())
+        if await self._journal.asked(Journal.setting, "mounts") != points:
+            await self._journal.asked(Journal.remember, "mounts", points)
+        days = self._config.keep_history_days
+        if trimmed := await self._journal.asked(Journal.trim, days, time.time()):
+            log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
 
     # ending
 

@@ -173,7 +173,7 @@ class Pool:
             work = self._outbox.work_dir(job)
             outcome = await self._engine.run(job, admitted.descriptor, work, crowd)
             # what was made of a file that changed counts for nothing, whatever it was
-            return compare(inbox, admitted) or outcome
+            return await asyncio.to_thread(compare, inbox, admitted) or outcome
         except OSError as error:
             raise EnvironmentTrouble(f"cannot read {error.filename}: {error.strerror}") from error
         finally:

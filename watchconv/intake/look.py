@@ -88,7 +88,7 @@ class Intake:
         self._profile_of = profile_of
         self.waiting = waiting
         self.ignored = Ignored()
-        self._unreadable: set[str] = set()
+        self._said: set[str] = set()  # folders of which something was said, once
 
     def look(self, hints: Hints | None = None) -> Looked:
         """Look at what the hints name and at the files that are due; without hints, at all."""
@@ -120,6 +120,7 @@ class Intake:
         skips = self._sieve.skips_folder
         for here, entries in walk(self._inbox, folder, skips, self._tell_unreadable, deep=deep):
             seen.add(here)
+            self._tell_video_folder(here)
             self._look_at_folder(here, entries, looked)
         return seen
 
@@ -168,9 +169,15 @@ class Intake:
     def _is_skipped(self, folder: str) -> bool:
         return any(self._sieve.skips_folder(part) for part in folder.split("/") if part)
 
+    def _tell_video_folder(self, folder: str) -> None:
+        name = os.path.basename(folder)
+        if "." in name and folder not in self._said and self._sieve.reason(name) is None:
+            self._said.add(folder)
+            log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
+
     def _tell_unreadable(self, folder: str, error: OSError) -> None:
-        if folder not in self._unreadable and not isinstance(error, FileNotFoundError):
-            self._unreadable.add(folder)
+        if folder not in self._said and not isinstance(error, FileNotFoundError):
+            self._said.add(folder)
             name = printable(folder) or "the inbox"
             log.warning("cannot look into %s: %s; what is in it waits", name, error.strerror)
 

@@ -1,0 +1,81 @@
+"""The text of an error report: complete for a person, safe for a terminal, never without end."""
+
+from __future__ import annotations
+
+import shlex
+import unicodedata
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.test_judge import JOB
+from watchconv.convert.process import Cause, Ended
+from watchconv.convert.report import LIMIT, compose
+
+
+def test_a_report_tells_everything_in_order() -> None:
+    job = replace(JOB, source="trip/a b.mov", size=1234, queued_at=0.0, started_at=60.5)
+    ended = Ended(Cause.EXIT, "exit status 1", status=1, signal=None, seconds=2.25, tail="")
+
+    assert [
+        "source: trip/a b.mov (1234 bytes)",
+        "profile: webm",
+        "attempt: 1",
+        "queued: 1970-01-01T00:00:00+00:00",
+        "started: 1970-01-01T00:01:00+00:00",
+        "command: ffmpeg -i 'a b.mov' out.webm",
+        "end: exit status 1, after 2.2 s",
+        "exit status: 1",
+        "",
+        "ffmpeg's last words:",
+        "first",
+        r"\x1b[31msecond",
+    ] == compose(
+        job, ["ffmpeg", "-i", "a b.mov", "out.webm"], ended, "first\n\x1b[31msecond\n"
+    ).splitlines()
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    text = compose(replace(JOB, started_at=None), [], None, "")
+
+    assert "started: -" in text
+    assert not any(word in text for word in ("command", "end:", "last words", "signal"))
+
+
+def test_a_signal_is_named() -> None:
+    ended = Ended(Cause.SIGNAL, "killed by SIGKILL", status=None, signal=9, seconds=1.0, tail="")
+
+    assert "signal: 9\n" in compose(JOB, [], ended, "")
+
+
+def test_a_command_can_be_pasted_into_a_shell() -> None:
+    argv = ["ffmpeg", "-i", "it's; rm -rf $HOME `x`.mov", "-vf", "scale=2:2"]
+    line = next(
+        text for text in compose(JOB, argv, None, "").splitlines() if text.startswith("command: ")
+    )
+
+    assert argv == shlex.split(line.removeprefix("command: "))
+
+
+TEXT = st.text(st.characters(), max_size=200)
+
+
+@given(TEXT, TEXT, TEXT)
+def test_a_report_is_safe_to_show(source: str, argument: str, tail: str) -> None:
+    text = compose(replace(JOB, source=source), ["ffmpeg", argument], None, tail)
+
+    assert text == text.encode("utf-8").decode("utf-8")
+    assert not any(
+        unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text.replace("\n", "")
+    )
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 3 * LIMIT), st.sampled_from(["x", "\x00", "é", "\n"]))
+def test_a_report_has_a_limit_and_keeps_the_last_words(length: int, filler: str) -> None:
+    text = compose(JOB, ["ffmpeg"], None, filler * length + "\nthe very last words")
+
+    assert len(text) <= LIMIT
+    assert text.startswith("source: a.mov")
+    assert text.endswith("the very last words\n")

@@ -1,0 +1,152 @@
+"""Which names count as videos; the others are counted, and each is said once."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watchconv.intake.sieve import SAID_LIMIT, Ignored, Sieve
+
+VIDEOS = Sieve(["mp4", "mov"], ["*.proxy.mp4", "raw[12].mov"])
+PARTIAL = "its name is that of a partial or system file"
+NO_VIDEO = "no video by name"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.mp4", None),
+        ("A.MP4", None),
+        ("a.b.MoV", None),
+        ("-i.mp4", None),
+        ("concat:x.mp4", None),
+        ("line\nbreak.mp4", None),
+        (os.fsdecode(b"caf\xe9.mp4"), None),
+        ("raw3.mov", None),
+        ("a.txt", NO_VIDEO),
+        ("mp4", NO_VIDEO),
+        ("a.", NO_VIDEO),
+        ("a.mp4.zip", NO_VIDEO),
+        (".mp4", PARTIAL),
+        (".hidden.mp4", PARTIAL),
+        ("._a.mp4", PARTIAL),
+        (".a.mp4.XYZ123", PARTIAL),
+        ("~$a.mp4", PARTIAL),
+        ("Thumbs.db", PARTIAL),
+        ("THUMBS.DB", PARTIAL),
+        ("a.mp4.part", PARTIAL),
+        ("a.mp4.PART", PARTIAL),
+        ("a.mp4.crdownload", PARTIAL),
+        ("a.mp4.!qB", PARTIAL),
+        ("a\nb.mp4.part", PARTIAL),
+        ("a.proxy.mp4", PARTIAL),
+        ("A.Proxy.MP4", PARTIAL),
+        ("raw1.mov", PARTIAL),
+    ],
+)
+def test_a_name_has_its_reason(name: str, reason: str | None) -> None:
+
+    assert reason == VIDEOS.reason(name)
+
+
+def test_without_extensions_every_name_counts_but_the_ignored() -> None:
+    every = Sieve(None, [])
+
+    assert [None, None, PARTIAL] == [every.reason(n) for n in ("a", "a.txt", "a.part")]
+
+
+@pytest.mark.parametrize(
+    ("name", "skipped"),
+    [
+        ("trip", False),
+        ("trip.mp4", False),
+        ("no video here.txt", False),
+        (".git", True),
+        ("@eaDir", True),
+        ("$RECYCLE.BIN", True),
+        ("System Volume Information", True),
+        ("_UNPACK_film", True),
+        ("x.proxy.mp4", True),
+    ],
+)
+def test_folders_of_ignored_names_are_skipped_whole(name: str, skipped: bool) -> None:
+
+    assert skipped == VIDEOS.skips_folder(name)
+
+
+@given(
+    st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=30),
+    st.lists(st.text(max_size=6), max_size=4),
+)
+def test_no_name_and_no_pattern_trips_the_sieve(name: str, patterns: list[str]) -> None:
+    sieve = Sieve(["mp4"], patterns)
+
+    assert sieve.reason(name) in {None, PARTIAL, NO_VIDEO}
+    assert (sieve.reason(name) == PARTIAL) == sieve.skips_folder(name)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the sieve says."""
+    caplog.set_level(logging.INFO, "watchconv")
+    return caplog
+
+
+def test_an_ignored_file_is_counted_and_said_once(said: pytest.LogCaptureFixture) -> None:
+    ignored = Ignored()
+    ignored.renew("trip", [("a.txt", NO_VIDEO)])
+    ignored.renew("trip", [("a.txt", NO_VIDEO)])
+    ignored.add("trip", "a.txt", NO_VIDEO)
+
+    assert 1 == len(ignored)
+    assert ["ignored trip/a.txt: no video by name"] == said.messages
+
+
+def test_a_name_that_came_back_is_said_again(said: pytest.LogCaptureFixture) -> None:
+    ignored = Ignored()
+    ignored.add("", "a.txt", NO_VIDEO)
+    ignored.discard("", "a.txt")
+    ignored.discard("", "a.txt")
+    ignored.discard("nowhere", "a.txt")
+
+    assert 0 == len(ignored)
+
+    ignored.add("", "a.txt", NO_VIDEO)
+
+    assert ["ignored a.txt: no video by name"] * 2 == said.messages
+
+
+def test_a_look_replaces_what_a_folder_holds() -> None:
+    ignored = Ignored()
+    ignored.renew("a", [("1.txt", NO_VIDEO), ("2.txt", NO_VIDEO)])
+    ignored.renew("b", [("1.txt", NO_VIDEO)])
+    ignored.renew("a", [("2.txt", NO_VIDEO)])
+
+    assert 2 == len(ignored)
+
+    ignored.keep_only({"a"})
+
+    assert 1 == len(ignored)
+
+    ignored.renew("a", [])
+
+    assert 0 == len(ignored)
+
+
+def test_a_flood_of_ignored_files_is_counted_not_listed(said: pytest.LogCaptureFixture) -> None:
+    ignored = Ignored()
+    ignored.renew("", ((f"{n}.txt", NO_VIDEO) for n in range(SAID_LIMIT + 50)))
+
+    assert SAID_LIMIT + 50 == len(ignored)
+    assert SAID_LIMIT + 1 == len(said.messages)
+    assert "ignored 50 more files in inbox" == said.messages[-1]
+
+
+def test_a_strange_name_is_said_on_one_line(said: pytest.LogCaptureFixture) -> None:
+    Ignored().add("trip", "a\n\x1b[2Jb" + os.fsdecode(b"\xff"), NO_VIDEO)
+
+    assert [r"ignored trip/a\n\x1b[2Jb\xff: no video by name"] == said.messages
