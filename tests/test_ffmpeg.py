@@ -8,23 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.convert.ffmpeg import (
-    Account,
-    Beat,
-    InputCount,
-    OutputCount,
-    ProgressReader,
-    Route,
-    StderrReader,
-    encode_argv,
-    encoders_named,
-    failure_reason,
-    is_disk_full,
-    is_hopeless,
-    parse_encoders,
-    parse_version,
-    progress_of,
-)
+from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
+from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
+from watchconv.convert.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
+from watchconv.convert.progress import Beat, ProgressReader, progress_of
 from watchconv.model import MediaInfo
 
 OLD = b"""\

@@ -187,7 +187,7 @@ def test_a_file_written_slowly_is_not_touched_until_its_writer_has_closed_it(
             writer.flush()
             time.sleep(BEYOND_SETTLE)
 
-            assert [] == [job for job in place.jobs() if job["source"] == "slowly.ts"]
+            assert [job for job in place.jobs() if job["source"] == "slowly.ts"] == []
             assert target.exists()
 
     assert converts(place, "slowly.ts", "slowly.webm")
@@ -202,7 +202,7 @@ def test_an_upload_that_pauses_with_nobody_writing_is_waited_for(place: Place, c
     time.sleep(BEYOND_SETTLE)
 
     assert target.exists()
-    assert [] == [job for job in place.jobs() if job["source"] == "paused.mp4"]
+    assert [job for job in place.jobs() if job["source"] == "paused.mp4"] == []
     assert place.live()["waiting"] >= 1
 
     with target.open("ab") as writer:
@@ -220,7 +220,7 @@ def test_a_first_level_folder_picks_the_profile(place: Place, clip: Path) -> Non
     wait_until((place.done / "remux/trip/a.mkv").exists)
 
     job = place.job("remux/trip/a.mkv")
-    assert "remux" == job["profile"]
+    assert job["profile"] == "remux"
     assert (place.outbox / job["output"]).exists()
     assert job["output"].startswith("remux/trip/a.")
 
@@ -229,7 +229,7 @@ def test_a_deeper_folder_of_that_name_picks_nothing(place: Place, clip: Path) ->
     drop(clip, place.inbox / "trip/mp4/a.mkv")
 
     assert converts(place, "trip/mp4/a.mkv", "trip/mp4/a.webm")
-    assert "webm" == place.job("trip/mp4/a.mkv")["profile"]
+    assert place.job("trip/mp4/a.mkv")["profile"] == "webm"
 
 
 def test_profiles_of_the_configuration_are_used_and_one_can_be_the_default(
@@ -249,7 +249,7 @@ def test_profiles_of_the_configuration_are_used_and_one_can_be_the_default(
         assert converts(place, "listed/a.mkv", "listed/a.mkv")
         assert converts(place, "webm/a.mkv", "webm/a.webm")
     with av.open(str(place.outbox / "listed/a.mkv")) as container:
-        assert "a b" == container.metadata["title"]
+        assert container.metadata["title"] == "a b"
 
 
 # What becomes of the original
@@ -274,19 +274,19 @@ def test_on_success_keep_converts_once_and_again_only_when_replaced(
         ends(place, "a.mkv", "done")
 
         assert {"a.mkv"} == tree(place.inbox)
-        assert 0 == daemon.stop()
+        assert daemon.stop() == 0
 
     with Daemon(place):
         drop(clip, place.inbox / "b.mkv")
         ends(place, "b.mkv", "done")
 
-        assert ["a.mkv", "b.mkv"] == sorted(job["source"] for job in place.jobs())
+        assert sorted(job["source"] for job in place.jobs()) == ["a.mkv", "b.mkv"]
 
         drop(tiny_clip(clips, "other.mkv", 0.5), place.inbox / "a.mkv")
         wait_until((place.outbox / "a (2).webm").exists)
         wait_until(lambda: place.job("a.mkv")["state"] == "done")
 
-    assert ["a.mkv", "a.mkv", "b.mkv"] == sorted(job["source"] for job in place.jobs())
+    assert sorted(job["source"] for job in place.jobs()) == ["a.mkv", "a.mkv", "b.mkv"]
     assert {"a.webm", "a (2).webm", "b.webm"} == tree(place.outbox)
     assert {"a.mkv", "b.mkv"} == tree(place.inbox)
     assert set() == tree(place.done)
@@ -317,8 +317,8 @@ def test_what_someone_else_put_into_outbox_and_done_is_never_overwritten(
     drop(clip, place.inbox / "taken.mkv")
 
     assert converts(place, "taken (2).mkv", "taken (3).webm")
-    assert "mine" == (place.outbox / "taken.webm").read_text()
-    assert "nowhere" == os.readlink(place.done / "taken.mkv")
+    assert (place.outbox / "taken.webm").read_text() == "mine"
+    assert os.readlink(place.done / "taken.mkv") == "nowhere"
 
 
 def test_two_originals_with_one_output_name_yield_two_outputs(place: Place, clip: Path) -> None:
@@ -337,8 +337,8 @@ def test_what_failed_before_is_never_overwritten_in_error(place: Place) -> None:
     (place.inbox / "bad.mp4").write_text("no video")
     ends(place, "bad.mp4", "failed")
 
-    assert "an older failure" == (place.error / "bad.mp4").read_text()
-    assert "no video" == (place.error / "bad (2).mp4").read_text()
+    assert (place.error / "bad.mp4").read_text() == "an older failure"
+    assert (place.error / "bad (2).mp4").read_text() == "no video"
     assert (place.error / "bad (2).mp4.log").exists()
 
 
@@ -347,7 +347,7 @@ def test_a_log_whose_original_is_gone_is_replaced(place: Place) -> None:
     (place.inbox / "orphan.mp4").write_text("no video")
     ends(place, "orphan.mp4", "failed")
 
-    assert "no video" == (place.error / "orphan.mp4").read_text()
+    assert (place.error / "orphan.mp4").read_text() == "no video"
     assert "old words" not in (place.error / "orphan.mp4.log").read_text()
     assert not (place.error / "orphan.mp4 (2).log").exists()
 
@@ -359,8 +359,8 @@ def test_an_original_named_like_the_log_of_another_is_kept(place: Place) -> None
     (place.inbox / "clash.mp4").write_text("no video")
     ends(place, "clash.mp4", "failed")
 
-    assert "why it failed" == (place.error / "clash.mp4.log").read_text()
-    assert "no video" == (place.error / "clash (2).mp4").read_text()
+    assert (place.error / "clash.mp4.log").read_text() == "why it failed"
+    assert (place.error / "clash (2).mp4").read_text() == "no video"
 
 
 # Failures
@@ -376,7 +376,7 @@ def test_a_failure_is_told_by_its_log(tmp_path: Path, clip: Path) -> None:
     job = place.job("odd/sub/a.mkv")
     words = (place.error / "odd/sub/a.mkv.log").read_text(encoding="utf-8")
     assert reason == job["reason"]
-    assert (1, None) == (job["attempt"], job["output"])
+    assert (job["attempt"], job["output"]) == (1, None)
     assert set() == {name for name in tree(place.outbox) if not name.startswith(".watchconv")}
     # In this order: reason, command, exit status or signal, attempts, times, tail.
     order = [
@@ -397,8 +397,8 @@ def test_every_failure_has_tries_before_it_is_final(tmp_path: Path, clip: Path) 
     place.configure({**QUICK, "max_attempts": 2, "profiles": profiles, "profile": "odd"})
     ended = place.run("run", "--once")
 
-    assert 1 == ended.returncode
-    assert 2 == place.job("a.mkv")["attempt"]
+    assert ended.returncode == 1
+    assert place.job("a.mkv")["attempt"] == 2
 
 
 BAD = {
@@ -426,7 +426,7 @@ def test_a_file_that_is_no_video_goes_to_error_with_a_plain_reason(bad: Place, n
 
     assert re.search(BAD[name], reason, re.IGNORECASE), reason
     assert reason == bad.job(f"{name}.mp4")["reason"]
-    assert 1 == bad.job(f"{name}.mp4")["attempt"]
+    assert bad.job(f"{name}.mp4")["attempt"] == 1
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
@@ -471,7 +471,7 @@ def test_what_is_no_regular_file_is_left_said_once_and_counted(quick: Place, cli
         assert {*ignored, "empty.mp4"} == {entry.name for entry in quick.inbox.iterdir()}
         said = [line for line in daemon.log().splitlines() if "ignored" in line]
         for name in ignored:
-            assert 1 == sum(name in line for line in said), daemon.log()
+            assert sum(name in line for line in said) == 1, daemon.log()
         assert {"good 0.mkv", "good 1.mkv", "good 2.mkv"} == {j["source"] for j in quick.jobs()}
         os.unlink(quick.inbox / "notes.txt")
         wait_until(lambda: quick.live()["ignored"] == len(ignored) - 1)
@@ -551,7 +551,7 @@ def heals(place: Place, daemon: Daemon, clip: Path, name: str) -> None:
     drop(clip, place.inbox / name)
 
     assert converts(place, name, f"{name.removesuffix('.mkv')}.webm")
-    assert [] == place.status()["trouble"]
+    assert place.status()["trouble"] == []
 
 
 @pytest.mark.parametrize("folder", ["inbox", "outbox", "done", "error"])
@@ -566,7 +566,7 @@ def test_a_missing_folder_is_trouble_that_heals_when_it_appears(
         wait_until(lambda: quick.live()["state"] == "trouble")
         status = quick.status()
 
-        assert "trouble" == status["state"]
+        assert status["state"] == "trouble"
         assert any(str(missing) in sentence for sentence in status["trouble"])
         assert str(missing) in daemon.log()
         assert not missing.exists()
@@ -597,7 +597,7 @@ def test_a_file_in_the_place_of_a_folder_is_trouble_that_heals(quick: Place, cli
         wait_until(lambda: quick.live()["state"] == "trouble")
 
         assert any(str(quick.outbox) in sentence for sentence in quick.status()["trouble"])
-        assert "in the way" == quick.outbox.read_text()
+        assert quick.outbox.read_text() == "in the way"
 
         quick.outbox.unlink()
         quick.outbox.mkdir()
@@ -632,7 +632,7 @@ def test_a_folder_that_cannot_be_written_is_trouble_that_heals(
         shutil.copyfile(clip, quick.inbox / "waits.mkv")
         ended = [quick.run("check"), quick.run("run", "--once")]
 
-        assert [1, 1] == [command.returncode for command in ended], ended
+        assert [command.returncode for command in ended] == [1, 1], ended
         with Daemon(quick):
             wait_until(lambda: quick.live()["state"] == "trouble")
 
@@ -651,7 +651,7 @@ def test_a_missing_folder_fails_check_and_run_once(quick: Place, folder: str) ->
     for words in (("check",), ("run", "--once")):
         ended = quick.run(*words)
 
-        assert 1 == ended.returncode, ended
+        assert ended.returncode == 1, ended
         assert str(quick.root / folder) in ended.stdout + ended.stderr
 
 
@@ -673,5 +673,5 @@ def test_never_more_encodes_at_once_than_jobs(tmp_path: Path, clips: Path) -> No
 
         wait_until(all_done)
 
-    assert 2 == most
-    assert 12 == len(list(place.outbox.glob("*.webm")))
+    assert most == 2
+    assert len(list(place.outbox.glob("*.webm"))) == 12

@@ -11,17 +11,10 @@ import av
 import pytest
 
 from tests.clips import FFMPEG, MEDIA
-from watchconv.convert.ffmpeg import (
-    Account,
-    ProgressReader,
-    StderrReader,
-    encode_argv,
-    encoders_named,
-    is_disk_full,
-    is_hopeless,
-    parse_encoders,
-    parse_version,
-)
+from watchconv.convert.account import Account, StderrReader
+from watchconv.convert.failures import is_disk_full, is_hopeless
+from watchconv.convert.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
+from watchconv.convert.progress import ProgressReader
 from watchconv.convert.streams import choose_streams
 from watchconv.convert.verify import Fault, Finding, verify
 from watchconv.model import Content, MediaInfo, Profile, Stream, Verify

@@ -16,7 +16,7 @@ from watchconv.convert.report import LIMIT, compose
 
 def test_a_report_tells_everything_in_order() -> None:
     job = replace(JOB, source="trip/a b.mov", size=1234, queued_at=0.0, started_at=60.5)
-    ended = Ended(Cause.EXIT, "exit status 1", status=1, signal=None, seconds=2.25, tail="")
+    ended = Ended(Cause.EXITED, status=1, signal=None, detail="exit status 1", seconds=2.25)
 
     assert [
         "source: trip/a b.mov (1234 bytes)",
@@ -44,7 +44,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_a_signal_is_named() -> None:
-    ended = Ended(Cause.SIGNAL, "killed by SIGKILL", status=None, signal=9, seconds=1.0, tail="")
+    ended = Ended(Cause.EXITED, status=None, signal=9, detail="killed by SIGKILL", seconds=1.0)
 
     assert "signal: 9\n" in compose(JOB, [], ended, "")
 
@@ -66,9 +66,7 @@ def test_a_report_is_safe_to_show(source: str, argument: str, tail: str) -> None
     text = compose(replace(JOB, source=source), ["ffmpeg", argument], None, tail)
 
     assert text == text.encode("utf-8").decode("utf-8")
-    assert not any(
-        unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text.replace("\n", "")
-    )
+    assert not any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text.replace("\n", ""))
 
 
 @settings(max_examples=30)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from watchconv.convert.ffmpeg import Account, InputCount, OutputCount, Route
+from watchconv.convert.account import Account, InputCount, OutputCount, Route
 from watchconv.convert.verify import Fault, Finding, time_changer, verify
 from watchconv.model import Content, MediaInfo, Stream, Verify
 

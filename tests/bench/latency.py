@@ -7,15 +7,15 @@ import shutil
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.events import OPENED, Event, Watch
+from tests.bench.events import CREATED, MOVED_IN, OPENED, Event, Watch
 from tests.bench.figures import CannotMeasure
 from tests.bench.house import SETTLE_SECONDS, Daemon, litter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.bench.bench import Bench
     from tests.bench.house import Place
@@ -129,8 +129,8 @@ def start(bench: Bench) -> None:
     for _ in range(1 if bench.quick else max(3, bench.runs)):
         place = bench.place(str(program))
         litter(place.inbox)
-        fresh.append(_start(bench, place, program, "fresh.mp4", 1))
-        again.append(_start(bench, place, program, "again.mp4", 1))
+        fresh.append(_start(bench, place, program, "fresh.mp4"))
+        again.append(_start(bench, place, program, "again.mp4"))
     for name, times in (
         ("start → exec, ffmpeg known from an earlier start", again),
         ("start → exec, the very first start", fresh),
@@ -138,7 +138,7 @@ def start(bench: Bench) -> None:
         bench.report.figure(name, statistics.median(times), "s", target=1.0, runs=times)
 
 
-def _start(bench: Bench, place: Place, program: Path, name: str, count: int) -> float:
+def _start(bench: Bench, place: Place, program: Path, name: str) -> float:
     shutil.copyfile(tiny_clip(bench), place.inbox / "folder-100" / name)
     os.sync()
     time.sleep(SETTLE_SECONDS + 0.5)
@@ -148,7 +148,7 @@ def _start(bench: Bench, place: Place, program: Path, name: str, count: int) -> 
     target = place.outbox / "folder-100"
     with (
         Watch(OPENED, program) as execs,
-        Watch(0x80 | 0x100, target) as arrivals,
+        Watch(MOVED_IN | CREATED, target) as arrivals,
         Daemon(place, ready=False) as daemon,
     ):
         arrivals.wait(

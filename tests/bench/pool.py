@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import subprocess
@@ -104,13 +105,13 @@ def pool(bench: Bench) -> None:
         title = f"pool: {count} clips of {seconds:g} s, {size}, webm, jobs {JOBS}"
         bench.report.section(f"{title} ({bench.ffmpeg})")
         batch = Batch(bench, bench.clips(count, size, seconds, 4), "webm", bench.ffmpeg)
-        ways = {
+        ways: dict[str, Callable[[], float]] = {
             "watchconv": batch.daemon,
-            f"xargs -P{JOBS} ffmpeg": lambda batch=batch: batch.plain(WEBM, ".webm"),
+            f"xargs -P{JOBS} ffmpeg": functools.partial(batch.plain, WEBM, ".webm"),
             f"xargs -P{JOBS}, the same arguments": batch.same,
             "watchconv run --once, its start included": batch.once,
         }
-        batch.measure(ways, bench.runs)  # type: ignore[arg-type]
+        batch.measure(ways, bench.runs)
         ours, rival, same, once = ways
         batch.ratio(ours, rival, most[0])
         batch.ratio(ours, same, most[1])
@@ -141,7 +142,7 @@ def adds(bench: Bench) -> None:
     batch.measure(
         {
             ours: batch.daemon,
-            rival: lambda: batch.plain("-c copy", ".mkv"),
+            rival: functools.partial(batch.plain, "-c copy", ".mkv"),
             f"xargs -P{JOBS}, the same arguments": batch.same,
         },
         1 if bench.quick else 3 * bench.runs,

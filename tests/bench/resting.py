@@ -6,7 +6,6 @@ import os
 import statistics
 import subprocess
 import time
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from tests.bench.figures import CannotMeasure
@@ -98,11 +97,10 @@ def memory(bench: Bench) -> None:
         for count, use in found.items():
             name = f"RSS with {count:,} queued, {how}"
             bench.report.figure(name, use.rss_bytes / MB, "MB")
-        added, peak = (
-            (there - here) / MB
-            for here, there in list(zip(*map(astuple, found.values()), strict=True))[2:5:2]
-        )
+        here, there = found[few], found[many]
+        added = (there.rss_bytes - here.rss_bytes) / MB
         bench.report.figure(f"RSS added, {how}", added, "MB", target=10)
+        peak = (there.peak_bytes - here.peak_bytes) / MB
         bench.report.figure(f"peak added, {how}", peak, "MB")
 
 

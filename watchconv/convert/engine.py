@@ -16,9 +16,12 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from watchconv.convert import ffmpeg
+from watchconv.convert.account import StderrReader
+from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
+from watchconv.convert.ffmpeg import encode_argv
 from watchconv.convert.leftovers import environment
 from watchconv.convert.process import Cause, Child, Command, Limits, launcher
+from watchconv.convert.progress import ProgressReader, progress_of
 from watchconv.convert.reply import ProbeFailed
 from watchconv.convert.report import compose
 from watchconv.convert.sandbox.child import Allowance, confine
@@ -44,11 +47,13 @@ from watchconv.model import (
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from watchconv.config import Config
+    from watchconv.convert.account import Account
     from watchconv.convert.probe import ProbeWorker
     from watchconv.convert.process import Ended
+    from watchconv.convert.progress import Beat
     from watchconv.model import MediaInfo
 
 log = logging.getLogger(__name__)
@@ -56,15 +61,22 @@ log = logging.getLogger(__name__)
 SMALL_BYTES = 64 << 20  # an output that is read back in no time
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One attempt to be made."""
+
+    job: Job
+    original: int  # an open descriptor
+    work: str  # the folder to write into; it is made
+    crowd: int  # so many attempts, this one included, share the machine
+    encoded: Callable[[], None]  # called when the machine is free for the next encode
+
+
 class Engine(Protocol):
     """Where attempts are made. The default is this machine."""
 
-    async def run(self, job: Job, original: int, work: str, crowd: int) -> Outcome:
-        """Make one attempt at the file behind an open descriptor.
-
-        The output goes into the folder work, which is made; crowd attempts, this one included,
-        share the machine.
-        """
+    async def run(self, task: Task) -> Outcome:
+        """Make one attempt."""
         ...
 
     def stop(self, job_id: int, *, kill: bool = False) -> None:
@@ -89,7 +101,7 @@ class _Attempt:
     child: Child | None = None
     stopped: bool = False
     killed: bool = False
-    beat: ffmpeg.Beat | None = None
+    beat: Beat | None = None
     progress: Progress | None = None
 
     @property
@@ -126,31 +138,33 @@ class LocalEngine:
         if attempt.child:
             attempt.child.stop(kill)
 
-    async def run(self, job: Job, original: int, work: str, crowd: int) -> Outcome:
+    async def run(self, task: Task) -> Outcome:
         """Make one attempt. See ``Engine``."""
+        job = task.job
         if job.id in self._stopped_early:
             self._stopped_early.remove(job.id)
             return Interrupted()
         profile = self._config.all_profiles.get(job.profile)
         if profile is None:
             return Rejected(f"there is no profile named {job.profile} any more")
-        attempt = self._attempts[job.id] = _Attempt(job, profile, original, work)
+        attempt = self._attempts[job.id] = _Attempt(job, profile, task.original, task.work)
         try:
-            return await self._attempt(attempt, crowd)
+            return await self._attempt(attempt, task)
         except ProbeFailed as failed:
             kind = Rejected if failed.hopeless else Broke
             return kind(failed.reason, compose(job, (), None, ""))
         finally:
             del self._attempts[job.id]
 
-    async def _attempt(self, attempt: _Attempt, crowd: int) -> Outcome:
+    async def _attempt(self, attempt: _Attempt, task: Task) -> Outcome:
         media = await self._probe.probe(attempt.original)
         if refusal := self._refusal(media):
             return Rejected(refusal, compose(attempt.job, (), None, ""))
-        self._plan(attempt, media, crowd)
+        self._plan(attempt, media, task.crowd)
         await asyncio.to_thread(_make_work, attempt.work)
-        reader = ffmpeg.StderrReader()
+        reader = StderrReader()
         ended = await self._encode(attempt, media, reader)
+        task.encoded()
         reader.close()
         if outcome := self._end_of(attempt, ended, reader.tail):
             return outcome
@@ -179,7 +193,7 @@ class LocalEngine:
         for loss in losses:
             log.info("job=%d left out: %s", attempt.job.id, loss)
         attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
-        attempt.argv = ffmpeg.encode_argv(
+        attempt.argv = encode_argv(
             self._program,
             os.path.join(self._config.inbox, attempt.job.source),
             media,
@@ -189,19 +203,17 @@ class LocalEngine:
             max_pixels=self._config.max_pixels,
         )
 
-    async def _encode(
-        self, attempt: _Attempt, media: MediaInfo, reader: ffmpeg.StderrReader
-    ) -> Ended:
+    async def _encode(self, attempt: _Attempt, media: MediaInfo, reader: StderrReader) -> Ended:
         """Run ffmpeg to its end."""
         config = self._config
-        progress = ffmpeg.ProgressReader()
+        progress = ProgressReader()
         furthest = [0.0, 0]
 
         def further(chunk: bytes) -> bool:
             advanced = False
             for beat in progress.feed(chunk):
                 attempt.beat = beat
-                attempt.progress = ffmpeg.progress_of(beat, media.duration_seconds)
+                attempt.progress = progress_of(beat, media.duration_seconds)
                 reached = [beat.out_seconds or 0.0, beat.total_bytes or 0]
                 advanced |= any(now > then for now, then in zip(reached, furthest, strict=True))
                 furthest[:] = map(max, reached, furthest)
@@ -252,18 +264,18 @@ class LocalEngine:
                 return Broke(ended.detail, report)
             case Cause.UNSTARTED:
                 raise EnvironmentTrouble(ended.detail)
+        if is_disk_full(tail):
+            raise EnvironmentTrouble(f"no space left in the outbox {self._config.outbox}")
         if ended.status == 0:
             if os.path.exists(attempt.output) and os.path.getsize(attempt.output) > 0:
                 return None
             return Broke("ffmpeg ended well but made no output", report)
-        if ffmpeg.is_disk_full(tail):
-            raise EnvironmentTrouble(f"no space left in the outbox {self._config.outbox}")
         status = ended.status if ended.status is not None else -(ended.signal or 0)
-        reason = ffmpeg.failure_reason(status, tail)
-        return Rejected(reason, report) if ffmpeg.is_hopeless(tail) else Broke(reason, report)
+        reason = failure_reason(status, tail)
+        return Rejected(reason, report) if is_hopeless(tail) else Broke(reason, report)
 
     async def _verify(
-        self, attempt: _Attempt, media: MediaInfo, account: ffmpeg.Account | None, report: str
+        self, attempt: _Attempt, media: MediaInfo, account: Account | None, report: str
     ) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""
         output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)

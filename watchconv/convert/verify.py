@@ -22,7 +22,7 @@ from watchconv.model import Verify
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from watchconv.convert.ffmpeg import Account, InputCount, OutputCount
+    from watchconv.convert.account import Account, InputCount, OutputCount
     from watchconv.model import Content, MediaInfo, Stream
 
 

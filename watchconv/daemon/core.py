@@ -210,10 +210,7 @@ class Daemon:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose exit statuses
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal)
-        workers = {
-            asyncio.create_task(self._pool.run_worker(), name=f"worker {n}")
-            for n in range(self._config.jobs)
-        }
+        workers = {asyncio.create_task(worker) for worker in self._pool.workers()}
         tasks: set[asyncio.Task[None]] = {
             asyncio.create_task(work, name=name)
             for name, work in {

@@ -1,4 +1,7 @@
-"""The pool: as many workers as ffmpeg children may live, each taking one job after the other.
+"""The pool: workers that take one job after the other, and as many slots as ffmpeg may live.
+
+A worker holds a slot from the claim until its ffmpeg has ended; while it proves and delivers what
+was made, another worker has the slot and the machine.
 
 Guarantees: a job is claimed only while nothing blocks it (pause, trouble, a full disk); the
 surroundings' failure costs no attempt; a verdict is in the journal before any file is moved.
@@ -13,6 +16,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from watchconv.convert.engine import Task
 from watchconv.convert.report import compose
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.intake.admit import Admitted, admit, compare
@@ -23,7 +27,7 @@ from watchconv.model import Interrupted, Job, JobState, Outcome, Request, Verdic
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from watchconv.config import Config
     from watchconv.convert.engine import Engine
@@ -43,6 +47,19 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+class _Slot:
+    """The right to have an ffmpeg alive; given back once, however often it is freed."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots: asyncio.Semaphore | None = slots
+
+    def free(self) -> None:
+        """Give the slot back."""
+        slots, self._slots = self._slots, None
+        if slots:
+            slots.release()
+
+
 class Pool:
     """The workers and what they work on."""
 
@@ -59,6 +76,7 @@ class Pool:
         self._config, self._folders, self._journal = config, folders, journal
         self._troubles, self._engine = troubles, engine
         self._deliveries, self._outbox = deliveries, outbox
+        self._slots = asyncio.Semaphore(config.jobs)
         self.work = asyncio.Event()  # something may have become ready
         self.paused = False
         self.closing = False
@@ -66,21 +84,32 @@ class Pool:
         self.changed: Callable[[Job], None] = lambda job: None
         self.look_again: Callable[[str], None] = lambda source: None
 
-    async def run_worker(self) -> None:
+    def workers(self) -> list[Coroutine[None, None, None]]:
+        """Give the workers to be run: one for each slot, and one for each that finishes a job."""
+        return [self._run_worker() for _ in range(2 * self._config.jobs)]
+
+    async def _run_worker(self) -> None:
         """Take jobs until the pool closes."""
-        while not self.closing:
-            self.work.clear()
-            claimed = await self._claim()
-            if claimed is None:
-                continue
-            job, crowd = claimed
-            self.running[job.id] = job
+        while True:
+            await self._slots.acquire()
+            slot = _Slot(self._slots)
             try:
-                await self._attempt(job, crowd)
-            except JournalError:
-                log.warning("job=%d stays running: the next start takes it up", job.id)
+                if self.closing:
+                    return
+                self.work.clear()
+                if claimed := await self._claim():
+                    await self._work_on(*claimed, slot)
             finally:
-                del self.running[job.id]
+                slot.free()
+
+    async def _work_on(self, job: Job, crowd: int, slot: _Slot) -> None:
+        self.running[job.id] = job
+        try:
+            await self._attempt(job, crowd, slot)
+        except JournalError:
+            log.warning("job=%d stays running: the next start takes it up", job.id)
+        finally:
+            del self.running[job.id]
 
     def wake(self) -> None:
         """Let idle workers look for a job."""
@@ -152,11 +181,11 @@ class Pool:
 
     # one attempt
 
-    async def _attempt(self, job: Job, crowd: int) -> None:
+    async def _attempt(self, job: Job, crowd: int, slot: _Slot) -> None:
         self.say(job, "queued→running")
         self.changed(job)
         try:
-            outcome = await self._outcome(job, crowd)
+            outcome = await self._outcome(job, crowd, slot)
         except EnvironmentTrouble as trouble:
             self._tell_for("attempt", str(trouble), TROUBLE_SECONDS)
             decision: Decision = Again(refund=True, reason=str(trouble))
@@ -164,14 +193,15 @@ class Pool:
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
 
-    async def _outcome(self, job: Job, crowd: int) -> Outcome:
+    async def _outcome(self, job: Job, crowd: int, slot: _Slot) -> Outcome:
         inbox = self._config.inbox
         admitted = await asyncio.to_thread(admit, inbox, job)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
             work = self._outbox.work_dir(job)
-            outcome = await self._engine.run(job, admitted.descriptor, work, crowd)
+            task = Task(job, admitted.descriptor, work, crowd, slot.free)
+            outcome = await self._engine.run(task)
             # what was made of a file that changed counts for nothing, whatever it was
             return await asyncio.to_thread(compare, inbox, admitted) or outcome
         except OSError as error:

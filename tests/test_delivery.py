@@ -1,0 +1,518 @@
+"""Delivery with the N-th step failing, for every N: nothing lost, doubled, overwritten or torn.
+
+Real files, a real journal, the daemon's own order of steps. Each step that changes something (a
+rename, link, unlink, mkdir, fsync, sendfile, commit …) in turn fails before or after its effect,
+or the process dies there; then the daemon's recovery runs until the job has ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tests.test_files import on_another_device
+from watchconv.daemon.deliveries import Deliveries
+from watchconv.daemon.trouble import Troubles
+from watchconv.deliver import files
+from watchconv.deliver.files import Ownership
+from watchconv.deliver.outbox import Disposal, Outbox
+from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.folders import Folders
+from watchconv.journal import Journal
+from watchconv.model import Candidate, Job, JobState, Verdict
+from watchconv.names import report_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from watchconv.daemon.journal_thread import JournalThread
+
+SEED = 20_261_124
+SOURCE = "sub dir/a clip.mp4"
+WISH = "sub dir/a clip.webm"
+ORIGINAL = b"original" * 1500
+OUTPUT = b"output" * 1500
+REASON = "it will never work"
+REPORT = f"{REASON}\nwatchconv report of job {{}}\nthe report\n"
+MTIME_NS = 10**18 + 123_456_789
+MOST_STEPS = 500
+PAIRS = 40  # of each scenario
+
+
+class Died(BaseException):
+    """The process ends here: nothing catches it."""
+
+
+class How(Enum):
+    """What happens at the step whose turn it is."""
+
+    FAILS = "fails before its effect"
+    FULL = "finds the disk full"
+    FAILS_LATE = "fails after its effect"
+    DIES = "dies before its effect"
+    DIES_LATE = "dies after its effect"
+
+
+@dataclass(slots=True)
+class Steps:
+    """Counts the steps that change something, and lets the chosen ones fail."""
+
+    plan: dict[int, How] = field(default_factory=dict)
+    taken: list[str] = field(default_factory=list)
+    armed: bool = False
+
+    def take(self, name: str, act: Callable[[], Any], *, commits: bool = False) -> Any:
+        if not self.armed:
+            return act()
+        self.taken.append(name)
+        how = self.plan.get(len(self.taken))
+        if how in (How.FAILS_LATE, How.DIES_LATE, None):
+            result = act()
+        if how is None:
+            return result
+        if name == "open" and how in (How.FAILS_LATE, How.DIES_LATE):
+            os.close(result) if isinstance(result, int) else result.close()
+        if how in (How.DIES, How.DIES_LATE):
+            raise Died
+        if commits:
+            raise sqlite3.OperationalError("disk I/O error")
+        code = errno.ENOSPC if how is How.FULL else errno.EIO
+        raise OSError(code, os.strerror(code), name)
+
+
+STEPS = Steps()
+_real = {
+    name: getattr(os, name)
+    for name in (
+        "open", "rename", "replace", "link", "unlink", "rmdir", "mkdir", "fsync", "sendfile",
+        "ftruncate", "utime", "chmod", "chown",
+    )
+}  # fmt: skip
+_real_open = open
+
+
+def _step(name: str) -> Callable[..., Any]:
+    def take(*arguments: Any, **options: Any) -> Any:
+        return STEPS.take(name, lambda: _real[name](*arguments, **options))
+
+    return take
+
+
+def _open_step(path: Any, flags: int, *arguments: Any, **options: Any) -> Any:
+    act = _real["open"]
+    if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        return STEPS.take("open", lambda: act(path, flags, *arguments, **options))
+    return act(path, flags, *arguments, **options)
+
+
+def _file_step(path: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+    def act() -> Any:
+        return _real_open(path, mode, *arguments, **options)
+
+    return STEPS.take("open", act) if set(mode) & set("wxa+") else act()
+
+
+class Libc:
+    """The C library, counted; or one that knows no RENAME_NOREPLACE."""
+
+    def __init__(self, libc: ctypes.CDLL, *, knows: bool) -> None:
+        self._libc, self._knows = libc, knows
+
+    def renameat2(self, *arguments: Any) -> int:
+        if not self._knows:
+            ctypes.set_errno(errno.EINVAL)
+            return -1
+        result = -1
+
+        def act() -> int:
+            nonlocal result
+            result = self._libc.renameat2(*arguments)
+            return result
+
+        try:
+            STEPS.take("renameat2", act)
+        except OSError as error:
+            ctypes.set_errno(cast("int", error.errno))
+            return -1
+        return result
+
+
+class CountedDb:
+    """A connection whose commits are steps."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
+        if sql == "COMMIT":
+            return STEPS.take("commit", lambda: self._db.execute(sql), commits=True)
+        return self._db.execute(sql, values)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
+    def close(self) -> None:
+        self._db.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One kind of delivery."""
+
+    verdict: Verdict = Verdict.ENCODED
+    on_success: str = "move"
+    away: bool = False  # done and error are on another device
+    taken: str = ""  # by strangers: "before" the names are chosen, "after", or "twice"
+    moves: str = "renameat2"  # what the file system knows: link, or neither: reservation
+
+    def __str__(self) -> str:
+        words = (self.verdict, self.on_success, "away" * self.away, self.taken, self.moves)
+        return "-".join(word for word in words if word)
+
+
+class World:
+    """The four folders, the journal and a daemon's delivery on them."""
+
+    def __init__(self, base: Path, away: Path, scene: Scene) -> None:
+        self.scene, self.base = scene, base
+        roots = [away if scene.away and n in ("done", "error") else base for n in FOLDERS]
+        self.paths = {name: root / name for name, root in zip(FOLDERS, roots, strict=True)}
+        for path in (*self.paths.values(), base / "state"):
+            path.mkdir()
+        self.strangers: dict[Path, bytes] = {}
+        self._put(self.paths["inbox"] / SOURCE, ORIGINAL)
+        os.utime(self.paths["inbox"] / SOURCE, ns=(MTIME_NS, MTIME_NS))
+        self.start()
+        self.look()
+        if scene.taken == "before":
+            self.take_names(WISH, SOURCE)
+
+    def start(self) -> None:
+        """Start the daemon: open the journal, forget everything else."""
+        self.journal = Journal(str(self.base / "state"))
+        self.db = self.journal._db
+        self.journal._db = cast("sqlite3.Connection", CountedDb(self.db))
+        self.folders = Folders(*(str(self.paths[name]) for name in FOLDERS))
+        disposal = Disposal(self.scene.on_success, True, Ownership())
+        self.outbox = Outbox(self.folders, disposal, self._retarget)
+        self.deliveries = Deliveries(
+            self.outbox,
+            cast("JournalThread", self),
+            Troubles(),
+            keep_originals=self.scene.on_success == "keep",
+            ended=lambda _: None,
+        )
+
+    def ask(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Ask the journal, as its thread does."""
+        return question(self.journal, *arguments, **options)
+
+    def close(self) -> None:
+        self.db.close()
+
+    def look(self) -> None:
+        """Queue the original, as a look at the inbox does."""
+        stat = (self.paths["inbox"] / SOURCE).stat()
+        candidate = Candidate(SOURCE, stat.st_size, stat.st_mtime_ns, "webm")
+        (self.job,) = self.journal.add([candidate], 1.0)
+
+    def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
+        job = self.journal.retarget(job_id, output=output, original=original)
+        if self.scene.taken == "twice" and len(self.strangers) < 6:
+            self.take_names(output, original)
+        return job
+
+    def take_names(self, output: str | None, original: str | None) -> None:
+        """Let strangers take names everywhere."""
+        if output:
+            self._put_stranger(self.paths["outbox"] / output)
+        for root in (self.paths["done"], self.paths["error"]) if original else ():
+            assert original is not None
+            self._put_stranger(root / original)
+        if original and self.scene.taken == "before":
+            self._put_stranger(self.paths["error"] / report_of(original))
+
+    def _put_stranger(self, path: Path) -> None:
+        if not path.exists():
+            self.strangers[path] = f"a stranger's {path.name}".encode()
+            self._put(path, self.strangers[path])
+
+    def _put(self, path: Path, content: bytes) -> None:
+        armed, STEPS.armed = STEPS.armed, False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        STEPS.armed = armed
+
+    # what the daemon does
+
+    def roll(self) -> None:
+        """Take the job one state further, as the pool and the deliveries do."""
+        match self.job.state:
+            case JobState.QUEUED:
+                claimed = self.journal.claim(2.0)
+                assert claimed
+                self.job = claimed
+            case JobState.RUNNING:
+                self._intend()
+            case JobState.DELIVERING:
+                STEPS.armed = True
+                self.deliveries._roll_forward(self.job)
+
+    def _intend(self) -> None:
+        encoded = self.scene.verdict is Verdict.ENCODED
+        work = Path(self.outbox.work_dir(self.job))
+        shutil.rmtree(work, ignore_errors=True)
+        if encoded:
+            self._put(work / "output.webm", OUTPUT)
+        STEPS.armed = True
+        names = self.outbox.plan(self.job, self.scene.verdict, WISH if encoded else None)
+        reason, report = (None, None) if encoded else (REASON, "the report\n")
+        self.journal.intend(self.job.id, self.scene.verdict, *names, reason, report)
+        STEPS.armed = False
+        if self.scene.taken in ("after", "twice"):
+            self.take_names(*names)
+
+    def recover(self) -> None:
+        """Die, and start again as the daemon does."""
+        STEPS.armed = False
+        self.close()
+        self.start()
+        STEPS.armed = True
+        self.outbox.sweep(self.journal.in_state(JobState.DELIVERING))
+        for job in self.journal.in_state(JobState.RUNNING):
+            self.journal.requeue(job.id, refund=False, not_before=0.0, reason=None)
+
+    def run(self) -> None:
+        """Go on until the job has ended, whatever fails on the way."""
+        dead = False
+        while True:
+            try:
+                if dead:
+                    self.recover()
+                    dead = False
+                self._refresh()
+                if self.job.state in (JobState.DONE, JobState.FAILED):
+                    break
+                assert self.job.state is not JobState.SUPERSEDED, "finished work was lost"
+                self.roll()
+            except (OSError, EnvironmentTrouble, JournalError):
+                self.check_now()
+            except Died:
+                self.check_now()
+                dead = True
+            STEPS.armed = False
+            assert len(STEPS.taken) < MOST_STEPS, "it does not come to an end"
+        self.recover()  # the next start of all sweeps what a failed removal left
+        STEPS.armed = False
+
+    def _refresh(self) -> None:
+        job = self.journal.get(self.job.id)
+        assert job
+        self.job = job
+
+    # the promise
+
+    def visible(self) -> dict[Path, bytes]:
+        """Read every file that lies under a final name."""
+        found: dict[Path, bytes] = {}
+        for root in self.paths.values():
+            for folder, folders, names in os.walk(root):
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                for name in names:
+                    if not name.startswith("."):
+                        path = Path(folder, name)
+                        found[path] = path.read_bytes()
+        return found
+
+    def check_now(self) -> None:
+        """Check what holds at every moment: nothing torn, lost or overwritten."""
+        STEPS.armed = False
+        found = self.visible()
+        assert {p: found.get(p) for p in self.strangers} == self.strangers, "overwritten"
+        ours = [content for path, content in found.items() if path not in self.strangers]
+        whole = [ORIGINAL, OUTPUT, REPORT.format(self.job.id).encode()]
+        if self.scene.moves == "reservation":
+            whole.append(b"")  # there is no other way to take a name there
+        torn = [content[:99] for content in ours if content not in whole]
+
+        assert torn == [], "partial under a final name"
+        assert ours.count(OUTPUT) <= 1, "the output is there twice"
+        deleted = self.scene.on_success == "delete" and OUTPUT in ours
+        assert ORIGINAL in ours or deleted, "the original is lost"
+
+    def check_end(self) -> None:
+        """Check what holds at the end: each file once, at the place that the journal says."""
+        self.check_now()
+        found = {p: c for p, c in self.visible().items() if p not in self.strangers}
+
+        assert {str(p): _word(c) for p, c in found.items()} == self._expected()
+        original = next((p for p, c in found.items() if c == ORIGINAL), None)
+        assert original is None or original.stat().st_mtime_ns == MTIME_NS
+        hidden = [p for root in self.paths.values() for p in root.rglob(".*")]
+        hidden += [p for h in hidden if h.is_dir() for p in h.iterdir()]
+        assert [p for p in hidden if p != self.paths["outbox"] / ".watchconv"] == []
+
+    def _expected(self) -> dict[str, str]:
+        job, paths = self.job, self.paths
+        if self.scene.verdict is not Verdict.ENCODED:
+            assert job.original and job.state is JobState.FAILED
+            original = str(paths["error"] / job.original)
+            return {original: "the original", f"{original}.log": f"the report of job {job.id}"}
+        assert job.output and job.state is JobState.DONE
+        expected = {str(paths["outbox"] / job.output): "the output"}
+        if self.scene.on_success == "move":
+            assert job.original
+            expected[str(paths["done"] / job.original)] = "the original"
+        elif self.scene.on_success == "keep":
+            expected[str(paths["inbox"] / SOURCE)] = "the original"
+        return expected
+
+
+def _word(content: bytes) -> str:
+    if content.startswith(REASON.encode()):
+        return f"the report of job {content.split(maxsplit=9)[8].decode()}"
+    return {ORIGINAL: "the original", OUTPUT: "the output"}.get(content, repr(content[:99]))
+
+
+FOLDERS = ("inbox", "outbox", "done", "error")
+TAKEN = ("", "before", "after", "twice")
+SCENES = [
+    *(Scene(taken=taken) for taken in TAKEN),
+    *(Scene(away=True, taken=taken) for taken in TAKEN),
+    *(Scene(moves=moves, taken=t) for moves in ("link", "reservation") for t in ("", "after")),
+    *(Scene(moves=moves, away=True) for moves in ("link", "reservation")),
+    *(Scene(on_success=choice, taken=t) for choice in ("delete", "keep") for t in ("", "twice")),
+    *(Scene(Verdict.FAILED, away=a, taken=t) for a in (False, True) for t in TAKEN),
+    *(Scene(Verdict.FAILED, moves=moves) for moves in ("link", "reservation")),
+    *(Scene(Verdict.CANCELLED, away=away) for away in (False, True)),
+]
+
+
+@dataclass(slots=True)
+class Room:
+    """Makes worlds, and counts them."""
+
+    fast: Path
+    other: Path
+    runs: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def world(self, scene: Scene, plan: dict[int, How]) -> Iterator[World]:
+        self.runs[f"{len(plan)} failing"] += 1
+        base = Path(tempfile.mkdtemp(dir=self.fast))
+        away = Path(tempfile.mkdtemp(dir=self.other))
+        STEPS.armed, STEPS.plan, STEPS.taken = False, {}, []
+        world = World(base, away, scene)
+        STEPS.plan = plan
+        try:
+            yield world
+        finally:
+            STEPS.armed = False
+            world.close()
+            shutil.rmtree(base)
+            shutil.rmtree(away)
+
+    def run(self, scene: Scene, plan: dict[int, How]) -> list[str]:
+        """Run a delivery with these steps failing; return the steps that were taken."""
+        with self.world(scene, plan) as world:
+            try:
+                world.run()
+                taken = list(STEPS.taken)
+                world.check_end()
+            except (AssertionError, OSError) as failure:
+                at = [f"step {n} ({dict(enumerate(STEPS.taken, 1)).get(n)}) {how.value}"
+                      for n, how in plan.items()]  # fmt: skip
+                failure.add_note(f"{scene}: {'; '.join(at) or 'nothing fails'}")
+                failure.add_note(f"steps: {' '.join(STEPS.taken)}")
+                raise
+        return taken
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """Give two folders on two devices; the quicker one, where no sync waits, is for most."""
+    here = tmp_path_factory.mktemp("delivery")
+    there = on_another_device(here)
+    if there is None:
+        pytest.skip("no second writable file system")
+    made = Room(there, here)
+    began = time.monotonic()
+    yield made
+    shutil.rmtree(there)
+    told = ", ".join(f"{runs} with {what}" for what, runs in sorted(made.runs.items()))
+    print(f"\ndeliveries: {told}; seed {SEED}; {time.monotonic() - began:.1f} s")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Count each step that changes something."""
+    for name in _real:
+        monkeypatch.setattr(os, name, _step(name))
+    monkeypatch.setattr(os, "open", _open_step)
+    monkeypatch.setattr(files, "open", _file_step, raising=False)
+    monkeypatch.setattr(files, "_libc", Libc(files._libc, knows=True))
+    monkeypatch.setattr(files, "_COPY_BYTES", 5000)  # so that a copy takes several
+    return monkeypatch
+
+
+def apply(scene: Scene, patch: pytest.MonkeyPatch) -> None:
+    """Let the file system know only what it knows in this scene."""
+    if scene.moves != "renameat2":
+        patch.setattr(files, "_libc", Libc(files._libc, knows=False))
+    if scene.moves == "reservation":
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        patch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_a_delivery_where_nothing_fails_keeps_the_promise(
+    scene: Scene, room: Room, counted: pytest.MonkeyPatch
+) -> None:
+    apply(scene, counted)
+
+    assert "commit" in room.run(scene, {})
+
+
+@pytest.mark.parametrize("how", How, ids=lambda how: how.name.lower())
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_a_delivery_with_any_step_failing_keeps_the_promise(
+    scene: Scene, how: How, room: Room, counted: pytest.MonkeyPatch
+) -> None:
+    apply(scene, counted)
+    for number in itertools.count(1):
+        if len(room.run(scene, {number: how})) < number:
+            break
+
+    assert number > 5
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=str)
+def test_a_delivery_with_two_steps_failing_keeps_the_promise(
+    scene: Scene, room: Room, counted: pytest.MonkeyPatch
+) -> None:
+    apply(scene, counted)
+    draw = random.Random(f"{SEED} {scene}")
+    length = len(room.run(scene, {}))
+    for _ in range(PAIRS):
+        first = draw.randint(1, length)
+        second = first + draw.randint(1, length)
+        room.run(scene, {first: draw.choice(list(How)), second: draw.choice(list(How))})

@@ -1,0 +1,926 @@
+"""The journal on real SQLite files: the queue, its states, and what becomes of a bad file."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unprivileged import as_nobody, open_folder
+from watchconv.errors import JournalError
+from watchconv.journal import BACKOFF_LIMIT_SECONDS, Journal
+from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
+from watchconv.store import FILE_NAME, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+NOW = 1_700_000_000.0
+DAY = 86_400.0
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A new journal."""
+    opened = Journal(str(tmp_path))
+    yield opened
+    opened.close()
+
+
+def clip(source: str = "trip/a.mov", size: int = 7, mtime_ns: int = 11) -> Candidate:
+    return Candidate(source, size, mtime_ns, "webm")
+
+
+def add(journal: Journal, *sources: str) -> list[Job]:
+    return journal.add([clip(source) for source in sources or ("trip/a.mov",)], NOW)
+
+
+def get(journal: Journal, job_id: int) -> Job:
+    job = journal.get(job_id)
+    assert job
+    return job
+
+
+def bring_to(journal: Journal, state: JobState, source: str = "trip/a.mov") -> int:
+    """Make a job, and bring it to a state the way the daemon would."""
+    (job,) = add(journal, source)
+    if state in (JobState.RUNNING, JobState.DELIVERING, JobState.DONE, JobState.FAILED):
+        claimed = journal.claim(NOW)
+        assert claimed and claimed.id == job.id
+    if state in (JobState.DELIVERING, JobState.DONE, JobState.FAILED):
+        journal.intend(job.id, Verdict.ENCODED, "o.webm", "a.mov", None, None)
+    if state in (JobState.DONE, JobState.FAILED):
+        journal.finish(job.id, state, NOW)
+    if state is JobState.WITHDRAWN:
+        journal.withdraw(job.id, NOW)
+    if state is JobState.SUPERSEDED:
+        journal.supersede(job.id, NOW, stale=False)
+    assert get(journal, job.id).state is state
+    return job.id
+
+
+# adding
+
+
+def test_a_new_job_is_queued_as_it_was_found(journal: Journal) -> None:
+    (job,) = add(journal)
+
+    assert (
+        Job(
+            id=1,
+            source="trip/a.mov",
+            size=7,
+            mtime_ns=11,
+            profile="webm",
+            state=JobState.QUEUED,
+            attempt=0,
+            stale=0,
+            not_before=0.0,
+            queued_at=NOW,
+            started_at=None,
+            ended_at=None,
+            verdict=None,
+            output=None,
+            original=None,
+            reason=None,
+            report=None,
+            request=None,
+        )
+        == job
+        == journal.get(1)
+    )
+
+
+def test_a_name_has_one_job_however_often_it_is_added(journal: Journal) -> None:
+    (first,) = add(journal)
+
+    assert [] == add(journal)
+    assert [] == journal.add([clip(size=99)], NOW + 1)
+    assert ["b"] == [job.source for job in add(journal, "trip/a.mov", "b", "b")]
+    assert ["b", first.source] == [job.source for job in journal.jobs()]
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_a_name_is_free_again_when_its_job_has_ended(journal: Journal, state: JobState) -> None:
+    bring_to(journal, state)
+
+    assert (state not in OPEN) == bool(add(journal))
+
+
+def test_a_kept_original_holds_its_name_until_it_is_released(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.DELIVERING)
+    journal.finish(job_id, JobState.DONE, NOW, held=True)
+
+    assert [] == add(journal)
+
+    journal.release(job_id)
+
+    assert 1 == len(add(journal))
+
+
+STRANGE = [
+    os.fsdecode(b"caf\xe9/\xff\xfe.mov"),
+    "line\nbreak\t.mov",
+    "-i.mov",
+    "cafe\u0301.mov",
+    "caf\u00e9.mov",
+    "🎬/中.mov",
+    "'; DROP TABLE job; --.mov",
+    "x" * 255 + "/" + "y" * 255,
+    "/".join(["deep" * 60] * 14),
+]
+
+
+def test_names_are_bytes(journal: Journal) -> None:
+    added = add(journal, *STRANGE)
+
+    assert STRANGE == [job.source for job in added]
+    assert {job.source: job for job in added} == journal.held(STRANGE)
+    assert sorted({os.path.dirname(name) for name in STRANGE}) == sorted(journal.held_folders())
+
+    for job in added:
+        journal.claim(NOW)
+        told = journal.intend(job.id, Verdict.ENCODED, job.source, job.source, None, None)
+
+        assert (job.source, job.source) == (told.output, told.original)
+
+
+# what the inbox holds
+
+
+def test_held_names_are_found_and_others_are_not(journal: Journal) -> None:
+    a, b = add(journal, "a", "trip/b")
+    gone = bring_to(journal, JobState.WITHDRAWN, "gone")
+
+    assert {"a": a, "trip/b": b} == journal.held(["a", "trip/b", "gone", "never"])
+    assert {} == journal.held([])
+    assert get(journal, gone).state is JobState.WITHDRAWN
+
+
+def test_a_folder_is_paged_through_in_order_and_without_its_sub_folders(journal: Journal) -> None:
+    names = sorted(f"trip/{n}" for n in range(25))
+    add(journal, *reversed(names), "trip/deeper/x", "tri/p", "a", "zebra")
+    pages = []
+    after = ""
+    while page := journal.held_in("trip", after, limit=10):
+        pages.append(page)
+        after = page[-1]
+
+    assert [names[:10], names[10:20], names[20:]] == pages
+    assert 25 == journal.held_count("trip")
+    assert (["a", "zebra"], 2) == (journal.held_in("", ""), journal.held_count(""))
+    assert ["", "tri", "trip", "trip/deeper"] == sorted(journal.held_folders())
+
+
+# claiming
+
+
+def test_the_oldest_ready_job_is_claimed_and_charged(journal: Journal) -> None:
+    add(journal, "a", "b")
+    first, second = journal.claim(NOW + 1), journal.claim(NOW + 2)
+
+    assert first and second
+    assert ("a", JobState.RUNNING, 1, NOW + 1) == (
+        first.source,
+        first.state,
+        first.attempt,
+        first.started_at,
+    )
+    assert "b" == second.source
+    assert journal.claim(NOW + 3) is None
+    assert journal.next_ready_at() is None
+
+
+def test_a_job_in_its_backoff_is_passed_over_until_it_is_due(journal: Journal) -> None:
+    add(journal, "a", "b")
+    journal.claim(NOW)
+    waiting = journal.requeue(1, refund=False, not_before=NOW + 30, reason="it broke")
+
+    assert (JobState.QUEUED, 1, "it broke") == (waiting.state, waiting.attempt, waiting.reason)
+
+    second = journal.claim(NOW + 1)
+
+    assert second and second.id == 2
+    assert journal.claim(NOW + 29.9) is None
+    assert NOW + 30 == journal.next_ready_at()
+
+    again = journal.claim(NOW + 30)
+
+    assert again and (again.id, again.attempt) == (1, 2)
+
+
+def test_a_refund_gives_the_attempt_back(journal: Journal) -> None:
+    add(journal)
+    for _ in range(5):
+        journal.claim(NOW)
+        job = journal.requeue(1, refund=True, not_before=0.0, reason=None)
+
+        assert 0 == job.attempt
+
+
+@pytest.mark.parametrize("step", [-400 * DAY, -DAY, -3600.0, -900.0, -1.0, 1.0, DAY, 400 * DAY])
+def test_a_stepped_clock_stops_no_claim_for_ever(journal: Journal, step: float) -> None:
+    add(journal)
+    journal.claim(NOW)
+    journal.requeue(1, refund=False, not_before=NOW + BACKOFF_LIMIT_SECONDS, reason=None)
+
+    from_then_on = range(0, int(2 * BACKOFF_LIMIT_SECONDS) + 1, 60)
+
+    assert any(journal.claim(NOW + step + seconds) for seconds in from_then_on)
+
+
+def test_a_clock_set_back_by_a_day_does_not_hold_a_job_for_a_day(journal: Journal) -> None:
+    add(journal)
+    journal.claim(NOW)
+    journal.requeue(1, refund=False, not_before=NOW + 5, reason=None)
+
+    assert journal.claim(NOW - DAY)
+
+
+CLAIM_ALL = """
+import sys
+from watchconv.journal import Journal
+journal = Journal(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+while job := journal.claim(1.0):
+    print(job.id, flush=True)
+"""
+ADD_ALL = """
+import sys
+from watchconv.journal import Journal
+from watchconv.model import Candidate
+journal = Journal(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(60):
+    for job in journal.add([Candidate(f"{n}.mov", 1, 1, "webm")], 1.0):
+        print(job.source, flush=True)
+"""
+OPEN_NEW = """
+import sys
+from watchconv.journal import Journal
+print("ready", flush=True)
+sys.stdin.readline()
+print(sum(Journal(sys.argv[1]).counts().values()))
+"""
+
+
+def race(code: str, state_dir: Path, runners: int = 2) -> list[list[str]]:
+    """Run the same code in several processes that begin together; return what each printed."""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(state_dir)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        for _ in range(runners)
+    ]
+    for child in children:
+        assert child.stdout and child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    told = [child.communicate(timeout=60)[0] for child in children]
+
+    assert [0] * runners == [child.returncode for child in children], told
+    return [text.split() for text in told]
+
+
+def test_two_processes_never_claim_the_same_job(journal: Journal, tmp_path: Path) -> None:
+    jobs = add(journal, *(f"{n}.mov" for n in range(120)))
+    one, other = race(CLAIM_ALL, tmp_path)
+
+    assert sorted(job.id for job in jobs) == sorted(map(int, one + other))
+    assert 120 == journal.counts()[JobState.RUNNING]
+    assert {1} == {job.attempt for job in journal.jobs()}
+
+
+def test_two_processes_never_queue_the_same_name_twice(journal: Journal, tmp_path: Path) -> None:
+    one, other = race(ADD_ALL, tmp_path)
+
+    assert sorted(f"{n}.mov" for n in range(60)) == sorted(one + other)
+    assert 60 == journal.counts()[JobState.QUEUED]
+
+
+def test_processes_that_open_a_new_journal_together_all_succeed(tmp_path: Path) -> None:
+    for n in range(4):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+
+        assert [["0"]] * 4 == race(OPEN_NEW, folder, runners=4)
+
+
+# states
+
+
+@pytest.mark.parametrize("to", list(JobState))
+@pytest.mark.parametrize("state", list(JobState))
+def test_only_the_changes_of_the_table_are_made(
+    journal: Journal, state: JobState, to: JobState
+) -> None:
+    job_id = bring_to(journal, state)
+    before = journal.get(job_id)
+    if to in TRANSITIONS[state]:
+        assert to is journal.finish(job_id, to, NOW).state
+        return
+    with pytest.raises(AssertionError):
+        journal.finish(job_id, to, NOW)
+
+    assert before == journal.get(job_id)
+
+
+CHANGES: list[tuple[str, JobState, Callable[[Journal, int], Job]]] = [
+    (
+        "requeue",
+        JobState.QUEUED,
+        lambda j, n: j.requeue(n, refund=False, not_before=0.0, reason=None),
+    ),
+    (
+        "intend",
+        JobState.DELIVERING,
+        lambda j, n: j.intend(n, Verdict.FAILED, None, "a", "r", "l"),
+    ),
+    ("withdraw", JobState.WITHDRAWN, lambda j, n: j.withdraw(n, NOW)),
+    ("supersede", JobState.SUPERSEDED, lambda j, n: j.supersede(n, NOW, stale=True)),
+    ("retry", JobState.QUEUED, lambda j, n: j.retry(n, 1, 1, "webm", NOW)),
+]
+
+
+@pytest.mark.parametrize("state", list(JobState))
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[0])
+def test_each_change_is_refused_where_the_table_has_none(
+    journal: Journal,
+    state: JobState,
+    change: tuple[str, JobState, Callable[[Journal, int], Job]],
+) -> None:
+    job_id = bring_to(journal, state)
+    before = journal.get(job_id)
+    _, to, make = change
+    if to in TRANSITIONS[state]:
+        assert to is make(journal, job_id).state
+        return
+    with pytest.raises(AssertionError):
+        make(journal, job_id)
+
+    assert before == journal.get(job_id)
+
+
+def test_a_change_of_an_unknown_job_is_a_bug(journal: Journal) -> None:
+    with pytest.raises(AssertionError):
+        journal.withdraw(99, NOW)
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_only_queued_jobs_are_claimed(journal: Journal, state: JobState) -> None:
+    job_id = bring_to(journal, state)
+    claimed = journal.claim(NOW)
+
+    assert (state is JobState.QUEUED) == (claimed is not None)
+    assert claimed is None or claimed.id == job_id
+
+
+def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.RUNNING)
+    intended = journal.intend(job_id, Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
+
+    assert (Verdict.ENCODED, "a.webm", "a.mov", "why", "text") == (
+        intended.verdict,
+        intended.output,
+        intended.original,
+        intended.reason,
+        intended.report,
+    )
+
+    moved = journal.retarget(job_id, output="a (2).webm", original=None)
+
+    assert ("a (2).webm", None) == (moved.output, moved.original)
+
+    done = journal.finish(job_id, JobState.DONE, NOW + 9)
+
+    assert (JobState.DONE, NOW + 9, None) == (done.state, done.ended_at, done.report)
+    assert {} == journal.held(["trip/a.mov"])
+
+
+def test_a_file_that_is_gone_withdraws_its_job(journal: Journal) -> None:
+    job = journal.withdraw(bring_to(journal, JobState.QUEUED), NOW + 1)
+
+    assert (JobState.WITHDRAWN, NOW + 1, "the original was taken away") == (
+        job.state,
+        job.ended_at,
+        job.reason,
+    )
+    assert {} == journal.held(["trip/a.mov"])
+
+
+# files that change while they are read
+
+
+def go_stale(journal: Journal) -> Job:
+    """Let the job's original change while it is read, and find the changed file."""
+    job = journal.claim(NOW)
+    assert job
+    journal.supersede(job.id, NOW, stale=True)
+    (new,) = add(journal)
+    return new
+
+
+def test_each_third_stale_in_a_row_is_charged_as_an_attempt(journal: Journal) -> None:
+    add(journal)
+    counted = [(job.stale, job.attempt) for job in (go_stale(journal) for _ in range(7))]
+
+    assert [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2), (7, 2)] == counted
+
+
+def test_a_change_while_queued_is_no_stale(journal: Journal) -> None:
+    (job,) = add(journal)
+    journal.supersede(job.id, NOW, stale=False)
+
+    assert [0] == [new.stale for new in add(journal)]
+
+
+def test_another_name_has_a_count_of_its_own(journal: Journal) -> None:
+    add(journal)
+    go_stale(journal)
+
+    assert [0] == [new.stale for new in add(journal, "trip/b.mov")]
+
+
+def test_a_success_in_between_ends_the_row_of_stales(journal: Journal) -> None:
+    """The same name is dropped every day; it changed under us now and then, years apart."""
+    add(journal)
+    go_stale(journal)
+    job = go_stale(journal)
+    journal.claim(NOW)
+    journal.intend(job.id, Verdict.ENCODED, "a.webm", "a.mov", None, None)
+    journal.finish(job.id, JobState.DONE, NOW)
+
+    assert [(0, 0)] == [(new.stale, new.attempt) for new in add(journal)]
+
+
+# what people ask for
+
+
+@pytest.mark.parametrize("request_", list(Request))
+@pytest.mark.parametrize("state", list(JobState))
+def test_a_request_is_noted_or_refused_with_a_sentence(
+    journal: Journal, state: JobState, request_: Request
+) -> None:
+    job_id = bring_to(journal, state)
+    fits = {
+        Request.RETRY: {JobState.FAILED},
+        Request.CANCEL: {JobState.QUEUED, JobState.RUNNING},
+    }[request_]
+    refusal = journal.ask(job_id, request_)
+    if state in fits:
+        assert refusal is None
+        assert [(job_id, request_)] == [(job.id, job.request) for job in journal.requested()]
+        return
+
+    assert refusal
+    assert refusal.startswith(f"job {job_id} is {state}: only a ")
+    assert [] == journal.requested()
+
+
+def test_an_unknown_job_is_said_to_be_unknown(journal: Journal) -> None:
+
+    assert "there is no job 7" == journal.ask(7, Request.CANCEL)
+    assert journal.get(7) is None
+
+
+def test_a_job_that_is_to_be_cancelled_is_not_claimed(journal: Journal) -> None:
+    add(journal, "a", "b")
+    journal.ask(1, Request.CANCEL)
+    claimed = journal.claim(NOW)
+
+    assert claimed and claimed.id == 2
+
+    journal.drop_request(1)
+    claimed = journal.claim(NOW)
+
+    assert claimed and claimed.id == 1
+
+
+def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.FAILED)
+    journal.ask(job_id, Request.RETRY)
+
+    assert journal.begin_retry(job_id, "trip/a (2).mov")
+
+    job = journal.retry(job_id, 8, 12, "mp4", NOW + 5)
+
+    assert (
+        Job(
+            id=job_id,
+            source="trip/a (2).mov",
+            size=8,
+            mtime_ns=12,
+            profile="mp4",
+            state=JobState.QUEUED,
+            attempt=0,
+            stale=0,
+            not_before=0.0,
+            queued_at=NOW + 5,
+            started_at=None,
+            ended_at=None,
+            verdict=None,
+            output=None,
+            original=None,
+            reason=None,
+            report=None,
+            request=None,
+        )
+        == job
+    )
+    assert {"trip/a (2).mov": job} == journal.held(["trip/a.mov", "trip/a (2).mov"])
+    assert ["trip"] == journal.held_folders()
+
+
+def test_a_retry_reserves_only_a_free_name(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.FAILED)
+    add(journal)
+
+    assert not journal.begin_retry(job_id, "trip/a.mov")
+    assert journal.begin_retry(job_id, "trip/b.mov")
+    assert journal.begin_retry(job_id, "trip/b.mov")
+    assert [] == add(journal, "trip/b.mov")
+
+
+def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.FAILED)
+    journal.ask(job_id, Request.RETRY)
+    journal.begin_retry(job_id, "trip/a.mov")
+    journal.drop_request(job_id)
+
+    assert [] == journal.requested()
+    assert 1 == len(add(journal))
+
+
+def test_dropping_a_cancel_keeps_the_name(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.QUEUED)
+    journal.ask(job_id, Request.CANCEL)
+    journal.drop_request(job_id)
+
+    assert ["trip/a.mov"] == list(journal.held(["trip/a.mov"]))
+
+
+# the whole
+
+
+def test_the_history_is_newest_first_and_can_be_narrowed(journal: Journal) -> None:
+    add(journal, "a", "b", "c")
+    journal.claim(NOW)
+
+    assert ["c", "b", "a"] == [job.source for job in journal.jobs()]
+    assert ["a"] == [job.source for job in journal.jobs(JobState.RUNNING)]
+    assert ["b", "c"] == [job.source for job in journal.in_state(JobState.QUEUED)]
+
+
+def real_counts(journal: Journal) -> dict[JobState, int]:
+    counted = Counter(JobState(row[0]) for row in journal.read("SELECT state FROM job"))
+    return {state: counted[state] for state in JobState}
+
+
+def walk_once(journal: Journal, chance: random.Random, now: float) -> None:
+    """Do one thing to the journal that the daemon might do; refused changes are tried as well."""
+    ids = [row[0] for row in journal.read("SELECT id FROM job")] or [1]
+    job_id = chance.choice(ids)
+    names = [f"{chance.choice('ab')}/{chance.randrange(8)}" for _ in range(chance.randrange(1, 4))]
+    deeds: Sequence[Callable[[], object]] = (
+        lambda: journal.add([clip(name) for name in names], now),
+        lambda: journal.claim(now),
+        lambda: journal.claim(now),
+        lambda: journal.requeue(job_id, refund=True, not_before=now + 5, reason="r"),
+        lambda: journal.intend(job_id, Verdict.ENCODED, "o", "p", None, None),
+        lambda: journal.finish(job_id, JobState.DONE, now, held=chance.random() < 0.3),
+        lambda: journal.finish(job_id, JobState.FAILED, now),
+        lambda: journal.withdraw(job_id, now),
+        lambda: journal.supersede(job_id, now, stale=chance.random() < 0.5),
+        lambda: journal.ask(job_id, chance.choice(list(Request))),
+        lambda: journal.release(job_id) if get(journal, job_id).ended_at else None,
+        lambda: journal.retry(job_id, 1, 1, "webm", now),
+        lambda: journal.trim(0.0, now - 40),
+    )
+    deed = chance.choice(deeds)
+    try:
+        deed()
+    except AssertionError:
+        return
+    except JournalError as error:  # a retry whose name is held by now: the daemon reserves it first
+        assert "UNIQUE" in str(error)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_kept_counts_are_the_real_counts_wherever_chance_leads(
+    journal: Journal, seed: int
+) -> None:
+    journal.read("PRAGMA synchronous = OFF")
+    chance = random.Random(seed)
+    for step in range(500):
+        walk_once(journal, chance, NOW + step)
+
+        assert real_counts(journal) == journal.counts()
+
+    held = journal.read("SELECT source, count(*) FROM job WHERE held GROUP BY source")
+
+    assert {1} == {count for _, count in held}
+
+
+def test_trim_takes_what_ended_long_ago_and_nothing_else(journal: Journal) -> None:
+    for n, state in enumerate(JobState):
+        bring_to(journal, state, f"{n}/{state}")
+        while journal.claim(NOW):
+            pass  # the queue is left empty for the next one
+    kept = bring_to(journal, JobState.DELIVERING, "kept")
+    journal.finish(kept, JobState.DONE, NOW, held=True)
+    add(journal, "fresh")
+    fresh = journal.claim(NOW)
+    assert fresh
+    journal.withdraw(fresh.id, NOW + 80 * DAY)
+
+    assert 0 == journal.trim(90, NOW + 90 * DAY)
+    assert 4 == journal.trim(90, NOW + 90 * DAY + 1)
+    assert 0 == journal.trim(90, NOW + 90 * DAY + 1)
+
+    left = {job.source for job in journal.jobs()}
+
+    assert {"kept", "fresh", "0/queued", "1/running", "2/delivering"} == left
+    assert real_counts(journal) == journal.counts()
+    assert 1 == journal.trim(0, NOW + 1000 * DAY)
+    assert {"kept"} == {job.source for job in journal.jobs()} - {
+        "0/queued",
+        "1/running",
+        "2/delivering",
+    }
+
+
+def test_settings_are_remembered_and_forgotten(journal: Journal, tmp_path: Path) -> None:
+    journal.remember("paused", "yes")
+    journal.remember("paused", "still")
+    other = Journal(str(tmp_path), create=False)
+
+    assert ("still", None) == (other.setting("paused"), other.setting("mounts"))
+
+    other.remember("paused", None)
+    other.close()
+
+    assert journal.setting("paused") is None
+
+
+def test_what_was_committed_is_there_after_a_kill(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from watchconv.journal import Journal\n"
+        "from watchconv.model import Candidate\n"
+        "journal = Journal(sys.argv[1])\n"
+        "journal.add([Candidate('a', 1, 1, 'webm')], 1.0)\n"
+        "with journal.writing() as db:\n"
+        "    db.execute('DELETE FROM job')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[1], check=False
+    )
+    journal = Journal(str(tmp_path))
+
+    assert -9 == child.returncode
+    assert ["a"] == [job.source for job in journal.jobs()]
+    assert 1 == journal.counts()[JobState.QUEUED]
+
+    journal.close()
+
+
+def test_a_transaction_counts_as_a_whole_or_not_at_all(journal: Journal) -> None:
+    with pytest.raises(KeyError), journal.writing() as db:
+        db.execute("INSERT INTO setting VALUES ('a', 'b')")
+        raise KeyError
+
+    assert journal.setting("a") is None
+
+    journal.remember("a", "c")
+
+    assert "c" == journal.setting("a")
+
+
+# bad files
+
+
+def told(state_dir: Path, *, create: bool = True) -> str:
+    """Open a journal that cannot be opened or used; return the sentence."""
+    with pytest.raises(JournalError) as caught:
+        journal = Journal(str(state_dir), create=create)
+        try:
+            add(journal)
+            list(journal.jobs())
+        finally:
+            journal.close()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_journal_that_is_not_there_is_not_made_by_those_who_only_look(tmp_path: Path) -> None:
+
+    assert "does the state directory exist" in told(tmp_path, create=False)
+    assert [] == os.listdir(tmp_path)
+
+
+def test_a_state_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+
+    assert re.match(rf"cannot open the journal {tmp_path}/no/.*exist", told(tmp_path / "no"))
+
+
+def test_the_journal_of_a_newer_watchconv_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Journal(str(tmp_path)).close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+    before = (tmp_path / FILE_NAME).read_bytes()
+
+    assert (
+        f"the journal {tmp_path}/{FILE_NAME} was written by a newer watchconv"
+        f" (schema {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION}):"
+        " run that version, or name another state"
+    ) == told(tmp_path)
+    assert before == (tmp_path / FILE_NAME).read_bytes()
+
+
+def test_a_file_that_is_no_journal_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"this is a letter to my aunt\n" * 400)
+
+    assert "move the file away to begin a new history; no video is in it" in told(tmp_path)
+
+
+def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path))
+    add(journal, *(f"{n}" * 50 for n in range(300)))
+    journal.close()
+    with (tmp_path / FILE_NAME).open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (os.path.getsize(tmp_path / FILE_NAME) - 4096))
+
+    assert "move the file away to begin a new history" in told(tmp_path)
+
+
+def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch()
+    journal = Journal(str(tmp_path))
+
+    assert 1 == len(add(journal))
+
+    journal.close()
+
+
+def test_a_folder_in_the_journals_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+
+    assert "cannot open the journal" in told(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a b", "per%cent?", "#hash", "ü", "caf\udce9"])
+def test_a_state_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    journal = Journal(str(folder))
+    add(journal)
+    journal.close()
+
+    assert FILE_NAME in os.listdir(folder)
+    assert [name] == os.listdir(tmp_path)
+
+
+def test_a_state_directory_that_cannot_be_written_is_told() -> None:
+    with open_folder() as folder:
+        folder.chmod(0o555)
+        with as_nobody():
+            sentence = told(folder)
+
+    assert re.search("state directory.*write there|is the state directory writable", sentence)
+
+
+def test_a_journal_that_cannot_be_written_is_told() -> None:
+    with open_folder() as folder:
+        Journal(str(folder)).close()
+        (folder / FILE_NAME).chmod(0o444)
+        folder.chmod(0o555)
+        with as_nobody():
+            sentence = told(folder)
+
+    assert re.search("state directory.*write there|is the state directory writable", sentence)
+
+
+@pytest.mark.parametrize("names", [1, 50, 20_000])
+def test_a_full_disk_is_told_as_such_and_heals(journal: Journal, names: int) -> None:
+    """The file may not grow: SQLite answers as it does on a full disk."""
+    add(journal, "first")
+    pages = journal.read("PRAGMA page_count")[0][0]
+    journal.read(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalError, match="is the disk full") as caught:
+        for n in range(1000):
+            add(journal, *(f"{n}/{k}/{'x' * 100}" for k in range(names)))
+
+    assert str(caught.value).startswith("cannot write the journal ")
+    assert real_counts(journal) == journal.counts()
+
+    journal.read("PRAGMA max_page_count = 1000000")
+
+    assert 1 == len(add(journal, "after"))
+
+
+FULL_DISK = """
+import subprocess, sys
+from watchconv.journal import Journal
+from watchconv.model import Candidate
+folder = sys.argv[1]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder], check=True)
+journal = Journal(folder)
+journal.add([Candidate("first", 1, 1, "webm")], 1.0)
+try:
+    for n in range(1000):
+        journal.add([Candidate(f"{n}/{k}" + "x" * 200, 1, 1, "webm") for k in range(20)], 1.0)
+except Exception as error:
+    print(type(error).__name__, error)
+assert sum(journal.counts().values()) == len(list(journal.jobs())) > 0
+print("readable")
+"""
+
+
+def test_a_really_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    child = subprocess.run(
+        [*own, sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert re.fullmatch(
+        r"JournalError cannot write the journal .*; is the disk full\?\nreadable\n", child.stdout
+    )
+
+
+# many jobs
+
+MANY = 100_000
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
+    """100,000 queued jobs in one folder, and a few in others."""
+    journal = Journal(str(tmp_path_factory.mktemp("crowded")))
+    journal.read("PRAGMA synchronous = OFF")
+    journal.add([clip(f"big/{n:06}.mov") for n in range(MANY)], NOW)
+    journal.add([clip(f"small/{n}.mov") for n in range(5)], NOW)
+    yield journal
+    journal.close()
+
+
+def steps(journal: Journal, ask: Callable[[], Any]) -> int:
+    """Count SQLite's own steps, in hundreds: they tell a search from a scan, on any machine."""
+    ticks: list[int] = []
+    with journal.writing() as db:
+        db.set_progress_handler(lambda: ticks.append(1), 100)
+    ask()
+    with journal.writing() as db:
+        db.set_progress_handler(None, 0)
+    return len(ticks) * 100
+
+
+FEW: list[tuple[str, int, Callable[[Journal], object]]] = [
+    ("held", 50_000, lambda j: j.held([f"big/{n * 7:06}.mov" for n in range(400)])),
+    ("claim", 2_000, lambda j: j.claim(NOW)),
+    ("counts", 1_000, lambda j: j.counts()),
+    ("get", 1_000, lambda j: j.get(70_000)),
+    ("add", 5_000, lambda j: j.add([clip("big/new.mov")], NOW)),
+    ("ask", 2_000, lambda j: j.ask(80_000, Request.CANCEL)),
+    ("requested", 2_000, lambda j: j.requested()),
+    ("a small folder's count", 2_000, lambda j: j.held_count("small")),
+    ("a small folder's page", 2_000, lambda j: j.held_in("small", "")),
+    ("a page of a big folder", 50_000, lambda j: j.held_in("big", "big/050000.mov")),
+    ("the running ones", 5_000, lambda j: j.in_state(JobState.RUNNING)),
+    ("the delivering ones", 2_000, lambda j: j.in_state(JobState.DELIVERING)),
+    ("nothing to trim", 2_000, lambda j: j.trim(90, NOW)),
+]
+
+
+@pytest.mark.parametrize("case", FEW, ids=lambda case: case[0])
+def test_a_question_costs_the_same_however_many_jobs_are_queued(
+    crowded: Journal, case: tuple[str, int, Callable[[Journal], object]]
+) -> None:
+    _, most, ask = case
+
+    assert steps(crowded, lambda: ask(crowded)) <= most

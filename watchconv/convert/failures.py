@@ -1,0 +1,83 @@
+"""Why ffmpeg failed, in a sentence, and whether another attempt may help. Pure.
+
+Guarantees: total: every end has a sentence; what is uncertain is not hopeless.
+Errors: none.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+
+_CONTEXT = r"^(?:\[[^\]]*\] )*"
+_FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceeded)", re.MULTILINE)
+# In this order; the sentence, and whether a second attempt is useless.
+_FAILURES: tuple[tuple[str, str, bool], ...] = (
+    (r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}", True),
+    (r"  Stream #\S+: Video: none[^(\n]*\((\w+) /.*(?=[\s\S]*^Decod)",
+     "this ffmpeg cannot decode {}", True),
+    (r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
+     "this ffmpeg has no decoder for a stream (codec {})", True),
+    (r"Unknown input format: '?(\w+)", "this ffmpeg cannot read containers of type {}", True),
+    (r".*Format not on whitelist", "this kind of container is not accepted", True),
+    (r"moov atom not found", "the file has no index (moov atom not found): it is incomplete", True),
+    (r"Unrecognized option '([^']*)'", "the profile's arguments hold an unknown option: -{}", True),
+    (r"No such filter: '([^']*)'", "this ffmpeg has no filter {}", True),
+    (r"Stream map '([^']*)' matches no streams", "the file has no stream for -map {}", True),
+    (r"Output file (?:#\d+ )?does not contain any stream", "no stream of it can be used", True),
+    (r".*Can't write packet with unknown timestamp",
+     "the file holds no times to copy; a profile that encodes makes them", True),
+    (r".*(?:Could not find tag for codec|codec not currently supported in container"
+     r"|is not supported by this format|Raw RGB is not supported|not yet support muxing)",
+     "the output's container does not take one of the codecs", True),
+    (r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode", True),
+    (r"Cannot determine format of input stream", "nothing of a stream decodes", True),
+    (r".*(?:Error opening input|file:.*|Error while opening decoder.*): ?Invalid data found",
+     "the file holds invalid data that ffmpeg cannot read", True),
+    (r".*(?:Cannot allocate memory|Out of memory)", "ffmpeg ran out of memory", False),
+    (r".*Permission denied", "ffmpeg was not allowed to open a file", False),
+    (r".*(?:Error while opening encoder|Could not open encoder)",
+     "the encoder takes neither this picture or sound nor these arguments", False),
+)  # fmt: skip
+_PATTERNS = tuple(
+    (re.compile(r"^(?:\[[^\]]*\] )*" + p, re.MULTILINE), s, h) for p, s, h in _FAILURES
+)
+
+
+def is_disk_full(tail: str) -> bool:
+    """Tell whether the disk was full, whatever the exit status: 5.1 may even exit 0 then."""
+    return bool(_FULL.search(tail))
+
+
+def is_hopeless(tail: str) -> bool:
+    """Tell whether a second attempt must fail the same way; what is uncertain is not hopeless."""
+    found = _diagnose(tail)
+    return not is_disk_full(tail) and found is not None and found[1]
+
+
+def failure_reason(status: int, tail: str) -> str:
+    """Say in one plain sentence why ffmpeg failed; a negative status is a signal's number."""
+    if is_disk_full(tail):
+        return "the disk is full"
+    if status < 0:
+        return _killed(-status)
+    if found := _diagnose(tail):
+        return found[0]
+    lines = [line for line in tail.splitlines() if "rror" in line or "ailed" in line]
+    return f"ffmpeg ended with status {status}" + (f": {lines[0].strip()[:300]}" if lines else "")
+
+
+def _diagnose(tail: str) -> tuple[str, bool] | None:
+    for pattern, sentence, hopeless in _PATTERNS:
+        if found := pattern.search(tail):
+            return sentence.format(*found.groups()), hopeless
+    return None
+
+
+def _killed(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    hint = " (was the memory used up?)" if number == signal.SIGKILL else ""
+    return f"ffmpeg was killed by {name}{hint}"
