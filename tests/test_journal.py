@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +103,9 @@ def test_a_new_job_is_queued_as_it_was_found(journal: Journal) -> None:
 def test_a_name_has_one_job_however_often_it_is_added(journal: Journal) -> None:
     (first,) = add(journal)
 
-    assert [] == add(journal)
-    assert [] == journal.add([clip(size=99)], NOW + 1)
-    assert ["b"] == [job.source for job in add(journal, "trip/a.mov", "b", "b")]
+    assert add(journal) == []
+    assert journal.add([clip(size=99)], NOW + 1) == []
+    assert [job.source for job in add(journal, "trip/a.mov", "b", "b")] == ["b"]
     assert ["b", first.source] == [job.source for job in journal.jobs()]
 
 
@@ -119,11 +120,11 @@ def test_a_kept_original_holds_its_name_until_it_is_released(journal: Journal) -
     job_id = bring_to(journal, JobState.DELIVERING)
     journal.finish(job_id, JobState.DONE, NOW, held=True)
 
-    assert [] == add(journal)
+    assert add(journal) == []
 
     journal.release(job_id)
 
-    assert 1 == len(add(journal))
+    assert len(add(journal)) == 1
 
 
 STRANGE = [
@@ -142,7 +143,7 @@ STRANGE = [
 def test_names_are_bytes(journal: Journal) -> None:
     added = add(journal, *STRANGE)
 
-    assert STRANGE == [job.source for job in added]
+    assert [job.source for job in added] == STRANGE
     assert {job.source: job for job in added} == journal.held(STRANGE)
     assert sorted({os.path.dirname(name) for name in STRANGE}) == sorted(journal.held_folders())
 
@@ -161,7 +162,7 @@ def test_held_names_are_found_and_others_are_not(journal: Journal) -> None:
     gone = bring_to(journal, JobState.WITHDRAWN, "gone")
 
     assert {"a": a, "trip/b": b} == journal.held(["a", "trip/b", "gone", "never"])
-    assert {} == journal.held([])
+    assert journal.held([]) == {}
     assert get(journal, gone).state is JobState.WITHDRAWN
 
 
@@ -175,9 +176,9 @@ def test_a_folder_is_paged_through_in_order_and_without_its_sub_folders(journal:
         after = page[-1]
 
     assert [names[:10], names[10:20], names[20:]] == pages
-    assert 25 == journal.held_count("trip")
-    assert (["a", "zebra"], 2) == (journal.held_in("", ""), journal.held_count(""))
-    assert ["", "tri", "trip", "trip/deeper"] == sorted(journal.held_folders())
+    assert journal.held_count("trip") == 25
+    assert (journal.held_in("", ""), journal.held_count("")) == (["a", "zebra"], 2)
+    assert sorted(journal.held_folders()) == ["", "tri", "trip", "trip/deeper"]
 
 
 # claiming
@@ -188,13 +189,13 @@ def test_the_oldest_ready_job_is_claimed_and_charged(journal: Journal) -> None:
     first, second = journal.claim(NOW + 1), journal.claim(NOW + 2)
 
     assert first and second
-    assert ("a", JobState.RUNNING, 1, NOW + 1) == (
+    assert (
         first.source,
         first.state,
         first.attempt,
         first.started_at,
-    )
-    assert "b" == second.source
+    ) == ("a", JobState.RUNNING, 1, NOW + 1)
+    assert second.source == "b"
     assert journal.claim(NOW + 3) is None
     assert journal.next_ready_at() is None
 
@@ -204,13 +205,13 @@ def test_a_job_in_its_backoff_is_passed_over_until_it_is_due(journal: Journal) -
     journal.claim(NOW)
     waiting = journal.requeue(1, refund=False, not_before=NOW + 30, reason="it broke")
 
-    assert (JobState.QUEUED, 1, "it broke") == (waiting.state, waiting.attempt, waiting.reason)
+    assert (waiting.state, waiting.attempt, waiting.reason) == (JobState.QUEUED, 1, "it broke")
 
     second = journal.claim(NOW + 1)
 
     assert second and second.id == 2
     assert journal.claim(NOW + 29.9) is None
-    assert NOW + 30 == journal.next_ready_at()
+    assert journal.next_ready_at() == NOW + 30
 
     again = journal.claim(NOW + 30)
 
@@ -223,7 +224,7 @@ def test_a_refund_gives_the_attempt_back(journal: Journal) -> None:
         journal.claim(NOW)
         job = journal.requeue(1, refund=True, not_before=0.0, reason=None)
 
-        assert 0 == job.attempt
+        assert job.attempt == 0
 
 
 @pytest.mark.parametrize("step", [-400 * DAY, -DAY, -3600.0, -900.0, -1.0, 1.0, DAY, 400 * DAY])
@@ -304,7 +305,7 @@ def test_two_processes_never_claim_the_same_job(journal: Journal, tmp_path: Path
     one, other = race(CLAIM_ALL, tmp_path)
 
     assert sorted(job.id for job in jobs) == sorted(map(int, one + other))
-    assert 120 == journal.counts()[JobState.RUNNING]
+    assert journal.counts()[JobState.RUNNING] == 120
     assert {1} == {job.attempt for job in journal.jobs()}
 
 
@@ -312,7 +313,7 @@ def test_two_processes_never_queue_the_same_name_twice(journal: Journal, tmp_pat
     one, other = race(ADD_ALL, tmp_path)
 
     assert sorted(f"{n}.mov" for n in range(60)) == sorted(one + other)
-    assert 60 == journal.counts()[JobState.QUEUED]
+    assert journal.counts()[JobState.QUEUED] == 60
 
 
 def test_processes_that_open_a_new_journal_together_all_succeed(tmp_path: Path) -> None:
@@ -320,7 +321,7 @@ def test_processes_that_open_a_new_journal_together_all_succeed(tmp_path: Path) 
         folder = tmp_path / str(n)
         folder.mkdir()
 
-        assert [["0"]] * 4 == race(OPEN_NEW, folder, runners=4)
+        assert race(OPEN_NEW, folder, runners=4) == [["0"]] * 4
 
 
 # states
@@ -396,33 +397,33 @@ def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.RUNNING)
     intended = journal.intend(job_id, Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
 
-    assert (Verdict.ENCODED, "a.webm", "a.mov", "why", "text") == (
+    assert (
         intended.verdict,
         intended.output,
         intended.original,
         intended.reason,
         intended.report,
-    )
+    ) == (Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
 
     moved = journal.retarget(job_id, output="a (2).webm", original=None)
 
-    assert ("a (2).webm", None) == (moved.output, moved.original)
+    assert (moved.output, moved.original) == ("a (2).webm", None)
 
     done = journal.finish(job_id, JobState.DONE, NOW + 9)
 
-    assert (JobState.DONE, NOW + 9, None) == (done.state, done.ended_at, done.report)
-    assert {} == journal.held(["trip/a.mov"])
+    assert (done.state, done.ended_at, done.report) == (JobState.DONE, NOW + 9, None)
+    assert journal.held(["trip/a.mov"]) == {}
 
 
 def test_a_file_that_is_gone_withdraws_its_job(journal: Journal) -> None:
     job = journal.withdraw(bring_to(journal, JobState.QUEUED), NOW + 1)
 
-    assert (JobState.WITHDRAWN, NOW + 1, "the original was taken away") == (
+    assert (
         job.state,
         job.ended_at,
         job.reason,
-    )
-    assert {} == journal.held(["trip/a.mov"])
+    ) == (JobState.WITHDRAWN, NOW + 1, "the original was taken away")
+    assert journal.held(["trip/a.mov"]) == {}
 
 
 # files that change while they are read
@@ -441,21 +442,21 @@ def test_each_third_stale_in_a_row_is_charged_as_an_attempt(journal: Journal) ->
     add(journal)
     counted = [(job.stale, job.attempt) for job in (go_stale(journal) for _ in range(7))]
 
-    assert [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2), (7, 2)] == counted
+    assert counted == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1), (6, 2), (7, 2)]
 
 
 def test_a_change_while_queued_is_no_stale(journal: Journal) -> None:
     (job,) = add(journal)
     journal.supersede(job.id, NOW, stale=False)
 
-    assert [0] == [new.stale for new in add(journal)]
+    assert [new.stale for new in add(journal)] == [0]
 
 
 def test_another_name_has_a_count_of_its_own(journal: Journal) -> None:
     add(journal)
     go_stale(journal)
 
-    assert [0] == [new.stale for new in add(journal, "trip/b.mov")]
+    assert [new.stale for new in add(journal, "trip/b.mov")] == [0]
 
 
 def test_a_success_in_between_ends_the_row_of_stales(journal: Journal) -> None:
@@ -467,7 +468,7 @@ def test_a_success_in_between_ends_the_row_of_stales(journal: Journal) -> None:
     journal.intend(job.id, Verdict.ENCODED, "a.webm", "a.mov", None, None)
     journal.finish(job.id, JobState.DONE, NOW)
 
-    assert [(0, 0)] == [(new.stale, new.attempt) for new in add(journal)]
+    assert [(new.stale, new.attempt) for new in add(journal)] == [(0, 0)]
 
 
 # what people ask for
@@ -491,12 +492,12 @@ def test_a_request_is_noted_or_refused_with_a_sentence(
 
     assert refusal
     assert refusal.startswith(f"job {job_id} is {state}: only a ")
-    assert [] == journal.requested()
+    assert journal.requested() == []
 
 
 def test_an_unknown_job_is_said_to_be_unknown(journal: Journal) -> None:
 
-    assert "there is no job 7" == journal.ask(7, Request.CANCEL)
+    assert journal.ask(7, Request.CANCEL) == "there is no job 7"
     assert journal.get(7) is None
 
 
@@ -545,7 +546,7 @@ def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
         == job
     )
     assert {"trip/a (2).mov": job} == journal.held(["trip/a.mov", "trip/a (2).mov"])
-    assert ["trip"] == journal.held_folders()
+    assert journal.held_folders() == ["trip"]
 
 
 def test_a_retry_reserves_only_a_free_name(journal: Journal) -> None:
@@ -555,7 +556,7 @@ def test_a_retry_reserves_only_a_free_name(journal: Journal) -> None:
     assert not journal.begin_retry(job_id, "trip/a.mov")
     assert journal.begin_retry(job_id, "trip/b.mov")
     assert journal.begin_retry(job_id, "trip/b.mov")
-    assert [] == add(journal, "trip/b.mov")
+    assert add(journal, "trip/b.mov") == []
 
 
 def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal) -> None:
@@ -564,8 +565,8 @@ def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal
     journal.begin_retry(job_id, "trip/a.mov")
     journal.drop_request(job_id)
 
-    assert [] == journal.requested()
-    assert 1 == len(add(journal))
+    assert journal.requested() == []
+    assert len(add(journal)) == 1
 
 
 def test_dropping_a_cancel_keeps_the_name(journal: Journal) -> None:
@@ -573,7 +574,7 @@ def test_dropping_a_cancel_keeps_the_name(journal: Journal) -> None:
     journal.ask(job_id, Request.CANCEL)
     journal.drop_request(job_id)
 
-    assert ["trip/a.mov"] == list(journal.held(["trip/a.mov"]))
+    assert list(journal.held(["trip/a.mov"])) == ["trip/a.mov"]
 
 
 # the whole
@@ -583,9 +584,9 @@ def test_the_history_is_newest_first_and_can_be_narrowed(journal: Journal) -> No
     add(journal, "a", "b", "c")
     journal.claim(NOW)
 
-    assert ["c", "b", "a"] == [job.source for job in journal.jobs()]
-    assert ["a"] == [job.source for job in journal.jobs(JobState.RUNNING)]
-    assert ["b", "c"] == [job.source for job in journal.in_state(JobState.QUEUED)]
+    assert [job.source for job in journal.jobs()] == ["c", "b", "a"]
+    assert [job.source for job in journal.jobs(JobState.RUNNING)] == ["a"]
+    assert [job.source for job in journal.in_state(JobState.QUEUED)] == ["b", "c"]
 
 
 def real_counts(journal: Journal) -> dict[JobState, int]:
@@ -650,15 +651,15 @@ def test_trim_takes_what_ended_long_ago_and_nothing_else(journal: Journal) -> No
     assert fresh
     journal.withdraw(fresh.id, NOW + 80 * DAY)
 
-    assert 0 == journal.trim(90, NOW + 90 * DAY)
-    assert 4 == journal.trim(90, NOW + 90 * DAY + 1)
-    assert 0 == journal.trim(90, NOW + 90 * DAY + 1)
+    assert journal.trim(90, NOW + 90 * DAY) == 0
+    assert journal.trim(90, NOW + 90 * DAY + 1) == 4
+    assert journal.trim(90, NOW + 90 * DAY + 1) == 0
 
     left = {job.source for job in journal.jobs()}
 
     assert {"kept", "fresh", "0/queued", "1/running", "2/delivering"} == left
     assert real_counts(journal) == journal.counts()
-    assert 1 == journal.trim(0, NOW + 1000 * DAY)
+    assert journal.trim(0, NOW + 1000 * DAY) == 1
     assert {"kept"} == {job.source for job in journal.jobs()} - {
         "0/queued",
         "1/running",
@@ -671,7 +672,7 @@ def test_settings_are_remembered_and_forgotten(journal: Journal, tmp_path: Path)
     journal.remember("paused", "still")
     other = Journal(str(tmp_path), create=False)
 
-    assert ("still", None) == (other.setting("paused"), other.setting("mounts"))
+    assert (other.setting("paused"), other.setting("mounts")) == ("still", None)
 
     other.remember("paused", None)
     other.close()
@@ -695,15 +696,15 @@ def test_what_was_committed_is_there_after_a_kill(tmp_path: Path) -> None:
     )
     journal = Journal(str(tmp_path))
 
-    assert -9 == child.returncode
-    assert ["a"] == [job.source for job in journal.jobs()]
-    assert 1 == journal.counts()[JobState.QUEUED]
+    assert child.returncode == -9
+    assert [job.source for job in journal.jobs()] == ["a"]
+    assert journal.counts()[JobState.QUEUED] == 1
 
     journal.close()
 
 
 def test_a_transaction_counts_as_a_whole_or_not_at_all(journal: Journal) -> None:
-    with pytest.raises(KeyError), journal.writing() as db:
+    with contextlib.suppress(KeyError), journal.writing() as db:
         db.execute("INSERT INTO setting VALUES ('a', 'b')")
         raise KeyError
 
@@ -711,7 +712,7 @@ def test_a_transaction_counts_as_a_whole_or_not_at_all(journal: Journal) -> None
 
     journal.remember("a", "c")
 
-    assert "c" == journal.setting("a")
+    assert journal.setting("a") == "c"
 
 
 # bad files
@@ -733,7 +734,7 @@ def told(state_dir: Path, *, create: bool = True) -> str:
 def test_a_journal_that_is_not_there_is_not_made_by_those_who_only_look(tmp_path: Path) -> None:
 
     assert "does the state directory exist" in told(tmp_path, create=False)
-    assert [] == os.listdir(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_state_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -777,7 +778,7 @@ def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).touch()
     journal = Journal(str(tmp_path))
 
-    assert 1 == len(add(journal))
+    assert len(add(journal)) == 1
 
     journal.close()
 
@@ -826,16 +827,16 @@ def test_a_full_disk_is_told_as_such_and_heals(journal: Journal, names: int) -> 
     add(journal, "first")
     pages = journal.read("PRAGMA page_count")[0][0]
     journal.read(f"PRAGMA max_page_count = {pages}")
+    more = ([f"{n}/{k}/{'x' * 100}" for k in range(names)] for n in range(1000))
     with pytest.raises(JournalError, match="is the disk full") as caught:
-        for n in range(1000):
-            add(journal, *(f"{n}/{k}/{'x' * 100}" for k in range(names)))
+        deque((add(journal, *some) for some in more), maxlen=0)
 
     assert str(caught.value).startswith("cannot write the journal ")
     assert real_counts(journal) == journal.counts()
 
     journal.read("PRAGMA max_page_count = 1000000")
 
-    assert 1 == len(add(journal, "after"))
+    assert len(add(journal, "after")) == 1
 
 
 FULL_DISK = """

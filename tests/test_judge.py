@@ -84,8 +84,8 @@ def test_a_single_attempt_is_no_second_one() -> None:
 
 def test_the_wait_grows_up_to_its_limit() -> None:
 
-    assert [5.0, 30.0, 180.0, 600.0, 600.0] == [backoff_seconds(n) for n in range(1, 6)]
-    assert BACKOFF_LIMIT_SECONDS == backoff_seconds(60)
+    assert [backoff_seconds(n) for n in range(1, 6)] == [5.0, 30.0, 180.0, 600.0, 600.0]
+    assert backoff_seconds(60) == BACKOFF_LIMIT_SECONDS
 
 
 OUTCOMES = st.one_of(

@@ -88,9 +88,9 @@ def test_an_output_keeps_the_path_and_gets_the_suffix(
 
 def test_a_report_is_called_by_the_full_name() -> None:
 
-    assert "trip/a.mov.log" == report_of("trip/a.mov")
-    assert "x" * 251 + ".log" == report_of("x" * 255)
-    assert "é" * 125 + ".log" == report_of("é" * 127)
+    assert report_of("trip/a.mov") == "trip/a.mov.log"
+    assert report_of("x" * 255) == "x" * 251 + ".log"
+    assert report_of("é" * 127) == "é" * 125 + ".log"
 
 
 @given(FOLDERS, NAMES, SUFFIXES, st.integers(0, 10_000))

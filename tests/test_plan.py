@@ -44,4 +44,4 @@ def test_every_path_has_a_profile_and_an_output_in_its_own_folder(parts: list[st
 
 def test_an_output_keeps_its_sub_folder_and_changes_its_suffix() -> None:
 
-    assert "mp4/trip/a.mp4" == output_for("mp4/trip/a.mov", ".mp4")
+    assert output_for("mp4/trip/a.mov", ".mp4") == "mp4/trip/a.mp4"

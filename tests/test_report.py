@@ -18,7 +18,9 @@ def test_a_report_tells_everything_in_order() -> None:
     job = replace(JOB, source="trip/a b.mov", size=1234, queued_at=0.0, started_at=60.5)
     ended = Ended(Cause.EXITED, status=1, signal=None, detail="exit status 1", seconds=2.25)
 
-    assert [
+    assert compose(
+        job, ["ffmpeg", "-i", "a b.mov", "out.webm"], ended, "first\n\x1b[31msecond\n"
+    ).splitlines() == [
         "source: trip/a b.mov (1234 bytes)",
         "profile: webm",
         "attempt: 1",
@@ -31,9 +33,7 @@ def test_a_report_tells_everything_in_order() -> None:
         "ffmpeg's last words:",
         "first",
         r"\x1b[31msecond",
-    ] == compose(
-        job, ["ffmpeg", "-i", "a b.mov", "out.webm"], ended, "first\n\x1b[31msecond\n"
-    ).splitlines()
+    ]
 
 
 def test_what_is_not_known_is_left_out() -> None:

@@ -44,19 +44,19 @@ def test_age_counts_from_ctime_or_the_first_sight(seen: Sight, quiet: float) -> 
 def test_mtime_counts_for_nothing() -> None:
     ancient = replace(sight(), mtime_ns=0)
 
-    assert 2.0 == wait_with_proof(ancient, NOW, WALL, 2.0)
+    assert wait_with_proof(ancient, NOW, WALL, 2.0) == 2.0
 
 
 def test_a_file_left_alone_long_enough_is_settled() -> None:
 
-    assert 0.0 == wait_with_proof(sight(since=NOW - 2), NOW, WALL, 2.0)
-    assert 0.0 == wait_with_proof(sight(changed=WALL - 2), NOW, WALL, 2.0)
+    assert wait_with_proof(sight(since=NOW - 2), NOW, WALL, 2.0) == 0.0
+    assert wait_with_proof(sight(changed=WALL - 2), NOW, WALL, 2.0) == 0.0
 
 
 def test_a_name_that_appeared_by_move_or_link_is_settled_at_once() -> None:
     appeared = replace(sight(), appeared=True)
 
-    assert 0.0 == wait_with_proof(appeared, NOW, WALL, 2.0)
+    assert wait_with_proof(appeared, NOW, WALL, 2.0) == 0.0
 
 
 @pytest.mark.parametrize("change", [{"size": 6}, {"mtime_ns": 78}, {"ctime_ns": 1}])
@@ -73,7 +73,7 @@ def test_a_file_that_grows_is_not_settled() -> None:
         now, wall = NOW + second, WALL + second
         seen = see_again(seen, sight(since=now, changed=wall, size=second), own_look=True)
 
-        assert 2.0 == wait_with_proof(seen, now, wall, 2.0)
+        assert wait_with_proof(seen, now, wall, 2.0) == 2.0
         assert wait_without_proof(seen, now, 10.0) > 0
 
 

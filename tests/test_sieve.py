@@ -56,7 +56,7 @@ def test_a_name_has_its_reason(name: str, reason: str | None) -> None:
 def test_without_extensions_every_name_counts_but_the_ignored() -> None:
     every = Sieve(None, [])
 
-    assert [None, None, PARTIAL] == [every.reason(n) for n in ("a", "a.txt", "a.part")]
+    assert [every.reason(n) for n in ("a", "a.txt", "a.part")] == [None, None, PARTIAL]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_an_ignored_file_is_counted_and_said_once(said: pytest.LogCaptureFixture
     ignored.renew("trip", [("a.txt", NO_VIDEO)])
     ignored.add("trip", "a.txt", NO_VIDEO)
 
-    assert 1 == len(ignored)
-    assert ["ignored trip/a.txt: no video by name"] == said.messages
+    assert len(ignored) == 1
+    assert said.messages == ["ignored trip/a.txt: no video by name"]
 
 
 def test_a_name_that_came_back_is_said_again(said: pytest.LogCaptureFixture) -> None:
@@ -113,11 +113,11 @@ def test_a_name_that_came_back_is_said_again(said: pytest.LogCaptureFixture) -> 
     ignored.discard("", "a.txt")
     ignored.discard("nowhere", "a.txt")
 
-    assert 0 == len(ignored)
+    assert len(ignored) == 0
 
     ignored.add("", "a.txt", NO_VIDEO)
 
-    assert ["ignored a.txt: no video by name"] * 2 == said.messages
+    assert said.messages == ["ignored a.txt: no video by name"] * 2
 
 
 def test_a_look_replaces_what_a_folder_holds() -> None:
@@ -126,27 +126,27 @@ def test_a_look_replaces_what_a_folder_holds() -> None:
     ignored.renew("b", [("1.txt", NO_VIDEO)])
     ignored.renew("a", [("2.txt", NO_VIDEO)])
 
-    assert 2 == len(ignored)
+    assert len(ignored) == 2
 
     ignored.keep_only({"a"})
 
-    assert 1 == len(ignored)
+    assert len(ignored) == 1
 
     ignored.renew("a", [])
 
-    assert 0 == len(ignored)
+    assert len(ignored) == 0
 
 
 def test_a_flood_of_ignored_files_is_counted_not_listed(said: pytest.LogCaptureFixture) -> None:
     ignored = Ignored()
     ignored.renew("", ((f"{n}.txt", NO_VIDEO) for n in range(SAID_LIMIT + 50)))
 
-    assert SAID_LIMIT + 50 == len(ignored)
-    assert SAID_LIMIT + 1 == len(said.messages)
-    assert "ignored 50 more files in inbox" == said.messages[-1]
+    assert len(ignored) == SAID_LIMIT + 50
+    assert len(said.messages) == SAID_LIMIT + 1
+    assert said.messages[-1] == "ignored 50 more files in inbox"
 
 
 def test_a_strange_name_is_said_on_one_line(said: pytest.LogCaptureFixture) -> None:
     Ignored().add("trip", "a\n\x1b[2Jb" + os.fsdecode(b"\xff"), NO_VIDEO)
 
-    assert [r"ignored trip/a\n\x1b[2Jb\xff: no video by name"] == said.messages
+    assert said.messages == [r"ignored trip/a\n\x1b[2Jb\xff: no video by name"]

@@ -11,6 +11,11 @@ Errors: ``errors.ConfigError``, whose text holds every problem, one a line.
 
 from __future__ import annotations
 
+import os
+
+# looking for plugins means reading the metadata of every installed package: 15 ms for nothing
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 from watchconv.config.keys import Config, IoNice, LogFormat, OnSuccess, Sandbox, TimeLimit
 from watchconv.config.load import config_for_root, find_config, load_config
 from watchconv.config.show import effective_yaml, schema

@@ -1,0 +1,234 @@
+"""The door to the engine: only the regular file that the job is about, untouched to the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.test_judge import JOB
+from tests.unprivileged import as_nobody, open_folder
+from watchconv.errors import EnvironmentTrouble
+from watchconv.intake.admit import Admitted, admit, compare, open_original
+from watchconv.model import Gone, Identity, Job, Rejected, Stale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SOURCE = "trip/a.mov"
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """An inbox with one file."""
+    folder = tmp_path.resolve() / "inbox"
+    (folder / "trip").mkdir(parents=True)
+    (folder / SOURCE).write_bytes(b"moving pictures")
+    return folder
+
+
+def job_of(inbox: Path, source: str = SOURCE) -> Job:
+    found = (inbox / source).lstat()
+    return replace(JOB, source=source, size=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
+@pytest.fixture
+def admitted(inbox: Path) -> Iterator[Admitted]:
+    """That file, under an attempt."""
+    door = admit(str(inbox), job_of(inbox))
+    assert isinstance(door, Admitted)
+    yield door
+    door.close()
+
+
+def test_the_file_that_the_job_is_about_is_opened(inbox: Path, admitted: Admitted) -> None:
+    assert admitted.path == str(inbox / SOURCE)
+    assert os.read(admitted.descriptor, 99) == b"moving pictures"
+    assert admitted.identity == Identity.of((inbox / SOURCE).stat())
+    assert not os.get_inheritable(admitted.descriptor)
+    assert compare(str(inbox), admitted) is None
+
+
+def test_reading_a_file_changes_nothing_about_it(inbox: Path, admitted: Admitted) -> None:
+    os.utime(inbox / SOURCE, ns=(1, admitted.identity.mtime_ns))  # atime only, but ctime follows
+
+    assert compare(str(inbox), admitted) == Stale()
+
+
+def test_a_file_that_changed_since_it_was_queued_is_stale(inbox: Path) -> None:
+    job = job_of(inbox)
+
+    assert admit(str(inbox), replace(job, size=job.size + 1)) == Stale()
+    assert admit(str(inbox), replace(job, mtime_ns=job.mtime_ns + 1)) == Stale()
+
+
+def test_an_empty_file_is_rejected(inbox: Path) -> None:
+    (inbox / SOURCE).write_bytes(b"")
+
+    assert admit(str(inbox), job_of(inbox)) == Rejected("the file is empty")
+
+
+def test_a_truncated_file_is_rejected_with_what_it_lacks(inbox: Path) -> None:
+    (inbox / SOURCE).write_bytes((100).to_bytes(4, "big") + b"ftyp" + b"x" * 50)
+
+    assert admit(str(inbox), job_of(inbox)) == Rejected(
+        "the file is truncated: the mp4 box ftyp needs 42 bytes more than the file has"
+    )
+
+
+def put_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def put_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def put_socket(path: Path) -> None:
+    here = os.open(path.parent, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(f"/proc/self/fd/{here}/{path.name}")  # the name of a socket must be short
+    os.close(here)
+
+
+def put_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def put_nothing(path: Path) -> None:
+    assert not path.exists()
+
+
+STRANGERS = [put_link, put_pipe, put_socket, put_folder, put_nothing]
+
+
+@pytest.mark.parametrize("put", STRANGERS)
+def test_what_is_no_regular_file_is_gone(inbox: Path, put: Callable[[Path], None]) -> None:
+    job = job_of(inbox)
+    (inbox / SOURCE).unlink()
+    put(inbox / SOURCE)
+
+    assert admit(str(inbox), job) == Gone()
+    with pytest.raises(OSError):
+        open_original(str(inbox), SOURCE)
+
+
+@pytest.mark.parametrize("put", STRANGERS)
+def test_an_original_that_was_replaced_meanwhile_counts_for_nothing(
+    inbox: Path, admitted: Admitted, put: Callable[[Path], None]
+) -> None:
+    (inbox / SOURCE).unlink()
+    put(inbox / SOURCE)
+
+    assert compare(str(inbox), admitted) in (Gone(), Stale())
+
+
+def test_a_folder_that_is_gone_takes_its_files_along(inbox: Path, admitted: Admitted) -> None:
+    job = job_of(inbox)
+    shutil.rmtree(inbox / "trip")
+
+    assert admit(str(inbox), job) == Gone()
+    assert compare(str(inbox), admitted) == Gone()
+
+    (inbox / "trip").touch()
+
+    assert admit(str(inbox), job) == Gone()
+
+
+def test_an_inbox_that_is_gone_is_no_jobs_fault(inbox: Path, admitted: Admitted) -> None:
+    job = job_of(inbox)
+    inbox.rename(inbox.with_name("elsewhere"))
+    with pytest.raises(EnvironmentTrouble, match=f"the inbox {inbox} is gone"):
+        admit(str(inbox), job)
+    with pytest.raises(EnvironmentTrouble):
+        compare(str(inbox), admitted)
+
+
+def test_a_link_on_the_way_is_not_followed(inbox: Path, tmp_path: Path) -> None:
+    job = job_of(inbox)
+    (inbox / "trip").rename(tmp_path / "private")
+    (inbox / "trip").symlink_to(tmp_path / "private")
+
+    assert admit(str(inbox), job) == Rejected(
+        "it cannot be read: a folder on the way to it is a link"
+    )
+
+
+CHANGES: list[Callable[[Path], object]] = [
+    lambda path: path.write_bytes(b"moving pictures"),
+    lambda path: path.write_bytes(b"more moving pictures"),
+    lambda path: os.truncate(path, 3),
+    lambda path: path.chmod(0o600),
+    lambda path: path.touch(),
+    lambda path: os.link(path, path.with_suffix(".link")),
+    lambda path: path.rename(path.with_suffix(".old")).rename(path),
+    lambda path: shutil.copy2(path, path.with_suffix(".copy")).replace(path),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_during_the_attempt_is_stale(
+    inbox: Path, admitted: Admitted, change: Callable[[Path], object]
+) -> None:
+    change(inbox / SOURCE)
+
+    assert compare(str(inbox), admitted) == Stale()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-i.mov", "line\nbreak.mov", "%03d.mov", "concat:x.mov", os.fsdecode(b"\xff\xe9.mov")],
+)
+def test_names_are_only_names(inbox: Path, name: str) -> None:
+    (inbox / name).write_bytes(b"x")
+    door = admit(str(inbox), job_of(inbox, name))
+
+    assert isinstance(door, Admitted)
+    assert compare(str(inbox), door) is None
+
+    door.close()
+
+
+def test_a_file_that_may_not_be_read_is_rejected_with_the_reason() -> None:
+    with open_folder() as inbox:
+        path = inbox / "a.mov"
+        path.write_bytes(b"x")
+        path.chmod(0)
+        with as_nobody():
+            answer = admit(str(inbox), job_of(inbox, "a.mov"))
+
+        assert answer == Rejected("it cannot be read: Permission denied")
+
+
+def test_a_refused_file_is_closed_again(inbox: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    for put in STRANGERS:
+        job = job_of(inbox)
+        (inbox / SOURCE).unlink()
+        put(inbox / SOURCE)
+        admit(str(inbox), job)
+        shutil.rmtree(inbox / "trip")
+        (inbox / "trip").mkdir()
+        (inbox / SOURCE).write_bytes(b"x")
+        admit(str(inbox), replace(job, size=99))
+
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_device_is_not_even_opened(inbox: Path) -> None:
+    """Opening alone may do something: a tape rewinds."""
+    job = job_of(inbox)
+    (inbox / SOURCE).unlink()
+    try:
+        os.mknod(inbox / SOURCE, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("making a device takes privileges")
+    os.utime(inbox / SOURCE, ns=(5, 5))
+
+    assert admit(str(inbox), job) == Gone()

@@ -1,0 +1,158 @@
+"""What the daemon does now: a small file that is whole whenever it is read, and never a lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+from watchconv import live
+from watchconv.live import FILE_NAME, WAKE_DIR, Live, Running
+
+
+def mine(**more: int) -> Live:
+    start = live.start_of(os.getpid())
+    assert start
+    return Live(pid=os.getpid(), started=start, state="running", **more)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    now = mine(waiting=3, ignored=4)
+    now.trouble = ["the inbox /x does not exist"]
+    now.running = [
+        Running(7, "caf\udce9/🎬\n.mov", "webm", 0.5, 2.0, 25.0, 9.0, 4.5),
+        Running(8, "b.mov", "mp4"),
+    ]
+    live.write(str(tmp_path), now)
+
+    assert live.read(str(tmp_path)) == now
+    assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_nothing_is_read_where_nothing_is(tmp_path: Path) -> None:
+    assert live.read(str(tmp_path)) is None
+    assert live.read(str(tmp_path / "nowhere")) is None
+
+
+def test_the_file_is_removed_as_often_as_one_likes(tmp_path: Path) -> None:
+    live.write(str(tmp_path), mine())
+    live.remove(str(tmp_path))
+    live.remove(str(tmp_path))
+
+    assert live.read(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"7",
+        b"\xff\xfe",
+        b'{"pid": 1}',
+        b'{"pid": 1, "started": 1, "state": "running", "running": 7}',
+        b'{"pid": 1, "started": 1, "state": "running", "running": [7]}',
+        b'{"pid": 1, "started": 1, "state": "running", "running": [], "new": 1}',
+    ],
+)
+def test_a_damaged_file_is_no_present(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+
+    assert live.read(str(tmp_path)) is None
+
+
+def test_another_programs_pid_fools_nobody(tmp_path: Path) -> None:
+    now = mine()
+    now.started += 1
+    live.write(str(tmp_path), now)
+
+    assert live.read(str(tmp_path)) is None
+
+
+def written_by(child: subprocess.Popen[bytes], folder: Path) -> None:
+    start = live.start_of(child.pid)
+    assert start
+    live.write(str(folder), Live(pid=child.pid, started=start, state="running"))
+
+
+def test_a_daemon_that_was_killed_is_not_there(tmp_path: Path) -> None:
+    child = subprocess.Popen(["sleep", "600"])
+    written_by(child, tmp_path)
+
+    assert live.read(str(tmp_path)) is not None
+
+    child.kill()
+    child.wait()
+
+    assert live.start_of(child.pid) is None
+    assert live.read(str(tmp_path)) is None
+
+
+def test_a_killed_daemon_whose_parent_does_not_care_is_not_there(tmp_path: Path) -> None:
+    """Its pid and start time stay until it is waited for, in a container perhaps for ever."""
+    child = subprocess.Popen(["sleep", "600"])
+    written_by(child, tmp_path)
+    child.kill()
+    wait_until(lambda: ") Z " in Path(f"/proc/{child.pid}/stat").read_text())
+    seen = live.read(str(tmp_path))
+    child.wait()
+
+    assert seen is None
+
+
+def test_a_process_with_any_name_has_a_start(tmp_path: Path) -> None:
+    program = tmp_path / ") R 1 (x"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "600"]) as child:
+        wait_until(lambda: b"(x" in Path(f"/proc/{child.pid}/stat").read_bytes())
+        start, own = live.start_of(child.pid), live.start_of(os.getpid())
+        child.kill()
+
+    assert start and own
+    assert start >= own
+
+
+def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
+    now = mine()
+    now.running = [Running(n, "x" * 200, "webm") for n in range(50)]
+    live.write(str(tmp_path), now)
+    ended = threading.Event()
+
+    def write_on() -> None:
+        while not ended.is_set():
+            live.write(str(tmp_path), now)
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        for _ in range(300):
+            assert live.read(str(tmp_path)) == now
+    finally:
+        ended.set()
+        writer.join()
+
+
+def test_other_programs_can_read_it(tmp_path: Path) -> None:
+    live.write(str(tmp_path), mine(waiting=2))
+
+    assert json.loads((tmp_path / FILE_NAME).read_bytes())["waiting"] == 2
+
+
+def test_a_wake_touches_a_file_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    live.wake(str(tmp_path))
+    live.wake(str(tmp_path))
+
+    assert os.listdir(tmp_path) == [WAKE_DIR]
+    assert len(os.listdir(tmp_path / WAKE_DIR)) == 1
+
+
+def test_a_state_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        live.write(str(tmp_path / "gone"), mine())
