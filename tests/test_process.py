@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watchconv.convert import leftovers, process
-from watchconv.convert.process import Cause, Child, Command, Ended, Limits
+from watchconv.convert import leftovers, process, spawn
+from watchconv.convert.process import Cause, Child, Command, Ended
+from watchconv.convert.spawn import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ def join_children() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_behind() -> Iterator[None]:
-    process.launcher()
+    spawn.launcher()
     before = descriptors()
     yield
     join_children()
@@ -419,7 +420,7 @@ def either_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Both ways to start a child: with the parent-death signal, and where setpriv is missing."""
     if request.param == "direct":
         monkeypatch.setattr(process, "launcher", tuple)
-    elif not process.launcher():
+    elif not spawn.launcher():
         pytest.skip("no setpriv here")
     return str(request.param)
 
@@ -616,7 +617,7 @@ def first_line(program: subprocess.Popen[bytes]) -> bytes:
     return program.stdout.readline()
 
 
-@pytest.mark.skipif(not process.launcher(), reason="no setpriv here")
+@pytest.mark.skipif(not spawn.launcher(), reason="no setpriv here")
 @pytest.mark.parametrize("last", ["threading.Event().wait()", "child.ended.result(60)"])
 def test_a_child_dies_with_a_daemon_that_is_killed(last: str) -> None:
     with parent(SAY_PID, "", f"child.start()\n{last}") as program:
@@ -627,7 +628,7 @@ def test_a_child_dies_with_a_daemon_that_is_killed(last: str) -> None:
     os.close(pidfd)
 
 
-@pytest.mark.skipif(not process.launcher(), reason="no setpriv here")
+@pytest.mark.skipif(not spawn.launcher(), reason="no setpriv here")
 def test_a_child_does_not_hold_up_the_end_of_the_program() -> None:
     with parent(SAY_PID, "", "child.start()\nsys.stdin.readline()") as program:
         pidfd = pidfd_open(int(first_line(program)))

@@ -51,8 +51,8 @@ _MARKS = {True: "ok     ", False: "TROUBLE", None: "       "}
 
 
 def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
-    from watchconv.convert.process import launcher
     from watchconv.convert.program import examine_program, find_program, missing_encoders
+    from watchconv.convert.spawn import launcher
 
     program = examine_program(find_program(config.ffmpeg), config.state)
     yield True, f"ffmpeg {program.version}: {program.path}"

@@ -20,13 +20,14 @@ from watchconv.convert.account import StderrReader
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
 from watchconv.convert.ffmpeg import encode_argv
 from watchconv.convert.leftovers import environment
-from watchconv.convert.process import Cause, Child, Command, Limits, launcher
+from watchconv.convert.process import Cause, Child, Command
 from watchconv.convert.progress import ProgressReader, progress_of
 from watchconv.convert.reply import ProbeFailed
 from watchconv.convert.report import compose
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.priority import lower_priority
 from watchconv.convert.sandbox.programs import system_reads
+from watchconv.convert.spawn import Limits, launcher
 from watchconv.convert.streams import choose_streams
 from watchconv.convert.threads import thread_args
 from watchconv.convert.verify import Fault, verify

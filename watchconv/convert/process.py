@@ -25,21 +25,18 @@ import fcntl
 import functools
 import math
 import os
-import resource
 import select
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from watchconv.convert.leftovers import open_pidfd
+from watchconv.convert.spawn import Limits, launcher, limit, open_end, open_pipe, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,15 +58,6 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Resource limits of the child; 0 leaves one as it is. Core files are always off."""
-
-    address_space_bytes: int = 0
-    file_size_bytes: int = 0
-    open_files: int = 1024
-
-
-@dataclass(frozen=True, slots=True)
 class Command:
     """What to start, and how long to bear with it.
 
@@ -85,7 +73,7 @@ class Command:
     stall_seconds: float
     time_limit: Callable[[], float]
     grace_seconds: float
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     confine: Callable[[], None] | None = None
 
 
@@ -228,7 +216,7 @@ class _Life:
 
     def _begin(self, stack: ExitStack) -> None:
         # Confinement may forbid opening anything: all files are opened before it.
-        (out, out_end), (err, err_end) = _pipe(stack), _pipe(stack)
+        (out, out_end), (err, err_end) = open_pipe(stack), open_pipe(stack)
         null = stack.enter_context(FileIO(os.devnull))
         bell = stack.enter_context(self.child.bell.hung())
         if self.child.bell.wanted:
@@ -236,13 +224,13 @@ class _Life:
             return
         if self.command.confine:
             self.command.confine()
-        self.pid = _spawn(self.prefix, self.command, null, out_end, err_end)
+        self.pid = spawn(self.command, null, out_end, err_end)
         stack.callback(self._bury)
         out_end.close()
         err_end.close()
-        _limit(self.pid, self.command.limits)
+        limit(self.pid, self.command.limits)
         self._react(bell, functools.partial(os.eventfd_read, bell))
-        self._react(_open_end(self.pid, stack), self._note_end)
+        self._react(open_end(self.pid, stack), self._note_end)
         for output, take in ((out, self._take_progress), (err, self._take_stderr)):
             self.outputs.append((output, take))
             self._react(output.fileno(), functools.partial(self._pump, output, take))
@@ -347,74 +335,6 @@ class _Life:
             self.cpu_seconds,
             self.max_rss_bytes,
         )
-
-
-@functools.cache
-def launcher() -> tuple[str, ...]:
-    """Give what stands before a child's argv so that the kernel kills it when its thread dies.
-
-    Empty where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
-    is killed, until ``end_leftovers`` finds it at the next start.
-    """
-    if found := shutil.which("setpriv"):
-        prefix = (found, "--pdeathsig", "KILL", "--")
-        with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run([*prefix, found, "-V"], capture_output=True, check=True, timeout=10)
-            return prefix
-    return ()
-
-
-def _open_end(pid: int, stack: ExitStack) -> int:
-    """Open a descriptor that becomes readable when the child has ended, before it is reaped."""
-    if (pidfd := open_pidfd(pid, stack)) is not None:
-        return pidfd
-    end, other = os.pipe()
-    stack.callback(os.close, end)
-    threading.Thread(target=_close_at_end, args=(other, pid), daemon=True).start()
-    return end
-
-
-def _close_at_end(fd: int, pid: int) -> None:
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    os.close(fd)
-
-
-def _pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
-
-
-def _spawn(
-    prefix: tuple[str, ...], command: Command, null: FileIO, out: FileIO, err: FileIO
-) -> int:
-    process = subprocess.Popen(
-        [*prefix, *command.argv],
-        cwd=command.cwd,
-        env=command.env,
-        stdin=null,
-        stdout=out,
-        stderr=err,
-        start_new_session=True,
-    )
-    process.returncode = 0  # we reap, with wait4; Popen must neither wait nor complain
-    return process.pid
-
-
-def _limit(pid: int, limits: Limits) -> None:
-    wanted = (
-        (resource.RLIMIT_AS, limits.address_space_bytes),
-        (resource.RLIMIT_FSIZE, limits.file_size_bytes),
-        (resource.RLIMIT_NOFILE, limits.open_files),
-        (resource.RLIMIT_CORE, 0),
-    )
-    for kind, number in wanted:
-        if number or kind == resource.RLIMIT_CORE:
-            hard = resource.getrlimit(kind)[1]
-            value = number if hard == resource.RLIM_INFINITY else min(number, hard)
-            with suppress(ProcessLookupError):
-                resource.prlimit(pid, kind, (value, value))
 
 
 def _name(command: Command) -> str:

@@ -1,0 +1,102 @@
+"""How a child is started: its launcher, its pipes, its limits.
+
+Guarantees: the child has a session of its own and nothing of ours open but its standard streams;
+with setpriv the kernel kills it when the thread that started it ends.
+Does not wait for it: ``process`` does. Errors: ``OSError`` when it cannot be started.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import shutil
+import subprocess
+import threading
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from io import FileIO
+from typing import TYPE_CHECKING
+
+from watchconv.convert.leftovers import open_pidfd
+
+if TYPE_CHECKING:
+    from watchconv.convert.process import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits of the child; 0 leaves one as it is. Core files are always off."""
+
+    address_space_bytes: int = 0
+    file_size_bytes: int = 0
+    open_files: int = 1024
+
+
+@functools.cache
+def launcher() -> tuple[str, ...]:
+    """Give what stands before a child's argv so that the kernel kills it when its thread dies.
+
+    Empty where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
+    is killed, until ``end_leftovers`` finds it at the next start.
+    """
+    if found := shutil.which("setpriv"):
+        prefix = (found, "--pdeathsig", "KILL", "--")
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run([*prefix, found, "-V"], capture_output=True, check=True, timeout=10)
+            return prefix
+    return ()
+
+
+def open_end(pid: int, stack: ExitStack) -> int:
+    """Open a descriptor that becomes readable when the child has ended, before it is reaped."""
+    if (pidfd := open_pidfd(pid, stack)) is not None:
+        return pidfd
+    end, other = os.pipe()
+    stack.callback(os.close, end)
+    threading.Thread(target=_close_at_end, args=(other, pid), daemon=True).start()
+    return end
+
+
+def _close_at_end(fd: int, pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.close(fd)
+
+
+def open_pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    """Open a pipe: our end, which does not block, and the child's."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
+
+
+def spawn(command: Command, null: FileIO, out: FileIO, err: FileIO) -> int:
+    """Start a command in a session of its own and give its pid; the caller reaps it."""
+    process = subprocess.Popen(
+        [*launcher(), *command.argv],
+        cwd=command.cwd,
+        env=command.env,
+        stdin=null,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+    )
+    process.returncode = 0  # we reap, with wait4; Popen must neither wait nor complain
+    return process.pid
+
+
+def limit(pid: int, limits: Limits) -> None:
+    """Set the limits of a process that has just begun."""
+    wanted = (
+        (resource.RLIMIT_AS, limits.address_space_bytes),
+        (resource.RLIMIT_FSIZE, limits.file_size_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for kind, number in wanted:
+        if number or kind == resource.RLIMIT_CORE:
+            hard = resource.getrlimit(kind)[1]
+            value = number if hard == resource.RLIM_INFINITY else min(number, hard)
+            with suppress(ProcessLookupError):
+                resource.prlimit(pid, kind, (value, value))
