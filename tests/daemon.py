@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,12 @@ PROGRAM = (sys.executable, "-W", "error", "-m", "watchconv")
 
 # Converts in the time that the clip lasts, with next to no work: for what must be seen running.
 SLOW: dict[str, Any] = {"suffix": ".webm", "args": "-vf realtime -c:v libvpx -b:v 100k -an"}
-QUICK: dict[str, Any] = {"settle_seconds": 0.2, "min_free": 0, "profiles": {"slow": SLOW}}
+QUICK: dict[str, Any] = {
+    "settle_seconds": 0.2,
+    "settle_network_seconds": 0.5,  # empty files are given this long on any file system
+    "min_free": 0,
+    "profiles": {"slow": SLOW},
+}
 
 
 class Place:
@@ -55,6 +61,7 @@ class Place:
         self.root = root
         self.inbox, self.outbox, self.done, self.error = (root / name for name in FOLDERS)
         self.state = root / ".state"
+        self.log_file = root / "daemon.log"
         self.config = root / "config.yaml"
         self.options: tuple[str, ...] = ("--root", str(root))
         root.mkdir(parents=True, exist_ok=True)
@@ -114,6 +121,21 @@ class Place:
         assert found, f"no job for {source}"
         return max(found, key=lambda job: int(job["id"]))
 
+    def wait_for(self, source: str, state: str) -> dict[str, Any]:
+        """Wait until the newest job of a source is in a state; give it. The daemon's log tells."""
+        wait_until(
+            lambda: re.search(rf"\b{state} {re.escape(source)}$", self.log(), re.MULTILINE),
+            what=f"{source} is {state}",
+        )
+        wait_until(lambda: self.job(source)["state"] == state, what=f"{source} is {state}")
+        return self.job(source)
+
+    def log(self) -> str:
+        """Read what the daemons of this place said."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.log_file.read_text(encoding="utf-8", errors="surrogateescape")
+        return ""
+
     def live(self) -> dict[str, Any]:
         """Read the live file: quicker than ``status``, to wait with; {} where there is none."""
         with contextlib.suppress(OSError, ValueError):
@@ -131,7 +153,6 @@ class Daemon:
         """Take the place; words are given after ``run``."""
         self.place, self.words = place, words
         self.environment = environment or place.environment
-        self.log_file = place.root / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -156,7 +177,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start it; does not wait."""
-        with self.log_file.open("ab") as log:
+        with self.place.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 self.place.command("run", *self.words),
                 env=self.environment,
@@ -169,7 +190,7 @@ class Daemon:
         """Wait until it shows what it does; fail with its log when it ends instead."""
         wait_until(
             lambda: self.place.live().get("pid") == self.pid or self._must_live(),
-            what=f"the daemon is ready\n{self.log()}",
+            what=lambda: f"the daemon is ready\n{self.log()}",
         )
 
     def _must_live(self) -> bool:
@@ -181,7 +202,7 @@ class Daemon:
 
     def log(self) -> str:
         """Read all it said, all starts of this place together."""
-        return self.log_file.read_text(encoding="utf-8", errors="surrogateescape")
+        return self.place.log()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 ENCODERS = ("libvpx", "libx264", "libx265", "libsvtav1", "libvorbis", "aac", "libopus")
 
@@ -47,7 +47,7 @@ FRAMES = {frames!r}
 ENCODERS = {encoders!r}
 """
 
-_BODY = '''
+_BODY = """
 import fnmatch, os, random, signal, sys, time
 
 
@@ -75,8 +75,9 @@ def mapping():
 def closing():
     if FRAMES is None:
         return
-    say(f"  Input stream #0:0 (video): {FRAMES} packets read (1 bytes); {FRAMES} frames decoded;\\n")
-    say(f"  Output stream #0:0 (video): {FRAMES} frames encoded; {FRAMES} packets muxed (1 bytes);\\n")
+    n = FRAMES
+    say(f"  Input stream #0:0 (video): {n} packets read (1 bytes); {n} frames decoded;\\n")
+    say(f"  Output stream #0:0 (video): {n} frames encoded; {n} packets muxed (1 bytes);\\n")
 
 
 def hang():
@@ -153,7 +154,7 @@ def main(words):
 
 
 sys.exit(main(sys.argv[1:]))
-'''
+"""
 
 
 def write_fake(

@@ -15,10 +15,10 @@ from watchconv import live
 from watchconv.live import FILE_NAME, WAKE_DIR, Live, Running
 
 
-def mine(**more: int) -> Live:
+def mine(waiting: int = 0, ignored: int = 0) -> Live:
     start = live.start_of(os.getpid())
     assert start
-    return Live(pid=os.getpid(), started=start, state="running", **more)
+    return Live(os.getpid(), start, "running", waiting=waiting, ignored=ignored)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

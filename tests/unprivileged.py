@@ -21,22 +21,22 @@ def as_nobody() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(NOBODY)
+    os.setresuid(NOBODY, NOBODY, 0)
     try:
         yield
     finally:
-        os.seteuid(0)
+        os.setresuid(0, 0, 0)
 
 
 @contextlib.contextmanager
 def as_ourselves() -> Iterator[None]:
     """Take the privileges back inside ``as_nobody``."""
-    user = os.geteuid()
-    os.seteuid(os.getuid())
+    user, _, ourselves = os.getresuid()
+    os.setresuid(ourselves, ourselves, ourselves)
     try:
         yield
     finally:
-        os.seteuid(user)
+        os.setresuid(user, user, ourselves)
 
 
 @contextlib.contextmanager

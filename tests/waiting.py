@@ -12,12 +12,17 @@ LONG = 60.0  # seconds that no passing test comes near; a quiet machine needs a 
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float = LONG, what: str = "") -> T:
-    """Return the first true value that condition gives; fail when there is none in time."""
+def wait_until(
+    condition: Callable[[], T], seconds: float = LONG, what: str | Callable[[], object] = ""
+) -> T:
+    """Return the first true value that condition gives; fail when there is none in time.
+
+    what: the words to fail with, or a call that gives them then.
+    """
     deadline = time.monotonic() + seconds
     while True:
         last = time.monotonic() >= deadline  # one more look after the deadline
         if value := condition():
             return value
-        assert not last, f"not within {seconds} s: {what or condition}"
+        assert not last, f"not within {seconds} s: {what() if callable(what) else what}"
         time.sleep(0.02)

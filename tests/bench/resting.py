@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.bench.figures import CannotMeasure
 from tests.bench.house import SETTLE_SECONDS, Daemon, litter
 from tests.bench.latency import Drops, own_copy
-from tests.bench.tree import Use, use_of_tree
+from tests.bench.tree import Use, use_of, use_of_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,10 @@ def memory(bench: Bench) -> None:
 
 
 def _backlog(bench: Bench, count: int) -> tuple[Use, Use]:
-    """Queue files in a running daemon, then start another one on them; give both's use."""
+    """Queue files in a running daemon, then start another one on them; give both's use.
+
+    The daemon's alone: a probe worker may have been started for what comes, and ends again.
+    """
     place = bench.place(str(own_copy(bench)))
     staged = place.root / "staging" / "all"
     _make_files(staged, count)
@@ -117,7 +120,7 @@ def _backlog(bench: Bench, count: int) -> tuple[Use, Use]:
         _wait_for_queue(place, count)
         seconds = time.perf_counter() - began
         bench.report.note(f"{count:,} queued after {seconds:.1f} s")
-        arrived = use_of_tree(daemon.pid)
+        arrived = use_of(daemon.pid)
     with Daemon(place) as daemon:
         began = time.perf_counter()
         _wait_for_queue(place, count)
@@ -125,7 +128,7 @@ def _backlog(bench: Bench, count: int) -> tuple[Use, Use]:
         if count > 1000:
             median = statistics.median(_status_times(place, 5))
             bench.report.figure(f"status with {count:,} queued", median, "ms", target=300)
-        return arrived, use_of_tree(daemon.pid)
+        return arrived, use_of(daemon.pid)
 
 
 def _make_files(folder: Path, count: int) -> None:

@@ -38,13 +38,15 @@ def use_of_tree(pid: int) -> Use:
     """Add up what a tree uses."""
     total = Use()
     for each in tree(pid):
-        total += _use(Path(f"/proc/{each}"))
+        total += use_of(each)
     return total
 
 
-def _use(proc: Path) -> Use:
+def use_of(pid: int) -> Use:
+    """Tell what one process uses."""
+    proc = Path(f"/proc/{pid}")
     status, io = _fields(proc / "status"), _fields(proc / "io")
-    tasks = _tasks(int(proc.name))
+    tasks = _tasks(pid)
     return Use(
         processes=1,
         threads=len(tasks),

@@ -1,0 +1,831 @@
+"""One look at the inbox: real folders and a real journal; with hints and without, the same end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+import socket
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from watchdog.events import FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.observers.inotify import InotifyObserver
+
+from tests.unprivileged import as_nobody, as_ourselves, open_folder
+from tests.waiting import wait_until
+from watchconv.intake import look as room
+from watchconv.intake.look import Intake, Looked
+from watchconv.intake.plan import profile_for
+from watchconv.intake.sieve import Sieve
+from watchconv.intake.waiting import Patience, Waiting
+from watchconv.intake.watch import Hints
+from watchconv.journal import Journal
+from watchconv.model import JobState, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NOW = 1_700_000_000.0
+LONG = 3600.0
+PROFILES = ("webm", "mp4")
+
+
+@dataclass
+class House:
+    """An inbox, the journal beside it, and what looks from the one into the other."""
+
+    inbox: Path
+    journal: Journal
+    intake: Intake
+    wakes: list[None]  # the workers were told of new jobs
+    expected: list[None]  # a new file was announced
+
+    @classmethod
+    def at(cls, folder: Path, settle: float = 0.0) -> House:
+        inbox = folder / "inbox"
+        inbox.mkdir(exist_ok=True)
+        journal = Journal(str(folder))
+        journal.read("PRAGMA synchronous = OFF")
+        waiting = Waiting(str(inbox), Patience(settle, LONG, LONG))
+        wakes: list[None] = []
+        expected: list[None] = []
+
+        def ask(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            return question(journal, *args, **kwargs)
+
+        intake = Intake(
+            str(inbox),
+            Sieve(["mov", "mp4"], []),
+            waiting,
+            ask,
+            profile_of=lambda source: profile_for(source, PROFILES, "webm"),
+            expect=lambda: expected.append(None),
+            wake_workers=lambda: wakes.append(None),
+        )
+        return cls(inbox, journal, intake, wakes, expected)
+
+    def put(self, source: str, content: bytes = b"moving pictures", age: int = 0) -> Path:
+        path = self.inbox / source
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, ns=(age, age))
+        return path
+
+    def states(self) -> list[tuple[str, str]]:
+        """Name every job, oldest first, with its state."""
+        return [(job.source, job.state.value) for job in reversed(list(self.journal.jobs()))]
+
+    def held(self) -> dict[str, tuple[int, int, str]]:
+        """Say what holds names of the inbox: the jobs that count."""
+        return {
+            job.source: (job.size, job.mtime_ns, job.state.value)
+            for state in (JobState.QUEUED, JobState.RUNNING)
+            for job in self.journal.in_state(state)
+        }
+
+    def finish(self, job_id: int, *, held: bool) -> None:
+        """Convert a job, as the daemon would."""
+        claimed = self.journal.claim(NOW)
+        assert claimed and claimed.id == job_id
+        self.journal.intend(job_id, Verdict.ENCODED, "o", None, None, None)
+        self.journal.finish(job_id, JobState.DONE, NOW, held=held)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A house in which every file that nobody writes is settled."""
+    made = House.at(tmp_path.resolve())
+    yield made
+    made.journal.close()
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[House]:
+    """A house in which nothing is settled for an hour."""
+    made = House.at(tmp_path.resolve(), settle=LONG)
+    yield made
+    made.journal.close()
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is logged."""
+    caplog.set_level(logging.INFO, "watchconv")
+    return caplog
+
+
+def names(folder: str, *found: str, appeared: bool = False) -> Hints:
+    hints = Hints()
+    for name in found:
+        hints.add_name(folder, name, appeared=appeared)
+    return hints
+
+
+# what becomes of a file
+
+
+def test_a_new_file_becomes_a_job_of_its_profile(house: House) -> None:
+    house.put("a.mov", age=5)
+    house.put("mp4/trip/b.mp4", b"xyz", age=6)
+    looked = house.intake.look()
+    jobs = list(house.journal.jobs())
+
+    assert looked == Looked(added=2)
+    assert len(house.wakes) > 0
+    assert {(j.source, j.size, j.mtime_ns, j.profile) for j in jobs} == {
+        ("a.mov", 15, 5, "webm"),
+        ("mp4/trip/b.mp4", 3, 6, "mp4"),
+    }
+    assert house.intake.look() == Looked()
+    assert len(house.states()) == 2
+
+
+def test_a_file_that_is_not_settled_waits(patient: House) -> None:
+    patient.put("a.mov")
+    patient.intake.look()
+
+    assert patient.states() == []
+    assert len(patient.intake.waiting) == 1
+
+    patient.intake.look(names("", "a.mov", appeared=True))
+
+    assert patient.states() == [("a.mov", "queued")]
+    assert len(patient.intake.waiting) == 0
+
+
+def test_a_file_is_announced_when_it_is_first_seen(patient: House) -> None:
+    patient.put("a.mov")
+    patient.put("a.txt")
+    for _ in range(3):
+        patient.intake.look()
+
+    assert len(patient.expected) == 1
+    assert patient.wakes == []
+
+
+def test_a_due_file_is_looked_at_without_a_hint(tmp_path: Path) -> None:
+    house = House.at(tmp_path.resolve(), settle=0.1)
+    house.put("a.mov")
+    house.intake.look()
+
+    def look() -> int:
+        return house.intake.look(Hints()).added
+
+    wait_until(look)
+
+    assert house.states() == [("a.mov", "queued")]
+
+    house.journal.close()
+
+
+def test_a_file_that_somebody_writes_waits_and_then_becomes_a_job(house: House) -> None:
+    with house.put("a.mov").open("ab"):
+        house.intake.look()
+
+        assert house.states() == []
+
+    house.intake.look(names("", "a.mov"))
+
+    assert house.states() == [("a.mov", "queued")]
+
+
+def test_an_incomplete_file_waits_and_is_named(house: House) -> None:
+    house.put("a.mov", (100).to_bytes(4, "big") + b"ftyp" + b"x" * 50)
+    house.intake.look()
+
+    assert house.states() == []
+    assert list(house.intake.waiting.lacking()) == ["a.mov"]
+
+
+LOOKS: list[Callable[[str], Hints | None]] = [
+    lambda name: None,
+    lambda name: names("", name),
+    lambda name: Hints(folders={""}),
+    lambda name: Hints(trees={""}),
+]
+
+
+@pytest.mark.parametrize("hint", LOOKS)
+def test_a_file_that_is_gone_withdraws_its_job(
+    house: House, hint: Callable[[str], Hints | None]
+) -> None:
+    house.put("a.mov")
+    house.put("b.mov")
+    house.intake.look()
+    (house.inbox / "a.mov").unlink()
+    house.intake.look(hint("a.mov"))
+
+    assert dict(house.states()) == {"a.mov": "withdrawn", "b.mov": "queued"}
+
+
+@pytest.mark.parametrize("hint", LOOKS)
+def test_a_file_that_changed_supersedes_its_job(
+    house: House, hint: Callable[[str], Hints | None]
+) -> None:
+    house.put("a.mov", age=1)
+    house.intake.look()
+    house.put("a.mov", age=2)
+    looked = house.intake.look(hint("a.mov"))
+
+    assert looked.added == 1
+    assert house.states() == [("a.mov", "superseded"), ("a.mov", "queued")]
+    assert [job.stale for job in house.journal.jobs()] == [0, 0]
+
+
+def test_a_change_hides_no_neighbour_that_is_gone(patient: House) -> None:
+    patient.put("a.mov", age=1)
+    patient.put("b.mov", age=1)
+    patient.intake.look(names("", "a.mov", "b.mov", appeared=True))
+    patient.put("a.mov", age=2)
+    (patient.inbox / "b.mov").unlink()
+    patient.intake.look()
+
+    assert dict(patient.states()) == {"a.mov": "superseded", "b.mov": "withdrawn"}
+
+
+def test_a_file_that_waited_and_is_gone_is_forgotten(patient: House) -> None:
+    patient.put("a.mov")
+    patient.put("trip/b.mov")
+    patient.intake.look()
+    (patient.inbox / "a.mov").unlink()
+    patient.intake.look(names("", "a.mov"))
+
+    assert len(patient.intake.waiting) == 1
+
+    shutil.rmtree(patient.inbox / "trip")
+    patient.intake.look()
+
+    assert len(patient.intake.waiting) == 0
+
+
+def test_a_running_job_whose_file_is_gone_is_named_not_closed(house: House) -> None:
+    house.put("a.mov")
+    house.intake.look()
+    house.journal.claim(NOW)
+    (house.inbox / "a.mov").unlink()
+
+    assert house.intake.look().taken_away == [1]
+    assert house.states() == [("a.mov", "running")]
+
+
+def test_a_running_job_whose_file_changed_is_left_to_its_engine(house: House) -> None:
+    house.put("a.mov", age=1)
+    house.intake.look()
+    house.journal.claim(NOW)
+    house.put("a.mov", age=2)
+
+    assert house.intake.look() == Looked()
+    assert house.states() == [("a.mov", "running")]
+
+
+def test_a_kept_original_is_not_converted_again(house: House) -> None:
+    house.put("a.mov", age=1)
+    house.intake.look()
+    house.finish(1, held=True)
+    house.intake.look()
+    house.intake.look(names("", "a.mov", appeared=True))
+
+    assert house.states() == [("a.mov", "done")]
+
+    house.put("a.mov", age=2)
+    house.intake.look()
+
+    assert house.states() == [("a.mov", "done"), ("a.mov", "queued")]
+
+
+def test_a_kept_original_that_went_and_came_back_is_a_new_order(house: House) -> None:
+    house.put("a.mov", age=1)
+    house.intake.look()
+    house.finish(1, held=True)
+    (house.inbox / "a.mov").unlink()
+    house.intake.look()
+    house.put("a.mov", age=1)
+    house.intake.look()
+
+    assert house.states() == [("a.mov", "done"), ("a.mov", "queued")]
+
+
+def test_a_delivery_keeps_its_name_until_it_is_over(house: House) -> None:
+    house.put("a.mov", age=1)
+    house.intake.look()
+    house.journal.claim(NOW)
+    house.journal.intend(1, Verdict.ENCODED, "o", "a.mov", None, None)
+    house.put("a.mov", age=2)
+    house.intake.look()
+
+    assert house.states() == [("a.mov", "delivering")]
+
+    house.journal.finish(1, JobState.DONE, NOW)
+    house.intake.look()
+
+    assert house.states() == [("a.mov", "done"), ("a.mov", "queued")]
+
+
+def test_a_retry_under_way_is_no_new_order(house: House) -> None:
+    house.put("a.mov", age=1)
+    house.intake.look()
+    house.journal.claim(NOW)
+    house.journal.intend(1, Verdict.FAILED, None, "a.mov", "r", "l")
+    house.journal.finish(1, JobState.FAILED, NOW)
+    house.journal.begin_retry(1, "a.mov")
+    house.intake.look()
+
+    assert house.states() == [("a.mov", "failed")]
+
+
+# folders
+
+
+@pytest.mark.parametrize("many", [3, 300, 1300])
+def test_a_deleted_folder_withdraws_its_jobs_at_a_whole_look(house: House, many: int) -> None:
+    for n in range(many):
+        house.put(f"trip/deep/{n}.mov")
+    house.put("stays.mov")
+    house.intake.look()
+    shutil.rmtree(house.inbox / "trip")
+    house.intake.look()
+    counts = house.journal.counts()
+
+    assert (counts[JobState.QUEUED], counts[JobState.WITHDRAWN]) == (1, many)
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [Hints(trees={"trip"}), Hints(folders={"trip"}), Hints(trees={""})],
+    ids=["moved away", "more names than hints hold", "deleted"],
+)
+def test_a_folder_that_is_gone_withdraws_its_jobs_when_a_hint_names_it(
+    house: House, hints: Hints
+) -> None:
+    house.put("trip/a.mov")
+    house.put("stays.mov")
+    house.intake.look()
+    shutil.rmtree(house.inbox / "trip")
+    house.intake.look(hints)
+
+    assert dict(house.states()) == {"trip/a.mov": "withdrawn", "stays.mov": "queued"}
+
+
+def test_a_folder_hint_does_not_go_deeper_and_a_tree_hint_does(house: House) -> None:
+    house.put("trip/a.mov")
+    house.put("trip/deep/b.mov")
+    house.intake.look(Hints(folders={"trip"}))
+
+    assert house.states() == [("trip/a.mov", "queued")]
+
+    house.intake.look(Hints(trees={"trip"}))
+
+    assert len(house.states()) == 2
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [
+        None,
+        Hints(trees={"@eaDir"}),
+        Hints(folders={"@eaDir/x"}),
+        names("@eaDir/x", "a.mov"),
+        names(".git", "a.mov"),
+    ],
+)
+def test_folders_of_ignored_names_are_never_looked_into(house: House, hints: Hints | None) -> None:
+    house.put("@eaDir/x/a.mov")
+    house.put(".git/a.mov")
+    house.intake.look(hints)
+
+    assert house.states() == []
+    assert len(house.intake.ignored) == 0
+
+
+def test_hints_of_what_is_not_there_do_no_harm(house: House) -> None:
+    hints = names("no/where", "a.mov", "b.txt")
+    hints.add_tree("gone")
+    hints.folders.add("gone too")
+
+    assert house.intake.look(hints) == Looked()
+
+
+def test_a_path_of_three_thousand_bytes_becomes_a_job(house: House) -> None:
+    here = os.open(house.inbox, os.O_RDONLY)
+    parts = ["d" * 240] * 12
+    for part in parts:
+        os.mkdir(part, dir_fd=here)
+        below = os.open(part, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("a.mov", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    with open(os.open("a.mov", os.O_WRONLY, dir_fd=here), "wb") as file:
+        file.write(b"x")
+    os.close(here)
+    source = "/".join([*parts, "a.mov"])
+    house.intake.look()
+
+    assert len(source) > 2800
+    assert house.states() == [(source, "queued")]
+
+
+def test_a_path_longer_than_the_kernel_takes_stops_no_look(house: House) -> None:
+    here = os.open(house.inbox, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 240, dir_fd=here)
+        below = os.open("d" * 240, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("a.mov", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    house.put("b.mov")
+    house.intake.look()
+
+    assert house.states() == [("b.mov", "queued")]
+
+
+STRANGE = ["-i.mov", "line\nbreak.mov", "%03d.mov", "concat:x.mov", "e\u0301.mov", "\u00e9.mov"]
+
+
+def test_names_are_bytes(house: House) -> None:
+    strange = [*STRANGE, os.fsdecode(b"\xff\xe9/\xfe.mov")]
+    for name in strange:
+        house.put(name)
+    house.intake.look()
+
+    assert sorted(strange) == sorted(source for source, _ in house.states())
+
+    for name in strange:
+        (house.inbox / name).unlink()
+    house.intake.look()
+
+    assert {state for _, state in house.states()} == {"withdrawn"}
+
+
+# what is no video
+
+
+def test_ignored_files_are_counted_and_said_once(
+    house: House, said: pytest.LogCaptureFixture
+) -> None:
+    house.put("a.txt")
+    house.put("trip/b.mov.part")
+    for hints in (None, names("", "a.txt"), Hints(trees={""}), names("trip", "b.mov.part"), None):
+        house.intake.look(hints)
+
+    assert len(house.intake.ignored) == 2
+    assert sorted(said.messages) == [
+        "ignored a.txt: no video by name",
+        "ignored trip/b.mov.part: its name is that of a partial or system file",
+    ]
+
+    (house.inbox / "a.txt").unlink()
+    house.intake.look(names("", "a.txt"))
+
+    assert len(house.intake.ignored) == 1
+
+    shutil.rmtree(house.inbox / "trip")
+    house.intake.look()
+
+    assert len(house.intake.ignored) == 0
+
+
+def test_a_partial_file_that_gets_its_name_becomes_a_job(house: House) -> None:
+    path = house.put("a.mov.part")
+    house.intake.look()
+    path.rename(house.inbox / "a.mov")
+    house.intake.look(names("", "a.mov.part", "a.mov"))
+
+    assert house.states() == [("a.mov", "queued")]
+    assert len(house.intake.ignored) == 0
+
+
+def put_strangers(house: House, target: Path) -> list[str]:
+    """Put all that is no regular file into the inbox, under the names of videos."""
+    house.put("real.mov")
+    (target / "a.mov").write_bytes(b"x")
+    (house.inbox / "link.mov").symlink_to(house.inbox / "real.mov")
+    (house.inbox / "zero.mov").symlink_to("/dev/zero")
+    (house.inbox / "dangling.mov").symlink_to("nowhere")
+    (house.inbox / "trip").symlink_to(target)
+    os.mkfifo(house.inbox / "pipe.mov")
+    here = os.open(house.inbox, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(f"/proc/self/fd/{here}/socket.mov")
+    os.close(here)
+    (house.inbox / "folder.mov").mkdir()
+    found = ["link.mov", "zero.mov", "dangling.mov", "pipe.mov", "socket.mov"]
+    if os.geteuid() == 0:
+        os.mknod(house.inbox / "device.mov", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+        found.append("device.mov")
+    return found
+
+
+class Opened(FileSystemEventHandler):
+    """Hears what is opened in a folder."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self.names.add(os.path.basename(os.fsdecode(event.src_path)))
+
+
+def test_links_pipes_sockets_and_devices_are_counted_and_never_opened(
+    house: House, tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    strangers = put_strangers(house, target)
+    opened = Opened()
+    observer = InotifyObserver()
+    observer.schedule(opened, str(house.inbox), event_filter=[FileOpenedEvent])
+    observer.start()
+    try:
+        house.intake.look()
+        house.intake.look(names("", *strangers, "folder.mov", "trip", appeared=True))
+        (house.inbox / "real.mov").read_bytes()
+        wait_until(lambda: "real.mov" in opened.names)
+    finally:
+        observer.stop()
+        observer.join()
+
+    assert opened.names == {"real.mov"}
+    assert [source for source, _ in house.states() if source != "real.mov"] == []
+    assert len(house.intake.ignored) == len(strangers) + 1  # the link to a folder
+    assert len([m for m in said.messages if m.startswith("ignored")]) == len(strangers) + 1
+    assert "ignored zero.mov: a link" in said.messages
+    assert "ignored pipe.mov: no regular file" in said.messages
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [names("trip", "a.mov", appeared=True), Hints(folders={"trip"}), Hints(trees={"trip"})],
+    ids=["name", "folder", "tree"],
+)
+def test_a_hint_does_not_lead_through_a_link(house: House, tmp_path: Path, hints: Hints) -> None:
+    """A folder was replaced by a link after its events came: what lies there is not ours."""
+    target = tmp_path / "private"
+    target.mkdir()
+    (target / "a.mov").write_bytes(b"x")
+    (house.inbox / "trip").symlink_to(target)
+    house.intake.look(hints)
+
+    assert house.states() == []
+
+
+REPLACEMENTS: list[Callable[[Path], object]] = [
+    lambda path: path.symlink_to("/dev/zero"),
+    os.mkfifo,
+    lambda path: path.mkdir(),
+]
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS, ids=["link", "pipe", "folder"])
+@pytest.mark.parametrize("hint", LOOKS[:2], ids=["whole", "hinted"])
+def test_a_file_that_was_replaced_by_something_else_is_gone(
+    house: House, replace: Callable[[Path], object], hint: Callable[[str], Hints | None]
+) -> None:
+    path = house.put("a.mov")
+    house.intake.look()
+    path.unlink()
+    replace(path)
+    house.intake.look(hint("a.mov"))
+
+    assert house.states() == [("a.mov", "withdrawn")]
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS, ids=["link", "pipe", "folder"])
+def test_a_waiting_file_that_was_replaced_by_something_else_makes_no_job(
+    tmp_path: Path, replace: Callable[[Path], object]
+) -> None:
+    house = House.at(tmp_path.resolve(), settle=0.05)
+    path = house.put("a.mov")
+    house.intake.look()
+    path.unlink()
+    replace(path)
+    wait_until(house.intake.waiting.due)
+    house.intake.look(Hints())
+    if house.intake.waiting.next_due():  # seen as changed, and looked at once more
+        wait_until(house.intake.waiting.due)
+        house.intake.look(Hints())
+
+    assert house.states() == []
+
+    house.journal.close()
+
+
+# what cannot be looked at is not gone
+
+
+@pytest.fixture
+def guarded() -> Iterator[House]:
+    """A house whose looks are those of a user without privileges."""
+    with open_folder() as folder:
+        house = House.at(folder)
+        house.inbox.chmod(0o777)
+        ask = house.intake._ask
+
+        def ask_as_ourselves(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            with as_ourselves():
+                return ask(question, *args, **kwargs)
+
+        house.intake._ask = ask_as_ourselves
+        yield house
+        house.journal.close()
+
+
+@pytest.mark.parametrize("hints", [None, Hints(trees={"trip"}), names("trip", "a.mov")])
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_what_lies_in_a_folder_that_cannot_be_read_waits(
+    guarded: House, hints: Hints | None, mode: int
+) -> None:
+    guarded.put("trip/a.mov")
+    guarded.put("trip/kept.mov")
+    guarded.intake.look(names("trip", "kept.mov"))
+    guarded.finish(1, held=True)
+    guarded.intake.look()
+    (guarded.inbox / "trip").chmod(mode)
+    with as_nobody():
+        guarded.intake.look(hints)
+    (guarded.inbox / "trip").chmod(0o777)
+    guarded.intake.look()
+
+    assert guarded.states() == [("trip/kept.mov", "done"), ("trip/a.mov", "queued")]
+
+
+def test_a_folder_that_cannot_be_read_is_said_once_and_passed_over(
+    guarded: House, said: pytest.LogCaptureFixture
+) -> None:
+    guarded.put("trip/a.mov")
+    guarded.put("b.mov").chmod(0o666)  # not nobody's: no lease, so it waits
+    (guarded.inbox / "trip").chmod(0)
+    with as_nobody():
+        guarded.intake.look()
+        guarded.intake.look()
+
+    assert len(guarded.states()) + len(guarded.intake.waiting) == 1
+    assert [m for m in said.messages if "cannot" in m] == [
+        "cannot look into trip: Permission denied; what is in it waits"
+    ]
+
+
+def kept_and_queued(house: House) -> None:
+    house.put("trip/kept.mov")
+    house.intake.look()
+    house.finish(1, held=True)
+    house.put("a.mov")
+    house.put("trip/b.mov")
+    house.intake.look()
+
+
+def test_an_inbox_that_is_gone_is_not_an_empty_one(house: House) -> None:
+    """A mount that was pulled: what lay there comes back, and is not converted twice."""
+    kept_and_queued(house)
+    before = sorted(house.states())
+    house.inbox.rename(house.inbox.with_name("pulled"))
+    house.intake.look()
+    house.intake.look(names("trip", "b.mov", "kept.mov"))
+    house.inbox.with_name("pulled").rename(house.inbox)
+    house.intake.look()
+
+    assert sorted(house.states()) == before
+
+
+def test_an_inbox_that_goes_during_a_look_takes_nothing_along(house: House) -> None:
+    kept_and_queued(house)
+    before = sorted(house.states())
+    ask = house.intake._ask
+
+    def pull(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if house.inbox.exists():
+            house.inbox.rename(house.inbox.with_name("pulled"))
+        return ask(question, *args, **kwargs)
+
+    house.intake._ask = pull
+    house.intake.look()
+    house.intake._ask = ask
+    house.inbox.with_name("pulled").rename(house.inbox)
+    house.intake.look()
+
+    assert sorted(house.states()) == before
+
+
+def test_a_folder_that_goes_during_a_look_stops_nothing(house: House) -> None:
+    for n in range(5):
+        house.put(f"{n}/a.mov")
+    ask = house.intake._ask
+
+    def remove(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        shutil.rmtree(house.inbox / "3", ignore_errors=True)
+        return ask(question, *args, **kwargs)
+
+    house.intake._ask = remove
+    house.intake.look()
+    house.intake.look()
+
+    assert sorted(s for s, state in house.states() if state == "queued") == [
+        f"{n}/a.mov" for n in (0, 1, 2, 4)
+    ]
+
+
+# many
+
+
+def test_more_names_than_a_batch_are_all_met(house: House) -> None:
+    many = 2 * room.BATCH + 7
+    for n in range(many):
+        (house.inbox / f"{n}.mov").write_bytes(b"x")
+
+    assert house.intake.look().added == many
+    assert house.intake.look() == Looked()
+
+    for n in range(0, many, 2):
+        (house.inbox / f"{n}.mov").unlink()
+    house.intake.look()
+
+    assert house.journal.counts()[JobState.WITHDRAWN] == (many + 1) // 2
+
+
+def test_what_cannot_be_remembered_is_met_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchconv.intake.waiting.LIMIT", 10)
+    house = House.at(tmp_path.resolve(), settle=0.2)
+    for n in range(45):
+        house.put(f"{n}.mov")
+    house.intake.look()
+
+    assert len(house.intake.waiting) == 45
+
+    wait_until(lambda: time.time() - max(p.stat().st_ctime for p in house.inbox.iterdir()) > 0.3)
+    house.intake.look()
+
+    assert house.journal.counts()[JobState.QUEUED] == 45
+    assert len(house.intake.waiting) == 0
+
+    house.journal.close()
+
+
+# hints decide nothing
+
+
+def stir(inbox: Path, chance: random.Random) -> Hints:
+    """Do something in the inbox; return what an event would hint at."""
+    folders = ["", "mp4", "trip", "trip/deep", "@eaDir"]
+    folder, name = chance.choice(folders), chance.choice(["a.mov", "b.mp4", "c.txt", "d.mov.part"])
+    path = inbox / folder / name
+    hints = Hints()
+    deed = chance.randrange(8)
+    if deed <= 3:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or path.exists():
+            path.unlink()
+        path.write_bytes(b"x" * chance.randrange(1, 5))
+        os.utime(path, ns=(0, chance.randrange(3)))
+        hints.add_name(folder, name, appeared=chance.random() < 0.5)
+    elif deed == 4:
+        path.unlink(missing_ok=True)
+        hints.add_name(folder, name)
+    elif deed == 5:
+        other = chance.choice(folders)
+        if path.exists() and (inbox / other).is_dir():
+            path.replace(inbox / other / "b.mp4")
+        hints.add_name(folder, name)
+        hints.add_name(other, "b.mp4", appeared=True)
+    elif deed == 6:
+        if (inbox / "trip").exists():
+            shutil.rmtree(inbox / "mp4", ignore_errors=True)
+            (inbox / "trip").rename(inbox / "mp4")
+        hints.add_tree("trip")
+        hints.add_tree("mp4")
+    else:
+        shutil.rmtree(inbox / (folder or "trip"), ignore_errors=True)
+        hints.add_tree(os.path.dirname(folder))
+    return hints
+
+
+def wanted(inbox: Path) -> dict[str, tuple[int, int, str]]:
+    """Say what must be queued in the end: what lies in the inbox."""
+    found = {}
+    for path in inbox.rglob("*"):
+        source = str(path.relative_to(inbox))
+        if path.is_file() and path.suffix in (".mov", ".mp4") and "@" not in source:
+            found[source] = (path.stat().st_size, path.stat().st_mtime_ns, "queued")
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_hints_were_lost_one_whole_look_ends_in_the_same(house: House, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(60):
+        hints = stir(house.inbox, chance)
+        if chance.random() < 0.6:
+            house.intake.look(hints)
+        if chance.random() < 0.1:
+            house.intake.look(Hints(trees={chance.choice(["", "nowhere", "trip"])}))
+    house.intake.look()
+
+    assert house.held() == wanted(house.inbox)
+    assert len(house.intake.waiting) == 0

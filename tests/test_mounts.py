@@ -1,0 +1,441 @@
+"""The four folders: which mount holds them, what is wrong with them, and who has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unprivileged import as_nobody, open_folder
+from watchconv import folders as room
+from watchconv.errors import AlreadyRunning
+from watchconv.folders import Folders, Mount, mount_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def line(point: str, fs_type: str) -> str:
+    """One line of mountinfo, as the kernel writes it."""
+    return f"36 35 98:0 / {point} rw,noatime master:1 - {fs_type} /dev/x rw,errors=continue"
+
+
+TABLE = "\n".join(
+    [
+        line("/", "ext4"),
+        line("/srv", "xfs"),
+        line("/srv/in\\040box", "nfs4"),
+        line("/srv/tab\\011back\\134slash\\012line", "cifs"),
+        line("/srv/twice", "ext4"),
+        line("/srv/twice", "fuse.sshfs"),
+        line("/srv/zfs", "zfs"),
+        line("/vör", "tmpfs"),
+        "37 35 98:0 / /optional rw shared:1 master:2 propagate_from:3 - btrfs none rw",
+        "38 35 98:0 / /bare rw - overlay overlay rw",
+        "garbage",
+        "1 2 3 - ext4",
+        "",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        ("/", Mount("/", "ext4")),
+        ("/home/x", Mount("/", "ext4")),
+        ("/srv", Mount("/srv", "xfs")),
+        ("/srv/a/b", Mount("/srv", "xfs")),
+        ("/srvx", Mount("/", "ext4")),
+        ("/srv/in box", Mount("/srv/in box", "nfs4")),
+        ("/srv/in box/trip", Mount("/srv/in box", "nfs4")),
+        ("/srv/in boxes", Mount("/srv", "xfs")),
+        ("/srv/tab\tback\\slash\nline/a", Mount("/srv/tab\tback\\slash\nline", "cifs")),
+        ("/srv/twice/a", Mount("/srv/twice", "fuse.sshfs")),
+        ("/vör/a", Mount("/vör", "tmpfs")),
+        ("/optional/a", Mount("/optional", "btrfs")),
+        ("/bare", Mount("/bare", "overlay")),
+    ],
+)
+def test_the_longest_and_latest_mount_holds_a_path(path: str, mount: Mount) -> None:
+    assert mount_of(path, TABLE) == mount
+
+
+def test_without_a_table_the_mount_is_unknown_and_proves_nothing() -> None:
+    mount = mount_of("/srv", "")
+
+    assert mount == Mount("/", "unknown")
+    assert (mount.proves_writers, mount.has_events) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "proves_writers", "has_events"),
+    [
+        *((name, True, True) for name in ("ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs")),
+        *((name, False, True) for name in ("overlay", "vfat", "exfat")),
+        *((name, False, False) for name in ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p")),
+        *((name, False, False) for name in ("fuseblk", "virtiofs", "vboxsf", "ceph", "unheard-of")),
+    ],
+)
+def test_only_local_file_systems_prove_anything(
+    fs_type: str, *, proves_writers: bool, has_events: bool
+) -> None:
+    mount = mount_of("/srv", line("/srv", fs_type))
+
+    assert (mount.proves_writers, mount.has_events) == (proves_writers, has_events)
+
+
+def test_the_real_table_is_understood() -> None:
+    assert mount_of("/proc/self").fs_type == "proc"
+    assert mount_of("/proc/self").point == "/proc"
+
+
+def four(folder: Path) -> Folders:
+    return Folders(*(str(folder / name) for name in ("inbox", "outbox", "done", "error")))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Folders]:
+    """Four folders that are well."""
+    made = four(tmp_path.resolve())
+    made.make()
+    (tmp_path / "state").mkdir()
+    yield made
+    made.unlock()
+
+
+# what is wrong
+
+
+def test_folders_that_are_made_are_well(house: Folders) -> None:
+    assert house.troubles() == []
+    assert house.work == os.path.join(house.outbox, ".watchconv")
+    assert house.free_bytes() > 0
+
+    house.make()
+
+    assert house.troubles() == []
+
+
+def test_each_folder_that_is_missing_is_named_and_heals(house: Folders) -> None:
+    for path in house.by_name.values():
+        os.rmdir(path)
+
+    assert house.troubles() == [
+        f"the {name} {path} does not exist: make it, or mount what holds it"
+        for name, path in house.by_name.items()
+    ]
+
+    house.make()
+
+    assert house.troubles() == []
+
+
+def test_a_file_in_a_folders_place_is_told(house: Folders) -> None:
+    os.rmdir(house.done)
+    Path(house.done).touch()
+    house.make()
+
+    assert house.troubles() == [f"the done {house.done} is not a folder"]
+
+
+def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    house = four(tmp_path / "a")
+    house.make()
+
+    assert house.troubles()[0] == f"the inbox {house.inbox} cannot be reached: Not a directory"
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o555, 0o333])
+def test_a_folder_that_may_not_be_used_is_told_with_the_user(mode: int) -> None:
+    with open_folder() as folder:
+        house = four(folder)
+        house.make()
+        for path in house.by_name.values():
+            os.chmod(path, 0o777)
+        os.chmod(house.outbox, mode)
+        with as_nobody():
+            user, troubles = os.geteuid(), house.troubles()
+
+    assert troubles == [
+        f"the outbox {house.outbox} cannot be written by user {user}:"
+        " permission denied; change its owner or mode"
+    ]
+
+
+# mounts that come and go
+
+
+def mounted(monkeypatch: pytest.MonkeyPatch, *points: str) -> None:
+    """Let the kernel's table of mounts be this."""
+    table = "\n".join(line(point, "ext4") for point in ("/", *points))
+    monkeypatch.setattr(room, "_mountinfo", lambda: table)
+
+
+def test_a_mount_that_is_gone_is_not_an_empty_folder(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted(monkeypatch, house.inbox)
+
+    assert house.troubles() == []
+
+    mounted(monkeypatch)
+
+    assert house.troubles() == [
+        f"the inbox {house.inbox} is not mounted: {house.inbox} is gone; mount it again"
+    ]
+
+    mounted(monkeypatch, house.inbox)
+
+    assert house.troubles() == []
+
+
+def test_a_mount_is_remembered_over_restarts(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = os.path.dirname(house.inbox)
+    mounted(monkeypatch, point)
+    house.troubles()
+    kept = json.loads(json.dumps(house.remembered()))
+    later = Folders(house.inbox, house.outbox, house.done, house.error)
+    later.remember(kept)
+    mounted(monkeypatch)
+
+    assert kept == dict.fromkeys(house.by_name.values(), point)
+    assert len(later.troubles()) == 4
+    assert later.remembered() == kept
+
+
+def test_a_folder_in_trouble_is_not_remembered(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted(monkeypatch)
+    os.rmdir(house.inbox)
+    house.troubles()
+
+    assert house.inbox not in house.remembered()
+
+
+def test_a_mount_that_came_later_is_remembered_as_well(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon began before the disk was there, on the bare mount point."""
+    mounted(monkeypatch)
+
+    assert house.troubles() == []
+
+    mounted(monkeypatch, house.inbox)
+
+    assert house.troubles() == []
+
+    mounted(monkeypatch)
+
+    assert house.troubles() == [
+        f"the inbox {house.inbox} is not mounted: {house.inbox} is gone; mount it again"
+    ]
+
+
+def test_another_mount_further_up_changes_nothing(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted(monkeypatch, house.inbox)
+    house.troubles()
+    mounted(monkeypatch, os.path.dirname(house.inbox), house.inbox)
+
+    assert house.troubles() == []
+
+
+REAL_MOUNT = """
+import os, subprocess, sys
+from watchconv.folders import Folders
+root = sys.argv[1]
+house = Folders(*(f"{root}/{name}" for name in ("in box", "outbox", "done", "error")))
+house.make()
+def run(*argv): subprocess.run(argv, check=True)
+run("mount", "-t", "tmpfs", "none", house.inbox)
+run("mount", "-t", "tmpfs", "none", house.done)
+print(house.troubles())
+run("umount", house.inbox)
+run("mount", "-o", "remount,ro", house.done)
+print(*house.troubles(), sep="|")
+run("mount", "-t", "tmpfs", "none", house.inbox)
+run("mount", "-o", "remount,rw", house.done)
+print(house.troubles())
+"""
+
+
+def test_real_mounts_come_and_go(tmp_path: Path) -> None:
+    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    if subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    root = tmp_path.resolve()
+    child = subprocess.run(
+        [*own, sys.executable, "-c", REAL_MOUNT, str(root)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    user = "by user 0"
+
+    assert child.stdout.splitlines() == [
+        "[]",
+        f"the inbox {root}/in box is not mounted: {root}/in box is gone; mount it again"
+        f"|the done {root}/done cannot be written {user}: its file system is mounted read-only",
+        "[]",
+    ]
+
+
+# locks
+
+HOLD = """
+import sys
+from watchconv.folders import Folders
+root, state = sys.argv[1:]
+house = Folders(*(f"{root}/{name}" for name in ("inbox", "outbox", "done", "error")))
+try:
+    house.lock(state)
+    print("held", flush=True)
+    sys.stdin.readline()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def other_daemon(root: Path, state: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(root), str(state)],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def told_other(root: Path, state: Path) -> str:
+    with other_daemon(root, state) as child:
+        return child.communicate("\n", timeout=60)[0].strip()
+
+
+@pytest.mark.parametrize("shared", ["state", "inbox", "outbox"])
+def test_a_second_daemon_is_turned_away_by_each_of_the_three(tmp_path: Path, shared: str) -> None:
+    one, other = tmp_path.resolve() / "one", tmp_path.resolve() / "other"
+    for root in (one, other):
+        four(root).make()
+        (root / "state").mkdir()
+    (other / shared).rmdir()
+    (other / shared).symlink_to(one / shared)
+    house = four(one)
+    house.lock(str(one / "state"))
+
+    assert told_other(other, other / "state") == (
+        f"AlreadyRunning another watchconv is at work here: it holds {other / shared};"
+        " stop it first, or give this one folders and a state of its own"
+    )
+
+    house.unlock()
+    house.unlock()
+
+    assert told_other(other, other / "state") == "held"
+
+
+def test_a_daemon_that_was_turned_away_can_let_go_of_what_it_had(
+    house: Folders, tmp_path: Path
+) -> None:
+    with other_daemon(tmp_path, tmp_path / "state") as child:
+        assert child.stdout
+        assert child.stdout.readline() == "held\n"
+
+        late = four(tmp_path)
+        (tmp_path / "state of its own").mkdir()
+        with pytest.raises(AlreadyRunning, match=r"it holds .*/inbox;"):
+            late.lock(str(tmp_path / "state of its own"))
+        late.unlock()
+        child.kill()
+
+    house.lock(str(tmp_path / "state of its own"))
+
+
+def test_a_killed_daemon_leaves_no_lock_and_no_file(house: Folders, tmp_path: Path) -> None:
+    with other_daemon(tmp_path, tmp_path / "state") as child:
+        assert child.stdout
+        assert child.stdout.readline() == "held\n"
+
+        child.kill()
+    house.lock(str(tmp_path / "state"))
+
+    assert [os.listdir(path) for path in (house.inbox, house.outbox, tmp_path / "state")] == [
+        [],
+        [],
+        [],
+    ]
+
+
+def test_locks_are_taken_once_however_often_one_asks(house: Folders, tmp_path: Path) -> None:
+    house.lock(str(tmp_path / "state"))
+    before = os.listdir("/proc/self/fd")
+    for _ in range(5):
+        house.lock(str(tmp_path / "state"))
+
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_folder_that_was_made_anew_is_locked_anew(house: Folders, tmp_path: Path) -> None:
+    house.lock(str(tmp_path / "state"))
+    before = len(os.listdir("/proc/self/fd"))
+    os.rmdir(house.inbox)
+    os.mkdir(house.inbox)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/outbox").mkdir()
+    (tmp_path / "own/inbox").symlink_to(house.inbox)
+
+    house.lock(str(tmp_path / "state"))
+
+    assert "it holds" in told_other(tmp_path / "own", tmp_path / "own")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_appears_later_is_locked_then(tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    house = four(root)
+    (root / "state").mkdir()
+    house.lock(str(root / "state"))
+    house.make()
+    house.lock(str(root / "state"))
+    (root / "own").mkdir()
+    told = told_other(root, root / "own")
+    house.unlock()
+
+    assert told.startswith("AlreadyRunning another watchconv is at work here: it holds")
+
+
+def test_status_reads_what_a_daemon_holds(house: Folders, tmp_path: Path) -> None:
+    (tmp_path / ".state").mkdir()
+    house.lock(str(tmp_path / ".state"))
+    child = subprocess.run(
+        [sys.executable, "-m", "watchconv", "--root", str(tmp_path), "status", "--json"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(child.stdout)["state"] == "stopped"
+
+
+def test_locks_are_not_handed_to_children(house: Folders, tmp_path: Path) -> None:
+    house.lock(str(tmp_path / "state"))
+    with subprocess.Popen(["sleep", "600"], close_fds=False) as child:
+        house.unlock()
+        told = told_other(tmp_path, tmp_path / "state")
+        child.kill()
+
+    assert told == "held"

@@ -1,0 +1,530 @@
+"""The events of a real inbox: where to look, never what to do; and a watcher that comes back."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.waiting import wait_until
+from watchconv import live
+from watchconv.intake.admit import open_original
+from watchconv.intake.complete import writers
+from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, MountWatch, Watcher, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+FENCE = "fence.mov"
+
+
+class Post:
+    """A watcher of a real inbox, and all that it has said so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self.inbox, self.state = folder / "inbox", folder / "state"
+        self.inbox.mkdir()
+        live.wake(str(self.state))
+        self.wakes: list[None] = []
+        self.rings: list[None] = []
+        self.fences = 0
+        self.trees: set[str] = set()
+        self.folders: set[str] = set()
+        self.names: dict[tuple[str, str], bool] = {}
+        self.watcher = Watcher(
+            str(self.inbox),
+            str(self.state / live.WAKE_DIR),
+            wake=self._wake,
+            ring=lambda: self.rings.append(None),
+        )
+
+    def _wake(self) -> None:
+        self.wakes.append(None)
+        with self.watcher.lock:
+            self.fences += FENCE in self.watcher.hints.names.get("", {})
+
+    def take(self) -> Post:
+        """Take the hints, and add them to what is known."""
+        hints = self.watcher.take()
+        self.trees |= hints.trees
+        self.folders |= hints.folders
+        for folder, names in hints.names.items():
+            for name, appeared in names.items():
+                self.names[folder, name] = appeared
+        return self
+
+    def settle(self) -> None:
+        """Wait until all that was done so far has been heard: events keep their order.
+
+        The fence is moved in: that is one event, and its wake is the last.
+        """
+        before = self.fences
+        outside = self.inbox.with_name(FENCE)
+        outside.touch()
+        outside.replace(self.inbox / FENCE)
+        wait_until(lambda: self.fences > before)
+        self.take()
+        self.names.pop(("", FENCE), None)
+
+    def knows(self, folder: str, name: str) -> bool:
+        """Tell whether the hints lead to a name, in whatever way."""
+        within = [folder[:n] for n, c in enumerate(folder + "/") if c == "/"]
+        return (
+            (folder, name) in self.names
+            or folder in self.folders
+            or bool(self.trees & {"", *within})
+        )
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[Post]:
+    """A watcher that watches."""
+    made = Post(tmp_path.resolve())
+    assert made.watcher.start() is None
+    wait_until(made.watcher.alive)
+    made.settle()
+    made.wakes.clear()
+    yield made
+    made.watcher.close()
+
+
+# what events hint at
+
+
+def test_a_name_that_was_renamed_in_appeared(post: Post, tmp_path: Path) -> None:
+    (tmp_path / "a.mov").write_bytes(b"x")
+    (tmp_path / "a.mov").rename(post.inbox / "a.mov")
+    post.settle()
+
+    assert post.names == {("", "a.mov"): True}
+    assert len(post.wakes) > 0
+
+
+def test_a_name_that_was_renamed_within_appeared_under_its_new_name(post: Post) -> None:
+    (post.inbox / "a.mov.part").write_bytes(b"x")
+    post.settle()
+    post.names.clear()
+    (post.inbox / "a.mov.part").rename(post.inbox / "a.mov")
+    post.settle()
+
+    assert post.names == {("", "a.mov.part"): False, ("", "a.mov"): True}
+
+
+def test_a_name_that_was_linked_in_appeared(post: Post, tmp_path: Path) -> None:
+    (tmp_path / "a.mov").write_bytes(b"x")
+    os.link(tmp_path / "a.mov", post.inbox / "a.mov")
+    post.settle()
+
+    assert post.names == {("", "a.mov"): True}
+
+
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_a_name_that_was_created_to_be_written_did_not_appear(post: Post, content: bytes) -> None:
+    (post.inbox / "a.mov").write_bytes(content)
+    post.settle()
+
+    assert post.names == {("", "a.mov"): False}
+
+
+def test_a_writers_close_is_heard(post: Post) -> None:
+    with (post.inbox / "a.mov").open("wb") as file:
+        file.write(b"x")
+        post.settle()
+        post.names.clear()
+        post.wakes.clear()
+    post.settle()
+
+    assert post.names == {("", "a.mov"): False}
+
+
+def test_a_deletion_is_heard(post: Post) -> None:
+    (post.inbox / "a.mov").touch()
+    post.settle()
+    post.names.clear()
+    (post.inbox / "a.mov").unlink()
+    post.settle()
+
+    assert post.names == {("", "a.mov"): False}
+
+
+def test_a_file_that_is_moved_out_is_heard(post: Post, tmp_path: Path) -> None:
+    (post.inbox / "a.mov").touch()
+    post.settle()
+    post.names.clear()
+    (post.inbox / "a.mov").rename(tmp_path / "a.mov")
+    post.settle()
+    wait_until(lambda: ("", "a.mov") in post.take().names)  # it is held back a moment
+
+    assert post.names == {("", "a.mov"): False}
+
+
+def test_a_new_folder_is_looked_into_with_all_that_is_in_it(post: Post) -> None:
+    (post.inbox / "trip/deep").mkdir(parents=True)
+    (post.inbox / "trip/a.mov").write_bytes(b"x")
+    (post.inbox / "trip/deep/b.mov").write_bytes(b"x")
+    post.settle()
+    wait_until(lambda: post.take().knows("trip/deep", "b.mov"))
+
+    assert post.knows("trip", "a.mov")
+
+
+def test_a_folder_that_was_moved_in_is_looked_into_and_watched(post: Post, tmp_path: Path) -> None:
+    (tmp_path / "trip/deep").mkdir(parents=True)
+    (tmp_path / "trip/deep/a.mov").write_bytes(b"x")
+    (tmp_path / "trip").rename(post.inbox / "trip")
+    post.settle()
+
+    assert post.knows("trip/deep", "a.mov")
+
+    post.trees.clear()
+    post.folders.clear()
+    post.names.clear()
+    (post.inbox / "trip/deep/b.mov").write_bytes(b"x")
+    wait_until(lambda: post.take().knows("trip/deep", "b.mov"))
+
+
+def test_a_folder_that_was_renamed_is_watched_under_its_new_name(post: Post) -> None:
+    (post.inbox / "trip").mkdir()
+    (post.inbox / "trip/a.mov").write_bytes(b"x")
+    post.settle()
+    (post.inbox / "trip").rename(post.inbox / "mp4")
+    post.settle()
+
+    assert post.knows("mp4", "a.mov")
+    assert "trip" in post.trees
+
+    post.trees.clear()
+    post.names.clear()
+    (post.inbox / "mp4/b.mov").write_bytes(b"x")
+    wait_until(lambda: post.take().knows("mp4", "b.mov"))
+
+    assert not post.knows("trip", "b.mov")
+
+
+def test_a_deleted_folder_is_heard(post: Post) -> None:
+    (post.inbox / "trip").mkdir()
+    post.settle()
+    post.trees.clear()
+    (post.inbox / "trip").rmdir()
+    post.settle()
+
+    assert "" in post.trees
+
+
+def test_names_are_bytes(post: Post) -> None:
+    strange = ["-i.mov", "line\nbreak.mov", "e\u0301.mov", os.fsdecode(b"\xff\xfe.mov")]
+    (post.inbox / os.fsdecode(b"\xe9")).mkdir()
+    for name in strange:
+        (post.inbox / os.fsdecode(b"\xe9") / name).touch()
+        (post.inbox / name).touch()
+    post.settle()
+    for name in strange:
+        wait_until(functools.partial(lambda n: post.take().knows("\udce9", n), name))
+
+        assert ("", name) in post.names
+
+
+# what is not worth a look
+
+
+FENCE_WAKES = 1
+
+
+def lease(path: Path) -> None:
+    descriptor = open_original(str(path.parent), path.name)
+    writers(descriptor)
+    os.close(descriptor)
+
+
+def lock_folder(path: Path) -> None:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda path: path.read_bytes(),
+        lambda path: path.chmod(0o600),
+        lambda path: os.listdir(path.parent),
+        os.utime,
+        lease,
+        lock_folder,
+    ],
+)
+def test_our_own_reads_wake_nobody(post: Post, deed: Callable[[Path], object]) -> None:
+    path = post.inbox / "a.mov"
+    path.write_bytes(b"x")
+    post.settle()
+    post.names.clear()
+    post.wakes.clear()
+    deed(path)
+    post.settle()
+
+    assert post.names == {}
+    assert len(post.wakes) == FENCE_WAKES
+
+
+def test_bytes_that_arrive_wake_nobody_until_the_writer_closes(post: Post) -> None:
+    with (post.inbox / "a.mov").open("wb") as file:
+        post.settle()
+        post.wakes.clear()
+        for _ in range(50):
+            file.write(b"x" * 1000)
+            file.flush()
+        post.settle()
+
+        assert len(post.wakes) == FENCE_WAKES
+
+
+# too many, or nobody there
+
+
+def test_too_many_names_become_a_look_at_their_folder(post: Post) -> None:
+    (post.inbox / "trip").mkdir()
+    post.settle()
+    post.trees.clear()
+    for n in range(NAMES_PER_FOLDER + 10):
+        (post.inbox / "trip" / f"{n}.mov").touch()
+    post.settle()
+
+    assert post.folders == {"trip"}
+
+
+def test_hints_hold_no_more_than_their_limit() -> None:
+    hints = Hints()
+    for n in range(NAMES_PER_FOLDER):
+        hints.add_name("trip", str(n))
+
+    assert hints.folders == set()
+
+    hints.add_name("trip", "one more")
+    hints.add_name("trip", "and another", appeared=True)
+
+    assert (hints.folders, hints.names) == ({"trip"}, {})
+
+
+def test_an_appearance_is_not_forgotten_by_a_later_event() -> None:
+    hints = Hints()
+    hints.add_name("", "a", appeared=True)
+    hints.add_name("", "a")
+
+    assert hints.names == {"": {"a": True}}
+
+    hints.was_opened("", "a")
+    hints.was_opened("", "never seen")
+    hints.was_opened("nowhere", "a")
+
+    assert hints.names == {"": {"a": False}}
+
+
+def test_hints_are_taken_once(post: Post) -> None:
+    (post.inbox / "a.mov").touch()
+    wait_until(lambda: post.watcher.hints)
+    post.settle()
+
+    assert not post.watcher.take()
+
+
+def test_an_inbox_that_was_made_anew_is_not_the_one_that_is_watched(post: Post) -> None:
+    shutil.rmtree(post.inbox)
+
+    assert not post.watcher.alive()
+
+    post.inbox.mkdir()
+
+    assert not post.watcher.alive()
+    assert post.watcher.start() is None
+    assert post.watcher.alive()
+
+    (post.inbox / "a.mov").touch()
+    wait_until(lambda: post.take().knows("", "a.mov"))
+
+
+def test_an_inbox_that_was_replaced_is_noticed(post: Post, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    post.inbox.rename(tmp_path / "old")
+
+    assert not post.watcher.alive()
+
+    (tmp_path / "new").rename(post.inbox)
+
+    assert not post.watcher.alive()
+
+
+def test_without_an_inbox_the_wake_file_is_watched_all_the_same(tmp_path: Path) -> None:
+    post = Post(tmp_path.resolve())
+    post.inbox.rmdir()
+
+    assert post.watcher.start() is None
+    assert post.watcher.alive()
+
+    def ring() -> bool:
+        live.wake(str(post.state))
+        return len(post.rings) > 0
+
+    wait_until(ring)
+    post.inbox.mkdir()
+
+    assert not post.watcher.alive()
+
+    post.watcher.close()
+
+
+def test_a_state_directory_without_a_wake_folder_is_a_sentence(tmp_path: Path) -> None:
+    post = Post(tmp_path.resolve())
+    for path in (post.state / live.WAKE_DIR).iterdir():
+        path.unlink()
+    (post.state / live.WAKE_DIR).rmdir()
+    problem = post.watcher.start()
+    post.watcher.close()
+
+    assert problem
+    assert problem.startswith("no events from the inbox: ")
+
+
+def test_a_touched_wake_file_rings_and_wakes_no_look(post: Post) -> None:
+    live.wake(str(post.state))
+    wait_until(lambda: post.rings)
+    post.settle()
+
+    assert len(post.wakes) == FENCE_WAKES
+    assert post.names == {}
+
+
+def test_no_watches_left_is_a_sentence_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("watchdog.observers.inotify_c.InotifyFD._create_inotify_fd", refuse)
+    post = Post(tmp_path.resolve())
+    problem = post.watcher.start()
+    post.watcher.close()
+
+    assert problem
+    assert "fs.inotify.max_user_watches" in problem
+    assert not post.watcher.alive()
+
+
+def resources() -> tuple[list[str], list[str]]:
+    """List the threads and the open descriptors of this process."""
+    fds = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            fds.append(os.readlink(f"/proc/self/fd/{fd}").split(":")[0])
+        except FileNotFoundError:
+            continue
+    return sorted(thread.name for thread in threading.enumerate()), sorted(fds)
+
+
+def test_a_watcher_that_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = resources()
+    post = Post(tmp_path.resolve())
+    for _ in range(3):
+        assert post.watcher.start() is None
+        (post.inbox / "a.mov").touch()
+        post.settle()
+    post.watcher.stop()
+    post.watcher.stop()
+    post.watcher.close()
+    post.watcher.close()
+
+    assert not post.watcher.alive()
+    assert wait_until(lambda: resources() == before)
+
+
+def test_a_watcher_that_could_not_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = resources()
+    post = Post(tmp_path.resolve())
+    for path in (post.state / live.WAKE_DIR).iterdir():
+        path.unlink()
+    (post.state / live.WAKE_DIR).rmdir()
+    for _ in range(3):
+        post.watcher.start()
+    post.watcher.close()
+
+    assert wait_until(lambda: resources() == before)
+
+
+def test_the_mounts_are_watched_by_one_thread_that_ends() -> None:
+    before = resources()
+    mounts = MountWatch(lambda: None)
+    mounts.start()
+    mounts.start()
+
+    assert len(threading.enumerate()) == len(before[0]) + 1
+
+    mounts.stop()
+    mounts.stop()
+
+    assert wait_until(lambda: resources() == before)
+
+
+# the listing
+
+
+def listing(root: Path, folder: str = "", *, deep: bool = True) -> dict[str, list[str]]:
+    troubles: list[str] = []
+
+    def tell(folder: str, _: OSError) -> None:
+        troubles.append(folder)
+
+    found = {
+        here: sorted(entry.name for entry in entries)
+        for here, entries in walk(str(root), folder, {"skip"}.__contains__, tell, deep=deep)
+    }
+    return found | {f"!{name}": [] for name in troubles}
+
+
+def test_a_listing_goes_folder_by_folder_and_follows_no_link(tmp_path: Path) -> None:
+    for name in ("a/deep/1", "a/2", "skip/3", "4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "loop").symlink_to(".")
+
+    assert listing(tmp_path) == {"": ["4", "link", "loop"], "a": ["2"], "a/deep": ["1"]}
+    assert listing(tmp_path, "a") == {"a": ["2"], "a/deep": ["1"]}
+    assert listing(tmp_path, "a", deep=False) == {"a": ["2"]}
+
+
+def test_a_folder_that_is_not_there_is_trouble_and_no_end(tmp_path: Path) -> None:
+    assert listing(tmp_path, "gone") == {"!gone": []}
+    assert listing(tmp_path / "nowhere") == {"!": []}
+
+
+def test_a_folder_that_vanishes_during_the_walk_is_passed_over(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    troubles: list[str] = []
+    seen = []
+    for here, entries in walk(
+        str(tmp_path), "", lambda name: False, lambda folder, _: troubles.append(folder)
+    ):
+        list(entries)
+        seen.append(here)
+        if here == "":
+            (tmp_path / "b").rmdir()
+
+    assert sorted(seen) == ["", "a", "c"]
+    assert troubles == ["b"]
+
+
+def test_a_listing_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    before = resources()
+    listing(tmp_path)
+    for _, entries in walk(str(tmp_path), "", lambda name: False, lambda *_: None):
+        list(entries)
+        break
+
+    assert resources() == before
