@@ -287,7 +287,7 @@ def full_disk(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[
     with Daemon(place) as daemon:
         for name in ("a.mkv", "b.mkv"):
             drop(clip, place.inbox / name)
-        wait_until(lambda: len(steps(daemon, "running→queued")) == 2, what=daemon.log())
+        wait_until(lambda: len(steps(daemon, "running→queued")) == 2, what=daemon.log)
         yield FullDisk(place, daemon, marker)
 
 
@@ -518,7 +518,7 @@ def test_never_more_children_than_jobs_are_alive(tmp_path: Path, clip: Path, san
         return files_in(place.done) == names
 
     with Daemon(place) as daemon:
-        wait_until(done, what=daemon.log())
+        wait_until(done, what=daemon.log)
 
     assert most == 3
     assert files_in(place.outbox) == {name.replace(".mkv", ".webm") for name in names}
@@ -540,7 +540,7 @@ def test_what_was_made_of_an_original_that_changed_is_dropped(
     for name in names:
         drop(clip, inbox / f"{name}.mkv")
     with Daemon(place) as daemon:
-        wait_until(lambda: len(alive(place)) == len(names), what=daemon.log())
+        wait_until(lambda: len(alive(place)) == len(names), what=daemon.log)
         with (inbox / "appended.mkv").open("ab") as writer:
             writer.write(longer[-6:])
         drop(other, inbox / "replaced.mkv")
@@ -552,7 +552,7 @@ def test_what_was_made_of_an_original_that_changed_is_dropped(
             wait_until(lambda name=name: not alive(place, name))  # type: ignore[misc]
         (gates / "all").touch()
         kept = {"appended.mkv", "replaced.mkv", "touched.mkv", "shut.mkv", "new name.mkv"}
-        wait_until(lambda: files_in(place.done) == kept, what=daemon.log())
+        wait_until(lambda: files_in(place.done) == kept, what=daemon.log)
 
         assert states(place) == {
             "appended.mkv": ["superseded", "done"],
@@ -581,12 +581,12 @@ def test_an_original_that_changes_each_time_runs_out_of_attempts(
     drop(clip, place.inbox / "a.mkv")
     with Daemon(place) as daemon:
         for number in (1, 2, 3):
-            wait_until(lambda: alive(place), what=daemon.log())
+            wait_until(lambda: alive(place), what=daemon.log)
             os.utime(place.inbox / "a.mkv", (number, number))
             (gates / f"{number}.1").touch()
             wait_until(lambda: not alive(place))
         # the last change is not what failed: it is a new order, if a hopeless one
-        wait_until(lambda: len(steps(daemon, "delivering→failed")) == 1, what=daemon.log())
+        wait_until(lambda: len(steps(daemon, "delivering→failed")) == 1, what=daemon.log)
 
         assert states(place)["a.mkv"][:3] == ["superseded", "superseded", "failed"]
         assert (place.inbox / "a.mkv").exists() or (place.error / "a.mkv").exists()
@@ -809,7 +809,7 @@ def test_originals_that_are_kept_are_not_done_again_after_a_restart(
         assert files_in(place.inbox) == {"a.mkv", "b.mkv"}
         assert files_in(place.outbox) == {"a.webm", "b.webm"}
 
-        os.utime(place.inbox / "a.mkv", (1e9, 1e9))  # it is another one now
+        drop(tiny_clip(tmp_path, "other.mkv", 1.0), place.inbox / "a.mkv")  # a new order
         wait_until((place.outbox / "a (2).webm").exists)
         wait_until(lambda: states(place) == {"a.mkv": ["done", "done"], "b.mkv": ["done"]})
 
@@ -843,7 +843,14 @@ def test_a_profile_decides_how_much_an_output_must_prove(tmp_path: Path, clip: P
 def test_the_arguments_of_a_profile_reach_ffmpeg_as_they_are_written(
     tmp_path: Path, clip: Path
 ) -> None:
-    args = ["-c:v", "libx264", "-metadata", "title=a 'b' $HOME \"c\" %03d", "-vf", "scale=w=32:h=-2"]
+    args = [
+        "-c:v",
+        "libx264",
+        "-metadata",
+        "title=a 'b' $HOME \"c\" %03d",
+        "-vf",
+        "scale=w=32:h=-2",
+    ]
     own = {"suffix": ".mkv", "args": args}
     place = place_with(tmp_path, otherwise="tell", profiles={"own": own}, profile="own")
     name = "-f concat:x 'y' %03d.mkv"
@@ -929,7 +936,7 @@ def test_an_ffmpeg_that_vanishes_is_trouble_and_costs_no_attempt(
     with Daemon(place) as daemon:
         (tmp_path / "bin" / "ffmpeg").unlink()
         drop(clip, place.inbox / "a.mkv")
-        wait_until(lambda: steps(daemon, "running→queued"), what=daemon.log())
+        wait_until(lambda: steps(daemon, "running→queued"), what=daemon.log)
         wait_until(lambda: place.live()["state"] == "trouble")
         assert "could not be started" in " ".join(place.status()["trouble"])
         job = place.job("a.mkv")

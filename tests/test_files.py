@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CONTENT = bytes(range(256)) * 64
 OTHER = b"a stranger's"
 PLAIN = Ownership()
+OURS = True
 PLACES = ("/dev/shm", "/var/tmp", "~", "/tmp")
 IS_ROOT = os.geteuid() == 0
 
@@ -120,7 +121,7 @@ def test_a_move_leaves_the_very_file_under_its_new_name_only(
 ) -> None:
     prepare(how, monkeypatch)
     before = source.stat()
-    move(str(source), str(near / "a"), scratch_of(near / "a"))
+    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
     after = (near / "a").stat()
 
     assert (before.st_ino, before.st_mtime_ns, before.st_mode, 1) == (
@@ -162,7 +163,7 @@ def test_a_move_never_replaces_what_has_the_name(
     put(near / "a")
     before = (near / "a").lstat()
     with pytest.raises(FileExistsError):
-        move(str(source), str(near / "a"), scratch_of(near / "a"))
+        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert os.path.samestat(before, (near / "a").lstat())
     assert (before.st_size, before.st_mtime_ns) == (
@@ -180,7 +181,7 @@ def test_a_move_to_another_device_never_replaces_what_has_the_name(
     put(far / "a")
     before = (far / "a").lstat()
     with pytest.raises(FileExistsError):
-        move(str(source), str(far / "a"), scratch_of(far / "a"))
+        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert os.path.samestat(before, (far / "a").lstat())
     assert source.read_bytes() == CONTENT
@@ -200,7 +201,7 @@ def test_of_two_moves_to_one_name_at_once_one_wins_and_none_is_lost(
         def contend(path: Path, start: threading.Barrier, target: Path, won: list[Path]) -> None:
             start.wait(30)
             try:
-                move(str(path), str(target), f"{target}.{path.name}.part")
+                move(str(path), str(target), f"{target}.{path.name}.part", ours=OURS)
             except FileExistsError:
                 return
             won.append(path)
@@ -223,7 +224,7 @@ def test_of_two_moves_to_one_name_at_once_one_wins_and_none_is_lost(
 def test_a_move_to_another_device_carries_content_mode_and_times(far: Path, source: Path) -> None:
     source.chmod(0o640)
     before = source.stat()
-    move(str(source), str(far / "a"), scratch_of(far / "a"))
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
     after = (far / "a").stat()
 
     assert (far / "a").read_bytes() == CONTENT
@@ -234,7 +235,7 @@ def test_a_move_to_another_device_carries_content_mode_and_times(far: Path, sour
 
 def test_an_empty_file_moves_to_another_device(far: Path, source: Path) -> None:
     source.write_bytes(b"")
-    move(str(source), str(far / "a"), scratch_of(far / "a"))
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert (far / "a").read_bytes() == b""
     assert not source.exists()
@@ -242,7 +243,7 @@ def test_an_empty_file_moves_to_another_device(far: Path, source: Path) -> None:
 
 def test_a_name_of_any_bytes_moves(near: Path, source: Path) -> None:
     target = near / os.fsdecode(b"\xff -i\n%03d concat:'\"" + b"x" * 200)
-    move(str(source), str(target), scratch_of(target))
+    move(str(source), str(target), scratch_of(target), ours=OURS)
 
     assert target.read_bytes() == CONTENT
 
@@ -253,7 +254,7 @@ def test_an_error_of_the_kernel_is_handed_on_and_the_source_stays(
 ) -> None:
     without_no_replace(monkeypatch, code)
     with pytest.raises(OSError, match=r"source.*a'") as caught:
-        move(str(source), str(near / "a"), scratch_of(near / "a"))
+        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert caught.value.errno == code
     assert source.read_bytes() == CONTENT
@@ -269,7 +270,7 @@ def test_what_is_not_there_is_said_and_nothing_is_made(
     if missing == "source":
         source.unlink()
     with pytest.raises(FileNotFoundError):
-        move(str(source), str(target), scratch_of(target))
+        move(str(source), str(target), scratch_of(target), ours=OURS)
 
     assert names(near) == []
 
@@ -279,7 +280,18 @@ def test_a_link_that_an_earlier_try_made_is_taken_as_done(
 ) -> None:
     without_no_replace(monkeypatch)
     os.link(source, near / "a")
-    move(str(source), str(near / "a"), scratch_of(near / "a"))
+    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+
+    assert (near / "a").read_bytes() == CONTENT
+    assert not source.exists()
+
+
+def test_what_is_not_of_our_making_is_never_linked(
+    near: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_no_replace(monkeypatch)
+    monkeypatch.setattr(os, "link", pytest.fail)
+    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=False)
 
     assert (near / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -300,7 +312,7 @@ def test_a_rename_that_fails_after_its_effect_loses_nothing(
 
     monkeypatch.setattr(os, "rename", late)
     with pytest.raises(OSError, match="Input/output error"):
-        move(str(source), str(near / "a"), scratch_of(near / "a"))
+        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert [p.read_bytes() for p in (source, near / "a") if p.exists()] == [CONTENT]
 
@@ -317,9 +329,9 @@ def test_a_link_that_fails_after_its_effect_is_no_reason_for_a_second_name(
 
     monkeypatch.setattr(os, "link", late)
     with pytest.raises(OSError, match="Input/output error"):
-        move(str(source), str(near / "a"), scratch_of(near / "a"))
+        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
     monkeypatch.setattr(os, "link", link)
-    move(str(source), str(near / "a"), scratch_of(near / "a"))
+    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert (near / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -337,8 +349,8 @@ def test_a_reservation_that_a_crash_left_is_taken_up_again(
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", die)
         with pytest.raises(Killed):
-            move(str(source), str(near / "a"), scratch_of(near / "a"))
-    move(str(source), str(near / "a"), scratch_of(near / "a"))
+            move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert (near / "a").read_bytes() == CONTENT
     assert names(near) == ["a"]
@@ -358,7 +370,9 @@ def test_a_copy_that_is_cut_short_is_made_whole_by_the_next_try(
     monkeypatch.setattr(files, "_COPY_BYTES", 4096)
     real = getattr(os, step)
 
-    def die(*arguments: object) -> None:
+    def die(*arguments: object) -> object:
+        if step == "unlink" and arguments[0] != str(source):
+            return real(*arguments)
         if after:
             real(*arguments)
         raise Killed
@@ -367,11 +381,11 @@ def test_a_copy_that_is_cut_short_is_made_whole_by_the_next_try(
     with monkeypatch.context() as patch:
         patch.setattr(os, step, die)
         with pytest.raises(Killed):
-            move(str(source), str(target), scratch_of(target))
+            move(str(source), str(target), scratch_of(target), ours=OURS)
     torn = [p.name for p in far.iterdir() if p.name == "a" and p.read_bytes() != CONTENT]
     kept = source.exists() or target.exists()
     if source.exists():
-        move(str(source), str(target), scratch_of(target))
+        move(str(source), str(target), scratch_of(target), ours=OURS)
 
     assert (torn, kept) == ([], True)
     assert target.read_bytes() == CONTENT
@@ -383,24 +397,26 @@ def test_a_copy_is_known_again_where_the_target_keeps_coarse_times(
     far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share over SMB keeps 100 ns, exFAT 10 ms, FAT 2 s."""
-    copystat = shutil.copystat
+    utime, unlink = os.utime, os.unlink
+    grain = 2 * 10**9
 
-    def coarse(old: str, new: str) -> None:
-        copystat(old, new)
-        seconds = os.stat(old).st_mtime_ns // (2 * 10**9) * (2 * 10**9)
-        os.utime(new, ns=(seconds, seconds))
+    def coarse(path: int | str, *, ns: tuple[int, int]) -> None:
+        utime(path, ns=(ns[0] // grain * grain, ns[1] // grain * grain))
 
-    def die(*_: object) -> None:
-        raise Killed
+    def die(path: str) -> None:
+        if path == str(source):
+            raise Killed
+        unlink(path)
 
-    monkeypatch.setattr(shutil, "copystat", coarse)
+    monkeypatch.setattr(os, "utime", coarse)
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", die)
         with pytest.raises(Killed):
-            move(str(source), str(far / "a"), scratch_of(far / "a"))
-    move(str(source), str(far / "a"), scratch_of(far / "a"))
+            move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert (far / "a").read_bytes() == CONTENT
+    assert (far / "a").stat().st_mtime_ns % grain == 0
     assert not source.exists()
 
 
@@ -412,7 +428,7 @@ def test_a_strangers_file_of_the_same_size_and_time_is_not_taken_for_the_copy(
     stat = source.stat()
     os.utime(far / "a", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(FileExistsError):
-        move(str(source), str(far / "a"), scratch_of(far / "a"))
+        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert (far / "a").read_bytes() == stranger
     assert source.read_bytes() == CONTENT
@@ -433,7 +449,7 @@ def test_a_source_that_changes_while_it_is_copied_is_kept_and_its_copy_never_sho
 
     monkeypatch.setattr(os, "sendfile", meanwhile)
     with pytest.raises(OSError, match="changed while it was copied"):
-        move(str(source), str(far / "a"), scratch_of(far / "a"))
+        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert b"changed" in source.read_bytes()
     assert not (far / "a").exists()
@@ -451,7 +467,7 @@ def test_a_source_that_is_cut_while_it_is_copied_ends_the_copy(
 
     monkeypatch.setattr(os, "sendfile", meanwhile)
     with pytest.raises(OSError, match="changed while it was copied"):
-        move(str(source), str(far / "a"), scratch_of(far / "a"))
+        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert source.read_bytes() == CONTENT[:4096]
     assert not (far / "a").exists()
@@ -527,7 +543,7 @@ def test_a_planted_link_in_the_place_of_a_reports_scratch_is_not_followed(tmp_pa
 
 def test_a_link_is_moved_as_a_link(near: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("source")
-    move(str(tmp_path / "link"), str(near / "a"), scratch_of(near / "a"))
+    move(str(tmp_path / "link"), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert os.readlink(near / "a") == "source"
 
@@ -535,7 +551,7 @@ def test_a_link_is_moved_as_a_link(near: Path, tmp_path: Path) -> None:
 def test_a_link_is_not_copied_as_what_it_points_to(far: Path, tmp_path: Path, source: Path) -> None:
     (tmp_path / "link").symlink_to(source)
     with pytest.raises(OSError, match="link"):
-        move(str(tmp_path / "link"), str(far / "a"), scratch_of(far / "a"))
+        move(str(tmp_path / "link"), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert not (far / "a").exists()
     assert source.read_bytes() == CONTENT
@@ -686,7 +702,7 @@ def test_after_a_move_both_folders_are_on_disk(
     near: Path, source: Path, how: str, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(how, monkeypatch)
-    move(str(source), str(near / "a"), scratch_of(near / "a"))
+    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
 
     assert synced == [str(near), str(source.parent)]
 
@@ -701,7 +717,7 @@ def test_a_copy_is_on_disk_before_it_has_its_name_and_its_name_before_the_source
         synced.append("unlink")
 
     monkeypatch.setattr(os, "unlink", note)
-    move(str(source), str(far / "a"), scratch_of(far / "a"))
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
 
     assert synced == [scratch_of(far / "a"), str(far), "unlink", str(source.parent)]
 

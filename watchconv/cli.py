@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--once", action="store_true", help="work off the inbox, then exit")
 
     check = commands.add_parser("check", help="check configuration, ffmpeg, folders and sandbox")
+    check.add_argument(
+        "--forget-mounts",
+        action="store_true",
+        help="take the folders as they are now, without the mounts that held them before",
+    )
     check.add_argument("--schema", action="store_true", help="print the JSON Schema and exit")
 
     status = commands.add_parser("status", help="what the daemon does now")

@@ -10,12 +10,18 @@ Errors: what is wrong with a folder is returned as sentences (``troubles``), bec
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from watchconv.errors import AlreadyRunning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WORK_DIR = ".watchconv"
 
@@ -36,6 +42,11 @@ class Mount:
     def proves_writers(self) -> bool:
         """Tell whether a read lease proves that nobody writes a file here."""
         return self.fs_type in _LOCAL
+
+    @property
+    def is_network(self) -> bool:
+        """Tell whether SQLite's locks and fsyncs are not to be trusted here."""
+        return self.fs_type.startswith(("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster"))
 
     @property
     def has_events(self) -> bool:
@@ -110,8 +121,8 @@ class Folders:
             mount = mount_of(path, mountinfo)
             if trouble := self._trouble(name, path, mount):
                 said.append(trouble)
-            else:
-                self._known.setdefault(path, mount)
+            elif path not in self._known or len(mount.point) > len(self._known[path].point):
+                self._known[path] = mount
         return said
 
     def remembered(self) -> dict[str, str]:
@@ -126,7 +137,10 @@ class Folders:
     def _trouble(self, name: str, path: str, mount: Mount) -> str | None:
         known = self._known.get(path)
         if known and len(mount.point) < len(known.point):
-            return f"the {name} {path} is not mounted: {known.point} is gone; mount it again"
+            return (
+                f"the {name} {path} is not mounted: {known.point} is gone; mount it again, or,"
+                " if it is to be without from now on, watchconv check --forget-mounts"
+            )
         try:
             stat = os.stat(path)
         except FileNotFoundError:
@@ -189,3 +203,21 @@ def _access_trouble(path: str) -> str:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return "its file system is mounted read-only"
     return "permission denied; change its owner or mode"
+
+
+def open_folder(path: str) -> int:
+    """Open a folder, or raise OSError: also where a link stands on the way to it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if os.readlink(f"/proc/self/fd/{descriptor}") == path:
+        return descriptor
+    os.close(descriptor)
+    raise NotADirectoryError(errno.ENOTDIR, "a folder on the way to it is a link", path)
+
+
+@contextlib.contextmanager
+def closing(descriptor: int) -> Iterator[None]:
+    """Close a descriptor in the end."""
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -6,13 +6,14 @@ change of state is one of ``model.TRANSITIONS``.
 Does not know the file system, ffmpeg or time limits; it is synchronous, and its owner calls it
 from one thread.
 Errors: ``JournalError`` when the file cannot be opened, read or written. A change of state that
-TRANSITIONS does not allow is a bug and raises ``AssertionError``.
+TRANSITIONS does not allow is a bug and raises ``AssertionError``; one that came too late, because
+the job has moved on, changes nothing and returns None.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
 from watchconv.store import Store
@@ -21,11 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BACKOFF_LIMIT_SECONDS = 600.0
+PAUSED, MOUNTS = "paused", "mounts"  # the settings that it remembers
 
 _COLUMNS = (
-    "id, source, size, mtime_ns, profile, state, attempt, stale, not_before, queued_at,"
+    "id, source, size, mtime_ns, profile, state, attempt, run, stale, not_before, queued_at,"
     " started_at, ended_at, verdict, output, original, reason, report, request"
 )
+
+
+class Intent(NamedTuple):
+    """What a delivery is to do. Names are relative to their folders."""
+
+    verdict: Verdict
+    output: str | None = None
+    original: str | None = None
+    reason: str | None = None
+    report: str | None = None
 
 
 class Journal(Store):
@@ -64,19 +76,18 @@ class Journal(Store):
     def add(self, candidates: Sequence[Candidate], now: float) -> list[Job]:
         """Queue settled files; a name that a job already holds is passed over (idempotent).
 
-        A file that changed under earlier attempts brings their count along: each third time
-        counts as an attempt.
+        A file that changed under the attempt before brings the count of such changes in a row
+        along: each third counts as an attempt.
         """
         added = []
         with self.writing() as db:
             for new in candidates:
                 source = os.fsencode(new.source)
-                stale = db.execute(
-                    "SELECT stale FROM job WHERE state = 'superseded' AND source = ?"
-                    " ORDER BY id DESC LIMIT 1",
+                last = db.execute(
+                    "SELECT state, stale FROM job WHERE source = ? ORDER BY id DESC LIMIT 1",
                     (source,),
                 ).fetchone()
-                count = stale[0] if stale else 0
+                count = last[1] if last and last[0] == JobState.SUPERSEDED else 0
                 row = db.execute(
                     "INSERT INTO job (source, folder, size, mtime_ns, profile, state, queued_at,"
                     " stale, attempt) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
@@ -115,9 +126,10 @@ class Journal(Store):
         """
         with self.writing() as db:
             row = db.execute(
-                "UPDATE job SET state = 'running', attempt = attempt + 1, started_at = ?,"
-                " ended_at = NULL WHERE id = (SELECT id FROM job WHERE state = 'queued'"
-                " AND request IS NULL AND (not_before <= ? OR not_before > ?)"
+                "UPDATE job SET state = 'running', attempt = attempt + 1, run = run + 1,"
+                " started_at = ?, ended_at = NULL WHERE id ="
+                " (SELECT id FROM job WHERE state = 'queued' AND request IS NULL"
+                " AND (not_before <= ? OR not_before > ?)"
                 f" ORDER BY id LIMIT 1) RETURNING {_COLUMNS}",
                 (now, now, now + 2 * BACKOFF_LIMIT_SECONDS),
             ).fetchone()
@@ -130,26 +142,25 @@ class Journal(Store):
         )
         return None if rows[0][0] is None else float(rows[0][0])
 
-    def requeue(self, job_id: int, *, refund: bool, not_before: float, reason: str | None) -> Job:
+    def requeue(
+        self, job_id: int, *, refund: bool, not_before: float, reason: str | None
+    ) -> Job | None:
         """Put a running job back (RUNNING → QUEUED); refund gives the attempt back."""
-        return self._advance(
-            job_id,
-            JobState.QUEUED,
-            "attempt = attempt - ?, not_before = ?, reason = ?",
-            (int(refund), not_before, reason),
-        )
+        columns = "attempt = attempt - ?, not_before = ?, reason = ?"
+        values = (int(refund), not_before, reason)
+        return self._advance(job_id, JobState.RUNNING, JobState.QUEUED, columns, values)
 
-    def intend(
-        self, job_id: int, verdict: Verdict, output: str | None, original: str | None,
-        reason: str | None, report: str | None,
-    ) -> Job:  # fmt: skip
+    def intend(self, job: Job, intent: Intent) -> Job | None:
         """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING)."""
-        return self._advance(
-            job_id,
-            JobState.DELIVERING,
-            "verdict = ?, output = ?, original = ?, reason = ?, report = ?, request = NULL",
-            (verdict, _blob(output), _blob(original), reason, report),
+        columns = "verdict = ?, output = ?, original = ?, reason = ?, report = ?, request = NULL"
+        values = (
+            intent.verdict,
+            _blob(intent.output),
+            _blob(intent.original),
+            intent.reason,
+            intent.report,
         )
+        return self._advance(job.id, job.state, JobState.DELIVERING, columns, values)
 
     def retarget(self, job_id: int, *, output: str | None, original: str | None) -> Job:
         """Change the names that a delivery intends, because one was taken."""
@@ -161,40 +172,37 @@ class Journal(Store):
             ).fetchone()
         return _job(row)
 
-    def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job:
-        """Close a job; held when its original stays in the inbox (on_success: keep)."""
-        return self._advance(
-            job_id, state, "ended_at = ?, held = ?, report = NULL, request = NULL", (now, int(held))
-        )
+    def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job | None:
+        """Close a delivery; held when its original stays in the inbox (on_success: keep)."""
+        columns = "ended_at = ?, held = ?, report = NULL, request = NULL"
+        return self._advance(job_id, JobState.DELIVERING, state, columns, (now, int(held)))
 
-    def withdraw(self, job_id: int, now: float) -> Job:
+    def withdraw(self, job_id: int, expected: JobState, now: float) -> Job | None:
         """Close a job whose original was taken away."""
-        return self._advance(
-            job_id,
-            JobState.WITHDRAWN,
-            "ended_at = ?, held = 0, request = NULL, reason = 'the original was taken away'",
-            (now,),
-        )
+        columns = "ended_at = ?, held = 0, request = NULL, reason = 'the original was taken away'"
+        return self._advance(job_id, expected, JobState.WITHDRAWN, columns, (now,))
 
-    def supersede(self, job_id: int, now: float, *, stale: bool) -> Job:
+    def supersede(self, job_id: int, expected: JobState, now: float, *, stale: bool) -> Job | None:
         """Close a job whose original changed; stale when that happened while it was read."""
-        return self._advance(
-            job_id,
-            JobState.SUPERSEDED,
+        columns = (
             "ended_at = ?, held = 0, request = NULL, stale = stale + ?,"
-            " reason = 'the original changed'",
-            (now, int(stale)),
+            " reason = 'the original changed'"
         )
+        values = (now, int(stale))
+        return self._advance(job_id, expected, JobState.SUPERSEDED, columns, values)
 
-    def _advance(self, job_id: int, to: JobState, columns: str, values: Sequence[object]) -> Job:
+    def _advance(
+        self, job_id: int, expected: JobState, to: JobState, columns: str, values: Sequence[object]
+    ) -> Job | None:
+        """Change a job's state; None when it is no longer in the one that is expected."""
+        assert to in TRANSITIONS[expected], (job_id, expected, to)
         with self.writing() as db:
-            before = db.execute("SELECT state FROM job WHERE id = ?", (job_id,)).fetchone()
-            assert before and to in TRANSITIONS[JobState(before[0])], (job_id, before, to)
             row = db.execute(
-                f"UPDATE job SET state = ?, {columns} WHERE id = ? RETURNING {_COLUMNS}",
-                (to, *values, job_id),
+                f"UPDATE job SET state = ?, {columns} WHERE id = ? AND state = ?"
+                f" RETURNING {_COLUMNS}",
+                (to, *values, job_id, expected),
             ).fetchone()
-        return _job(row)
+        return _job(row) if row else None
 
     # what people ask for
 
@@ -239,16 +247,19 @@ class Journal(Store):
             )
         return True
 
-    def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job:
+    def holds_name(self, job_id: int) -> bool:
+        """Tell whether a job holds its name: of a failed one, that its retry has begun."""
+        return bool(self.read("SELECT 1 FROM job WHERE id = ? AND held", (job_id,)))
+
+    def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job | None:
         """Queue a failed job again, its original being back (FAILED → QUEUED)."""
-        return self._advance(
-            job_id,
-            JobState.QUEUED,
+        columns = (
             "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
             " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, output = NULL,"
-            " original = NULL, reason = NULL, report = NULL, request = NULL",
-            (size, mtime_ns, profile, now),
+            " original = NULL, reason = NULL, report = NULL, request = NULL"
         )
+        values = (size, mtime_ns, profile, now)
+        return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)
 
     def drop_request(self, job_id: int) -> None:
         """Forget a request that cannot be carried out."""
@@ -267,15 +278,16 @@ class Journal(Store):
 
     def jobs(self, state: JobState | None = None) -> Iterator[Job]:
         """Yield the history, newest first."""
-        where, values = ("WHERE state = ?", (state,)) if state else ("", ())
-        for row in self.stream(f"SELECT {_COLUMNS} FROM job {where} ORDER BY id DESC", values):
+        where = f"WHERE state = '{state}'" if state else ""
+        for row in self.stream(f"SELECT {_COLUMNS} FROM job {where} ORDER BY id DESC"):
             yield _job(row)
 
     def in_state(self, state: JobState) -> list[Job]:
         """List the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
         assert state in OPEN
-        sql = f"SELECT {_COLUMNS} FROM job WHERE state = ? ORDER BY id"
-        return [_job(row) for row in self.read(sql, (state,))]
+        # the state stands in the statement, so that the index of the open jobs serves it
+        sql = f"SELECT {_COLUMNS} FROM job WHERE state = '{state}' ORDER BY id"
+        return [_job(row) for row in self.read(sql)]
 
     def counts(self) -> dict[JobState, int]:
         """Count the jobs by state, without reading them."""
@@ -312,12 +324,12 @@ def backoff_seconds(attempt: int) -> float:
 
 def _job(row: Sequence[Any]) -> Job:
     values = list(row)
-    for column in (1, 13, 14):
+    for column in (1, 14, 15):
         if values[column] is not None:
             values[column] = os.fsdecode(values[column])
     values[5] = JobState(values[5])
-    values[12] = Verdict(values[12]) if values[12] else None
-    values[17] = Request(values[17]) if values[17] else None
+    values[13] = Verdict(values[13]) if values[13] else None
+    values[18] = Request(values[18]) if values[18] else None
     return Job(*values)
 
 

@@ -66,8 +66,8 @@ def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
             if job.attempt < max_attempts:
                 return Again(False, backoff_seconds(job.attempt), reason)
             return Deliver(Verdict.FAILED, reason, report)
-        case Interrupted():
-            return Again(refund=True)
+        case Interrupted(reason, wait_seconds):
+            return Again(True, wait_seconds, reason)
         case Stale():
             if (job.stale + 1) // STALES_PER_ATTEMPT >= max_attempts:
                 return Deliver(Verdict.FAILED, "it changed each time it was converted", "")

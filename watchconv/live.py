@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FILE_NAME = "live.json"
+WAKE_FILE = "up"
 WAKE_DIR = "wake"  # a folder of its own, so that watching it is not woken by the journal
 
 
@@ -73,10 +74,11 @@ def remove(state_dir: str) -> None:
 
 
 def start_of(pid: int) -> int | None:
-    """Say when a process was started, in clock ticks since boot; None when there is none."""
+    """Say when a living process was started, in clock ticks since boot; else None."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b")")[2].split()[19])
+            fields = stat.read().rpartition(b")")[2].split()
+            return None if fields[0] in b"ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -85,5 +87,5 @@ def wake(state_dir: str) -> None:
     """Wake the daemon: it has a request to read in the journal."""
     folder = os.path.join(state_dir, WAKE_DIR)
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "up"), "w", encoding="ascii"):
+    with open(os.path.join(folder, WAKE_FILE), "w", encoding="ascii"):
         pass

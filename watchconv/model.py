@@ -91,7 +91,12 @@ class Identity:
     @classmethod
     def of(cls, stat: os.stat_result) -> Identity:
         """Take the identity out of a stat result."""
-        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, mtime_ns(stat), stat.st_ctime_ns)
+
+
+def mtime_ns(stat: os.stat_result) -> int:
+    """Give the time of the last change as the journal can hold it: a client may set year 2300."""
+    return max(-(2**63), min(stat.st_mtime_ns, 2**63 - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,7 @@ class Job:
     profile: str
     state: JobState
     attempt: int
+    run: int  # how often it was claimed; never given back, so that work has a name of its own
     stale: int  # how often in a row the original changed while it was read
     not_before: float  # a queued job with a later time is passed over (backoff)
     queued_at: float
@@ -205,7 +211,10 @@ class Broke:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """We stopped the attempt ourselves."""
+    """The attempt was stopped by us, or could not begin for a reason that will pass."""
+
+    reason: str | None = None
+    wait_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = 1
 
+# Statements end with ;; (a trigger holds single ones).
 # held: the row stands for the file that lies at inbox/source. One such row per name.
 _SCHEMA = """
 CREATE TABLE job (
@@ -34,6 +35,7 @@ CREATE TABLE job (
     state TEXT NOT NULL,
     held INTEGER NOT NULL DEFAULT 1,
     attempt INTEGER NOT NULL DEFAULT 0,
+    run INTEGER NOT NULL DEFAULT 0,
     stale INTEGER NOT NULL DEFAULT 0,
     not_before REAL NOT NULL DEFAULT 0,
     queued_at REAL NOT NULL,
@@ -45,31 +47,31 @@ CREATE TABLE job (
     reason TEXT,
     report TEXT,
     request TEXT
-);
-CREATE UNIQUE INDEX job_held ON job (source) WHERE held;
-CREATE INDEX job_held_folder ON job (folder) WHERE held;
-CREATE INDEX job_superseded ON job (source) WHERE state = 'superseded';
-CREATE INDEX job_open ON job (state, id) WHERE state IN ('queued', 'running', 'delivering');
-CREATE INDEX job_failed ON job (id) WHERE state = 'failed';
-CREATE INDEX job_request ON job (id) WHERE request IS NOT NULL;
-CREATE INDEX job_ended ON job (ended_at) WHERE ended_at IS NOT NULL AND NOT held;
+);;
+CREATE UNIQUE INDEX job_held ON job (source) WHERE held;;
+CREATE INDEX job_held_folder ON job (folder, source) WHERE held;;
+CREATE INDEX job_source ON job (source, id);;
+CREATE INDEX job_open ON job (state, id) WHERE state IN ('queued', 'running', 'delivering');;
+CREATE INDEX job_failed ON job (id) WHERE state = 'failed';;
+CREATE INDEX job_request ON job (id) WHERE request IS NOT NULL;;
+CREATE INDEX job_ended ON job (ended_at) WHERE ended_at IS NOT NULL AND NOT held;;
 
 -- counted as it changes: a status must not read a million rows
-CREATE TABLE tally (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE tally (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID;;
 CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
     INSERT INTO tally VALUES (new.state, 1)
         ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
-END;
+END;;
 CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN
     UPDATE tally SET jobs = jobs - 1 WHERE state = old.state;
-END;
+END;;
 CREATE TRIGGER job_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN
     UPDATE tally SET jobs = jobs - 1 WHERE state = old.state;
     INSERT INTO tally VALUES (new.state, 1)
         ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
-END;
+END;;
 
-CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 """
 
 
@@ -108,9 +110,11 @@ class Store:
                 f" this one knows {SCHEMA_VERSION}): run that version, or name another state"
             )
         if version == 0:
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-            )
+            with self.writing() as db:
+                if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another was quicker
+                    for statement in _SCHEMA.split(";;"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

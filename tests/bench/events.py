@@ -83,17 +83,22 @@ class Watch:
                 found.append(Event(at, self._paths[number], name))
         return found
 
-    def wait(self, enough: Callable[[list[Event]], bool], seconds: float, what: str) -> list[Event]:
-        """Wait until the events so far are enough; return them."""
+    def wait(
+        self,
+        enough: Callable[[list[Event]], bool],
+        seconds: float,
+        what: str,
+        trouble: Callable[[], str | None] = lambda: None,
+    ) -> list[Event]:
+        """Wait until the events so far are enough; return them. Trouble ends it early."""
+        deadline = time.monotonic() + seconds
         with self._came:
-            if not self._came.wait_for(lambda: enough(self._events), seconds):
-                raise CannotMeasure(f"{what}: not within {seconds:g} s")
+            while not self._came.wait_for(lambda: enough(self._events), 2.0):
+                if why := trouble():
+                    raise CannotMeasure(f"{what}: {why}")
+                if time.monotonic() > deadline:
+                    raise CannotMeasure(f"{what}: not within {seconds:g} s")
             return list(self._events)
-
-    def forget(self) -> None:
-        """Drop the events so far."""
-        with self._came:
-            self._events.clear()
 
 
 def names_in(events: list[Event], folder: Path) -> set[str]:

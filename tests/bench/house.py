@@ -40,7 +40,8 @@ def install(folder: Path) -> dict[str, str]:
     """
     target = folder / "site" / "watchconv"
     shutil.copytree(CHECKOUT / "watchconv", target, ignore=shutil.ignore_patterns("__pycache__"))
-    compileall.compile_dir(target, quiet=2)
+    if not compileall.compile_dir(target, quiet=1):
+        raise SystemExit("the package does not compile")
     unwanted = ("WATCHCONV_", "XDG_", "PYTHON", "STATE_DIRECTORY", "NOTIFY_SOCKET", "JOURNAL_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return {**kept, "HOME": str(folder), "PYTHONPATH": str(folder / "site")}
@@ -107,22 +108,10 @@ class Place:
         """Watch what comes out."""
         return Watch(MOVED_IN | CREATED, self.outbox, self.done)
 
-    def wait_for_all(self, watch: Watch, count: int) -> None:
-        """Wait until so many outputs and so many originals have come out."""
-        watch.wait(
-            lambda events: all(
-                len(names_in(events, folder)) >= count for folder in (self.outbox, self.done)
-            ),
-            RUN_SECONDS,
-            f"{count} outputs and originals ({self.failures()})",
-        )
-
-    def failures(self) -> str:
-        """Say what went wrong so far, with the daemon's last words."""
-        log = self.root / "log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        failed = sum(not path.name.endswith(".log") for path in (self.root / "error").iterdir())
-        return f"{failed} in error; log ends: {' | '.join(lines[-3:])}"
+    def last_words(self) -> str:
+        """Give the end of the daemon's log."""
+        lines = (self.root / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-3:])
 
     def fill(self, clips: Clips) -> list[Path]:
         """Copy clips into the staging folder; return them."""
@@ -171,15 +160,35 @@ class Daemon:
 
     def _await_ready(self) -> None:
         """Wait for READY=1: the first look is done. Then nobody listens any more."""
-        self._socket.settimeout(READY_SECONDS)
-        try:
-            while b"READY=1" not in self._socket.recv(4096):
-                pass
-        except TimeoutError:
-            raise CannotMeasure(f"the daemon is not ready: {self._place.failures()}") from None
-        finally:
-            self._socket.close()
+        deadline = time.monotonic() + READY_SECONDS
+        self._socket.settimeout(1.0)
+        said = b""
+        while b"READY=1" not in said:
+            if (why := self.trouble()) or time.monotonic() > deadline:
+                raise CannotMeasure(why or f"the daemon is not ready after {READY_SECONDS:g} s")
+            with contextlib.suppress(TimeoutError):
+                said = self._socket.recv(4096)
+        self._socket.close()
         time.sleep(1.0)
+
+    def trouble(self) -> str | None:
+        """Say what is wrong: it has ended, or something that should be converted was not."""
+        if self.process.poll() is not None:
+            return f"the daemon ended ({self.process.returncode}): {self._place.last_words()}"
+        failed = [name for name in os.listdir(self._place.root / "error") if name[-4:] != ".log"]
+        return f"{failed} went to error: {self._place.last_words()}" if failed else None
+
+    def wait_for_all(self, arrivals: Watch, count: int) -> None:
+        """Wait until so many outputs and so many originals have come out."""
+        place = self._place
+        arrivals.wait(
+            lambda events: all(
+                len(names_in(events, folder)) >= count for folder in (place.outbox, place.done)
+            ),
+            RUN_SECONDS,
+            f"{count} outputs and originals",
+            self.trouble,
+        )
 
     @property
     def pid(self) -> int:

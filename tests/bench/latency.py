@@ -29,6 +29,7 @@ class Drops:
 
     bench: Bench
     place: Place
+    daemon: Daemon
     program: Path
     count: int = 0
 
@@ -57,7 +58,7 @@ class Drops:
         self.count += 1
         with Watch(OPENED, self.program) as execs, self.place.arrivals() as arrivals:
             at = drop(clip, f"drop-{self.count:03}.mp4")
-            self.place.wait_for_all(arrivals, 1)
+            self.daemon.wait_for_all(arrivals, 1)
             last = last_exec(execs)
         time.sleep(PAUSE_SECONDS)
         return (last.at - at) * 1000
@@ -100,9 +101,9 @@ def _latency(bench: Bench, *, littered: bool) -> dict[str, float]:
     place = bench.place(str(program))
     if littered:
         litter(place.inbox)
-    drops = Drops(bench, place, program)
     medians = {}
     with Daemon(place) as daemon:
+        drops = Drops(bench, place, daemon, program)
         bench.report.figure("rename → exec, a daemon's first job", drops.renamed(), "ms")
         times = [drops.renamed() for _ in range(warm)]
         medians["warm"] = _print(bench, "rename → exec, warm probe worker", times, 30, littered)
@@ -154,7 +155,8 @@ def _start(bench: Bench, place: Place, program: Path, name: str) -> float:
         arrivals.wait(
             lambda events: any(event.name.startswith(stem) for event in events),
             60.0,
-            f"the first output ({place.failures()})",
+            "the first output",
+            daemon.trouble,
         )
         seconds = last_exec(execs).at - daemon.started_at
     if seconds < 0:

@@ -39,11 +39,11 @@ class Batch:
         place = self.bench.place(self.ffmpeg, jobs=JOBS, profile=self.profile)
         staged = place.fill(self.clips)
         os.sync()
-        with Daemon(place), place.arrivals() as arrivals:
+        with Daemon(place) as daemon, place.arrivals() as arrivals:
             began = time.perf_counter()
             for path in staged:
                 path.rename(place.inbox / path.name)
-            place.wait_for_all(arrivals, len(staged))
+            daemon.wait_for_all(arrivals, len(staged))
             return time.perf_counter() - began
 
     def once(self) -> float:
@@ -60,7 +60,7 @@ class Batch:
                 raise CannotMeasure(f"run --once: not within {RUN_SECONDS:g} s") from None
             seconds = time.perf_counter() - daemon.started_at
         if code:
-            raise CannotMeasure(f"run --once: exit code {code}; {place.failures()}")
+            raise CannotMeasure(f"run --once: exit code {code}; {place.last_words()}")
         return seconds
 
     def plain(self, args: str, suffix: str) -> float:

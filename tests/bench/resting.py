@@ -32,7 +32,7 @@ def idle(bench: Bench) -> None:
     seconds = 10.0 if bench.quick else 30.0
     with Daemon(place) as daemon:
         fresh = use_of_tree(daemon.pid)
-        Drops(bench, place, program).renamed()
+        Drops(bench, place, daemon, program).renamed()
         bench.report.figure("RSS before the first job", fresh.rss_bytes / MB, "MB")
         bench.report.figure("RSS with the probe worker", _rss(daemon) / MB, "MB")
         daemon.wait_until_alone()
@@ -146,6 +146,6 @@ def _wait_for_queue(place: Place, count: int) -> None:
     deadline = time.monotonic() + QUEUE_SECONDS
     while (counts := place.counts())["queued"] < count or counts["waiting"]:
         if time.monotonic() > deadline:
-            raise CannotMeasure(f"{counts} after {QUEUE_SECONDS:g} s; {place.failures()}")
+            raise CannotMeasure(f"{counts} after {QUEUE_SECONDS:g} s; {place.last_words()}")
         time.sleep(1.0)
     time.sleep(2.0)

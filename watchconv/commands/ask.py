@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from watchconv import live
 from watchconv.commands.show import open_journal
-from watchconv.journal import Journal
+from watchconv.journal import PAUSED, Journal
 from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def resume(config: Config, arguments: argparse.Namespace) -> int:
 def _set_paused(config: Config, value: str | None) -> int:
     os.makedirs(config.state, mode=0o700, exist_ok=True)
     journal = Journal(config.state)
-    journal.remember("paused", value)
+    journal.remember(PAUSED, value)
     journal.close()
     print("paused: no new job is started" if value else "resumed")
     _wake(config)
@@ -86,7 +86,6 @@ def _set_paused(config: Config, value: str | None) -> int:
 
 
 def _wake(config: Config) -> None:
-    if live.read(config.state):
-        live.wake(config.state)
-    else:
+    live.wake(config.state)
+    if live.read(config.state) is None:
         print("no watchconv is running; this takes effect when it starts")

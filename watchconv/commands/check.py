@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
 
+from watchconv.commands.show import open_journal
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.folders import Folders, exported_by_nfs, mount_of
+from watchconv.journal import MOUNTS
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -24,10 +27,11 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
     from watchconv.config import effective_yaml, schema
 
     if arguments.schema:
-        import json
-
         print(json.dumps(schema(), indent=2))
         return 0
+    if arguments.forget_mounts and (journal := open_journal(config)):
+        journal.remember(MOUNTS, None)
+        journal.close()
     print("# the configuration in effect")
     print(effective_yaml(config))
     trouble = False
@@ -72,6 +76,9 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     folders = Folders(config.inbox, config.outbox, config.done, config.error)
     if arguments.root is not None:
         folders.make()
+    if journal := open_journal(config):
+        folders.remember(json.loads(journal.setting(MOUNTS) or "{}"))
+        journal.close()
     troubles = folders.troubles()
     for trouble in troubles:
         yield False, trouble
@@ -89,8 +96,7 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
             yield None, f"from {source} to {target} files are copied: they are on two file systems"
     free = folders.free_bytes()
     yield free >= config.min_free, f"{free >> 20} MiB are free in the outbox"
-    network = mount_of(config.state).fs_type.startswith(("nfs", "cifs", "smb", "fuse"))
-    if network:
+    if mount_of(config.state).is_network:
         yield None, f"the state {config.state} is on a network file system: a local one is safer"
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from watchconv import live
 from watchconv.commands.words import describe_progress, moment
-from watchconv.journal import Journal
+from watchconv.errors import JournalError
+from watchconv.journal import PAUSED, Journal
 from watchconv.model import JobState
 from watchconv.names import printable
 from watchconv.store import FILE_NAME
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 def open_journal(config: Config) -> Journal | None:
     """Open the journal of a daemon that has run here; None when none has."""
+    if os.path.isdir(config.state) and not os.access(config.state, os.R_OK | os.W_OK | os.X_OK):
+        raise JournalError(
+            f"user {os.geteuid()} may not use the state {config.state}: run this as watchconv's user"
+        )
     if not os.path.exists(os.path.join(config.state, FILE_NAME)):
         return None
     return Journal(config.state, create=False)
@@ -43,13 +48,13 @@ def status(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _present(config: Config) -> dict[str, Any]:
-    shown = live.read(config.state)
     journal = open_journal(config)
+    shown = live.read(config.state)
     counts = dict.fromkeys(JobState, 0)
     paused = False
     if journal:
         counts = journal.counts()
-        paused = journal.setting("paused") is not None
+        paused = journal.setting(PAUSED) is not None
         journal.close()
     running = shown.running if shown else []
     state = shown.state if shown else "stopped"

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from watchconv.convert.account import StderrReader
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
@@ -22,7 +23,7 @@ from watchconv.convert.ffmpeg import encode_argv
 from watchconv.convert.leftovers import environment
 from watchconv.convert.process import Cause, Child, Command
 from watchconv.convert.progress import ProgressReader, progress_of
-from watchconv.convert.reply import ProbeFailed
+from watchconv.convert.reply import NoWorker, ProbeFailed
 from watchconv.convert.report import compose
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.priority import lower_priority
@@ -48,7 +49,7 @@ from watchconv.model import (
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from watchconv.config import Config
     from watchconv.convert.account import Account
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+# what a filter may read: fontfile=/…, movie=/…, subtitles='/…'
+_PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
 SMALL_BYTES = 64 << 20  # an output that is read back in no time
 
 
@@ -80,13 +85,17 @@ class Engine(Protocol):
         """Make one attempt."""
         ...
 
-    def stop(self, job_id: int, *, kill: bool = False) -> None:
+    def stop(self, job: Job, *, kill: bool = False) -> None:
         """End a job's attempt, with TERM and after a grace KILL, or with KILL at once."""
         ...
 
     def progress(self) -> Mapping[int, Progress | None]:
         """Say how far the running attempts are, by job."""
         ...
+
+
+class _Stopped(Exception):  # noqa: N818 (a state of affairs)
+    """The attempt is no longer wanted."""
 
 
 @dataclass(slots=True)
@@ -100,7 +109,7 @@ class _Attempt:
     argv: Sequence[str] = ()
     args: Sequence[str] = ()
     child: Child | None = None
-    stopped: bool = False
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
     killed: bool = False
     beat: Beat | None = None
     progress: Progress | None = None
@@ -108,6 +117,19 @@ class _Attempt:
     @property
     def output(self) -> str:
         return os.path.join(self.work, OUTPUT_STEM + self.profile.suffix)
+
+    async def unless_stopped(self, work: Coroutine[None, None, T]) -> T:
+        """Wait for work, but give it up and raise _Stopped when the attempt is stopped."""
+        stopped = asyncio.ensure_future(self.stopped.wait())
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _Stopped
+        finally:
+            stopped.cancel()
+            task.cancel()
 
 
 class LocalEngine:
@@ -123,27 +145,28 @@ class LocalEngine:
         self._config, self._program, self._mark = config, program, mark
         self._probe, self._reader = probe, reader
         self._attempts: dict[int, _Attempt] = {}
-        self._stopped_early: set[int] = set()  # jobs that were stopped before they got here
+        self._stopped_early: set[tuple[int, int]] = set()  # what was stopped before it got here
 
     def progress(self) -> Mapping[int, Progress | None]:
         """Say how far the running attempts are, by job."""
         return {job_id: attempt.progress for job_id, attempt in self._attempts.items()}
 
-    def stop(self, job_id: int, *, kill: bool = False) -> None:
+    def stop(self, job: Job, *, kill: bool = False) -> None:
         """End a job's attempt, or the one that is about to begin. Idempotent."""
-        attempt = self._attempts.get(job_id)
+        attempt = self._attempts.get(job.id)
         if attempt is None:
-            self._stopped_early.add(job_id)
+            self._stopped_early.add((job.id, job.run))
             return
-        attempt.stopped, attempt.killed = True, attempt.killed or kill
+        attempt.stopped.set()
+        attempt.killed |= kill
         if attempt.child:
             attempt.child.stop(kill)
 
     async def run(self, task: Task) -> Outcome:
         """Make one attempt. See ``Engine``."""
         job = task.job
-        if job.id in self._stopped_early:
-            self._stopped_early.remove(job.id)
+        if (job.id, job.run) in self._stopped_early:
+            self._stopped_early.remove((job.id, job.run))
             return Interrupted()
         profile = self._config.all_profiles.get(job.profile)
         if profile is None:
@@ -151,6 +174,10 @@ class LocalEngine:
         attempt = self._attempts[job.id] = _Attempt(job, profile, task.original, task.work)
         try:
             return await self._attempt(attempt, task)
+        except _Stopped:
+            return Interrupted()
+        except NoWorker as failed:
+            raise EnvironmentTrouble(failed.reason) from failed
         except ProbeFailed as failed:
             kind = Rejected if failed.hopeless else Broke
             return kind(failed.reason, compose(job, (), None, ""))
@@ -158,7 +185,7 @@ class LocalEngine:
             del self._attempts[job.id]
 
     async def _attempt(self, attempt: _Attempt, task: Task) -> Outcome:
-        media = await self._probe.probe(attempt.original)
+        media = await attempt.unless_stopped(self._probe.probe(attempt.original))
         if refusal := self._refusal(media):
             return Rejected(refusal, compose(attempt.job, (), None, ""))
         self._plan(attempt, media, task.crowd)
@@ -167,7 +194,7 @@ class LocalEngine:
         ended = await self._encode(attempt, media, reader)
         task.encoded()
         reader.close()
-        if outcome := self._end_of(attempt, ended, reader.tail):
+        if outcome := await asyncio.to_thread(self._end_of, attempt, ended, reader.tail):
             return outcome
         if attempt.profile.verify is not Verify.OFF:
             account = reader.account(attempt.beat)
@@ -233,9 +260,10 @@ class LocalEngine:
             grace_seconds=config.stop_grace_seconds,
             limits=Limits(address_space_bytes=config.address_space),
             confine=lambda: self._confine(attempt),
+            still_writes=_Growth(attempt.output).is_new,
         )
         child = attempt.child = Child(command, further, reader.feed)
-        if attempt.stopped:
+        if attempt.stopped.is_set():
             child.stop(attempt.killed)
         return await asyncio.wrap_future(child.start())
 
@@ -245,7 +273,9 @@ class LocalEngine:
         if config.sandbox == "off":
             lower_priority(nice=config.nice, io_class=config.ionice)
             return
-        named = tuple(arg for arg in attempt.args if arg.startswith("/") and os.path.isfile(arg))
+        named = {
+            path for arg in attempt.args for path in _PATH.findall(arg) if os.path.isfile(path)
+        }
         programs = (*system_reads(self._program), *launcher()[:1])
         confine(
             Allowance(read=(attempt.original, *named), write=(attempt.work,), execute=programs),
@@ -282,7 +312,8 @@ class LocalEngine:
         output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
         try:
             small = os.fstat(output).st_size < SMALL_BYTES
-            outputs = await (self._probe if small else self._reader).examine(output)
+            reader = self._probe if small else self._reader
+            outputs = await attempt.unless_stopped(reader.examine(output))
         except ProbeFailed as failed:
             return Broke(f"the output cannot be read back: {failed.reason}", report)
         finally:
@@ -302,10 +333,28 @@ class LocalEngine:
         try:
             sync_file(attempt.output)
             sync_folder(attempt.work)
+            sync_folder(os.path.dirname(attempt.work))
         except OSError as error:
             raise EnvironmentTrouble(
                 f"cannot write to the outbox {self._config.outbox}: {error.strerror}"
             ) from error
+
+
+class _Growth:
+    """Tells whether a file was written to since it was last asked: +faststart moves it about."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._before: tuple[int, int] | None = None
+
+    def is_new(self) -> bool:
+        """Compare the file with how it was last time."""
+        try:
+            stat = os.stat(self._path)
+        except OSError:
+            return False
+        before, self._before = self._before, (stat.st_size, stat.st_mtime_ns)
+        return before != self._before
 
 
 def _make_work(path: str) -> None:

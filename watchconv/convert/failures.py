@@ -10,7 +10,7 @@ import re
 import signal
 
 _CONTEXT = r"^(?:\[[^\]]*\] )*"
-_FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceeded)", re.MULTILINE)
+_FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceeded)$", re.MULTILINE)
 # In this order; the sentence, and whether a second attempt is useless.
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}", True),

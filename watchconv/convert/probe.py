@@ -52,7 +52,14 @@ else:
 
 
 class _Lost(Exception):  # noqa: N818 (it is a state)
-    """The child was lost over a request; the message says how."""
+    """The child was lost over a request; the message says how.
+
+    hung: it was ended because it took too long, which a sleeping disk may explain.
+    """
+
+    def __init__(self, how: str = "", *, hung: bool = False) -> None:
+        super().__init__(how)
+        self.hung = hung
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,7 @@ class ProbeWorker:
                 log.warning("the probe worker was lost over a file: %s", error)
         raise ProbeFailed(
             f"The file was not probed: the process that reads it {lost}, {TRIES} times in a row.",
-            hopeless=True,
+            hopeless=not lost.hung,
         )
 
     async def _ready_child(self) -> _Child:
@@ -199,7 +206,7 @@ class ProbeWorker:
                 reply = await loop.sock_recv(child.channel, REPLY_BYTES)
         except TimeoutError:
             self._end()
-            raise _Lost(f"did not finish within {limit_seconds:g} s") from None
+            raise _Lost(f"did not finish within {limit_seconds:g} s", hung=True) from None
         except OSError:
             reply = b""
         except BaseException:

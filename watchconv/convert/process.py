@@ -63,6 +63,8 @@ class Command:
 
     ``time_limit`` gives the seconds since the start that the child may take. The child's thread
     asks it after every sign of life and again when the time seems to be up, so it may grow.
+    ``still_writes`` tells whether the child wrote since it was last asked; it is asked at every
+    progress and before a child without progress is taken for stalled.
     ``confine`` runs on the child's thread right before the start; what it leaves allowed must
     include executing ``launcher()``.
     """
@@ -75,6 +77,7 @@ class Command:
     grace_seconds: float
     limits: Limits = field(default_factory=Limits)
     confine: Callable[[], None] | None = None
+    still_writes: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,7 @@ class _Life:
             return
         if self.command.confine:
             self.command.confine()
-        self.pid = spawn(self.command, null, out_end, err_end)
+        self.pid = spawn(self.prefix, self.command, null, out_end, err_end)
         stack.callback(self._bury)
         out_end.close()
         err_end.close()
@@ -272,6 +275,8 @@ class _Life:
         """Say why the child must end now, if it must."""
         if self.child.bell.wanted:
             return Cause.STOPPED, "was stopped"
+        if now - self.advanced >= self.command.stall_seconds and self.command.still_writes():
+            self.advanced = now
         if now - self.advanced >= self.command.stall_seconds:
             return Cause.STALLED, f"made no progress for {self.command.stall_seconds:g} seconds"
         if now - self.began >= (limit := self.command.time_limit()):
@@ -293,6 +298,7 @@ class _Life:
     def _take_progress(self, chunk: bytes) -> None:
         if self.child.on_progress(chunk):
             self.advanced = time.monotonic()
+            self.command.still_writes()
 
     def _take_stderr(self, chunk: bytes) -> None:
         self.head += chunk[: HEAD_BYTES - len(self.head)]

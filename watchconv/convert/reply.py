@@ -34,9 +34,13 @@ class ProbeFailed(WatchconvError):  # noqa: N818 (it is a verdict)
         self.hopeless = hopeless
 
 
-def no_worker(why: str) -> ProbeFailed:
+class NoWorker(ProbeFailed):
+    """There is no worker to ask; no file is to blame."""
+
+
+def no_worker(why: str) -> NoWorker:
     """Say that there is no worker to ask."""
-    return ProbeFailed(
+    return NoWorker(
         f"The process that reads files could not be started: {why}. "
         "Is watchconv installed completely? `watchconv check` tells.",
         hopeless=False,

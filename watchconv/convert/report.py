@@ -42,7 +42,7 @@ def compose(job: Job, argv: Sequence[str], ended: Ended | None, tail: str) -> st
     if tail:
         lines += ["", "ffmpeg's last words:", *(printable(line) for line in tail.splitlines())]
     text = "\n".join(lines) + "\n"
-    return text if len(text) <= LIMIT else f"{text[:4000]}\n…\n{text[4000 - LIMIT :]}"
+    return text if len(text) <= LIMIT else f"{text[:4000]}\n…\n{text[4003 - LIMIT :]}"
 
 
 def _when(moment: float | None) -> str:

@@ -71,10 +71,10 @@ def open_pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
     return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
 
 
-def spawn(command: Command, null: FileIO, out: FileIO, err: FileIO) -> int:
+def spawn(prefix: tuple[str, ...], command: Command, null: FileIO, out: FileIO, err: FileIO) -> int:
     """Start a command in a session of its own and give its pid; the caller reaps it."""
     process = subprocess.Popen(
-        [*launcher(), *command.argv],
+        [*prefix, *command.argv],
         cwd=command.cwd,
         env=command.env,
         stdin=null,

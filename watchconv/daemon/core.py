@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from watchconv import live
 from watchconv.convert.engine import LocalEngine
@@ -16,6 +17,7 @@ from watchconv.convert.leftovers import end_leftovers
 from watchconv.convert.probe import ProbeWorker
 from watchconv.convert.program import examine_program, find_program, missing_encoders
 from watchconv.convert.sandbox.support import ready
+from watchconv.daemon.bell import Bell
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.looking import Looking
@@ -26,12 +28,12 @@ from watchconv.daemon.trouble import Troubles
 from watchconv.deliver.files import Ownership
 from watchconv.deliver.outbox import Disposal, Outbox
 from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError
-from watchconv.folders import Folders
+from watchconv.folders import Folders, mount_of
 from watchconv.intake.look import Intake, Looked
 from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
-from watchconv.journal import Journal
+from watchconv.journal import MOUNTS, PAUSED, Journal
 from watchconv.model import Job, JobState, Verdict
 from watchconv.names import printable
 from watchconv.notify import notify, watchdog_seconds
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86400.0
+RETRY_SECONDS = 5.0
+MAY_END = ("ready", "bell")  # the tasks that do not live as long as the daemon
 RECOVERED = "watchconv or the machine went down each time while this was converted"
 
 
@@ -112,6 +116,8 @@ class Daemon:
             raise ConfigError("\n".join(missing))
         for sentence in ready(self._config.sandbox):
             log.warning("%s", sentence)
+        if mount_of(self._config.state).is_network:
+            log.warning("the state %s is on a network file system", self._config.state)
         self._mark = os.path.realpath(self._config.state)
         if ended := end_leftovers(self._mark):
             log.warning("ended %d processes that an earlier watchconv left", ended)
@@ -179,10 +185,12 @@ class Daemon:
         self._requests = Requests(config, self._journal, self._pool, self._engine)
         self._pool.changed = self._changed
         self._pool.look_again = self._looking.look_again
+        self._looking.healed = self._deliveries.retry.set
+        self._bell = Bell(config.state)
 
     async def _recover(self) -> None:
         """Take up what an earlier daemon left; a clean stop and a crash leave the same rows."""
-        points = await self._journal.asked(Journal.setting, "mounts")
+        points = await self._journal.asked(Journal.setting, MOUNTS)
         self._folders.remember(json.loads(points) if points else {})
         running = await self._journal.asked(Journal.in_state, JobState.RUNNING)
         delivering = await self._journal.asked(Journal.in_state, JobState.DELIVERING)
@@ -215,6 +223,7 @@ class Daemon:
             asyncio.create_task(work, name=name)
             for name, work in {
                 "look": self._looking.run(),
+                "bell": self._bell.run(),
                 "requests": self._serve_requests(),
                 "deliveries": self._deliveries.retry_stuck(),
                 "present": self._present.run(),
@@ -225,18 +234,27 @@ class Daemon:
         if self._once:
             tasks.add(asyncio.create_task(self._end_when_done(), name="once"))
         stopped = asyncio.ensure_future(self._stop.wait())
-        ends = {task for task in tasks if task.get_name() != "ready"}
-        await asyncio.wait({*ends, *workers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {t for t in tasks if t.get_name() not in MAY_END}
+        ends |= {stopped, self._deliveries.broken, *workers}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         notify("STOPPING=1")
+        for task in tasks:
+            if task.get_name() == "look":
+                task.cancel()
         await self._pool.close(workers, self._config.stop_grace_seconds, self._hurry)
-        for task in (*tasks, stopped):
-            task.cancel()
-        for result in await asyncio.gather(*workers, *tasks, return_exceptions=True):
+        for end in (*tasks, stopped):
+            end.cancel()
+        ended = [worker for worker in workers if worker.done()]
+        results = await asyncio.gather(*ended, *tasks, return_exceptions=True)
+        if self._deliveries.broken.done():
+            results.append(self._deliveries.broken.exception())
+        for result in results:
             if isinstance(result, Exception):
                 raise result
-        self.unfinished = not await self._deliveries.finish(self._config.stop_grace_seconds)
+        delivered = await self._deliveries.finish(self._config.stop_grace_seconds)
+        self.unfinished = not delivered or not all(worker.done() for worker in workers)
         if self.unfinished:
-            log.warning("a delivery is still under way: the next start takes it up")
+            log.warning("something is still under way: the next start takes it up")
         return int(self._once and (self._failed > 0 or bool(self._troubles.sentences)))
 
     def _take_signal(self) -> None:
@@ -249,12 +267,13 @@ class Daemon:
 
     async def _serve_requests(self) -> None:
         while True:
-            await self._looking.asked.wait()
-            self._looking.asked.clear()
+            await self._bell.rung.wait()
+            self._bell.rung.clear()
             try:
                 await self._requests.carry_out()
             except (JournalError, EnvironmentTrouble) as error:
                 log.warning("%s", error)
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._bell.rung.set)
             self._announce()
 
     async def _tell_ready(self) -> None:
@@ -262,8 +281,9 @@ class Daemon:
         notify("READY=1")
         period = watchdog_seconds()
         while period:
-            await self._journal.asked(Journal.setting, "paused")
-            notify("WATCHDOG=1")
+            with contextlib.suppress(JournalError):
+                await self._journal.asked(Journal.setting, PAUSED)
+                notify("WATCHDOG=1")
             await asyncio.sleep(period / 2)
 
     # hearing
@@ -271,9 +291,9 @@ class Daemon:
     def _take_look(self, looked: Looked | None) -> None:
         """Hear what a look did."""
         if looked:
-            for job_id in looked.taken_away:
-                self._engine.stop(job_id, kill=True)
-            self._deliveries.retry.set()
+            for job in map(self._pool.running.get, looked.taken_away):
+                if job:
+                    self._engine.stop(job, kill=True)
         self._announce()
 
     def _changed(self, job: Job) -> None:
@@ -286,8 +306,7 @@ class Daemon:
         """Hear of a job's end."""
         self._failed += job.state is JobState.FAILED
         self._pool.say(job, f"delivering→{job.state}")
-        if job.state is JobState.SUPERSEDED:
-            self._looking.look_again(job.source)
+        self._looking.look_again(job.source)  # something new may lie under its name by now
         self._changed(job)
 
     def _announce(self) -> None:
@@ -308,8 +327,8 @@ class Daemon:
 
     async def _tidy(self) -> None:
         points = json.dumps(self._folders.remembered())
-        if await self._journal.asked(Journal.setting, "mounts") != points:
-            await self._journal.asked(Journal.remember, "mounts", points)
+        if await self._journal.asked(Journal.setting, MOUNTS) != points:
+            await self._journal.asked(Journal.remember, MOUNTS, points)
         days = self._config.keep_history_days
         if trimmed := await self._journal.asked(Journal.trim, days, time.time()):
             log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
@@ -327,7 +346,7 @@ class Daemon:
         self._stop.set()
 
     async def _is_done(self) -> bool:
-        if self._looking.busy:
+        if self._looking.pending:
             return False
         if self._troubles.tells("folders"):
             return True
@@ -344,6 +363,7 @@ class Daemon:
         return left <= self._deliveries.stuck and len(waiting) <= len(waiting.lacking())
 
     async def _end(self) -> None:
+        await self._bell.close()
         await self._looking.close()
         await self._probe.close()
         await self._reader.close()

@@ -49,10 +49,10 @@ class Deliveries:
         self._outbox, self._journal, self._troubles = outbox, journal, troubles
         self._keep_originals, self._ended = keep_originals, ended
         self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
-        self._slots = asyncio.Semaphore(2 * AT_ONCE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()
         self.retry = asyncio.Event()
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a bug
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -66,10 +66,15 @@ class Deliveries:
         """Deliver a job in the background; waits while too many are under way. Idempotent."""
         if job.id in self._tasks:
             return
-        await self._slots.acquire()
-        task = asyncio.create_task(self._deliver(job))
-        self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        task = self._tasks[job.id] = asyncio.create_task(self._deliver(job))
+        task.add_done_callback(lambda _: self._take_end(job.id, task))
+        while len(self._tasks) > 2 * AT_ONCE:
+            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+
+    def _take_end(self, job_id: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[job_id]
+        if not task.cancelled() and (bug := task.exception()) and not self.broken.done():
+            self.broken.set_exception(bug)
 
     async def _deliver(self, job: Job) -> None:
         cause = f"job {job.id}"
@@ -86,16 +91,16 @@ class Deliveries:
         else:
             self._stuck.discard(job.id)
             self._troubles.end(cause)
-            self._ended(ended)
-        finally:
-            self._slots.release()
+            if ended:
+                self._ended(ended)
 
-    def _roll_forward(self, job: Job) -> Job:
+    def _roll_forward(self, job: Job) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
         state = self._outbox.deliver(job)
         now = time.time()
         if state is JobState.SUPERSEDED:
-            ended = self._journal.ask(Journal.supersede, job.id, now, stale=False)
+            expected = JobState.DELIVERING
+            ended = self._journal.ask(Journal.supersede, job.id, expected, now, stale=False)
         else:
             held = self._keep_originals and state is JobState.DONE
             ended = self._journal.ask(Journal.finish, job.id, state, now, held=held)

@@ -14,10 +14,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from watchconv.daemon.bell import call
 from watchconv.errors import JournalError
 from watchconv.folders import exported_by_nfs, mount_of
 from watchconv.intake.watch import Watcher
-from watchconv.live import WAKE_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 SPACING_SECONDS = 0.25
 TROUBLE_SECONDS = 2.0  # how often folders in trouble are looked after
-WAKE_FILE_SECONDS = 2.0  # how often the wake file is looked at where it makes no event
 SCAN_LIVE_SECONDS = 900.0
 SCAN_POLLING_SECONDS = 30.0
 
@@ -52,14 +51,9 @@ class Looking:
         self._troubles, self._looked = troubles, looked
         loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self.asked = asyncio.Event()  # a person touched the wake file
-        self._watcher = Watcher(
-            config.inbox,
-            os.path.join(config.state, WAKE_DIR),
-            wake=lambda: _call(loop, self._due.set),
-            ring=lambda: _call(loop, self.asked.set),
-        )
+        self._watcher = Watcher(config.inbox, lambda: call(loop, self._due.set))
         self._polling = False
+        self.healed: Callable[[], None] = lambda: None
         self._all_at = 0.0  # monotonic: when everything is looked at next
         self.first_done = asyncio.Event()
         self.busy = False  # a look is under way
@@ -74,6 +68,7 @@ class Looking:
         """Look, for ever."""
         while True:
             self._due.clear()
+            self.busy = True
             if await self._check_folders():
                 await self._check_watcher()
                 await self._look()
@@ -81,6 +76,7 @@ class Looking:
                 await asyncio.sleep(SPACING_SECONDS)
                 timeout = self._seconds_to_next()
             else:
+                self.busy = False
                 self.first_done.set()
                 self._looked(None)
                 timeout = TROUBLE_SECONDS
@@ -95,8 +91,9 @@ class Looking:
             self._troubles.tell("folders", "; ".join(troubles))
             self._all_at = 0.0
             return False
-        self._folders.lock(self._config.state)
-        self._troubles.end("folders")
+        await asyncio.to_thread(self._folders.lock, self._config.state)
+        if self._troubles.end("folders"):
+            self.healed()
         return True
 
     async def _check_watcher(self) -> None:
@@ -127,7 +124,6 @@ class Looking:
     async def _look(self) -> None:
         everything = time.monotonic() >= self._all_at
         hints = self._watcher.take()
-        self.busy = True
         try:
             looked = await asyncio.to_thread(self._intake.look, None if everything else hints)
         except JournalError as error:
@@ -138,7 +134,10 @@ class Looking:
             self.busy = False
         self._troubles.end("look")
         if everything:
-            self._all_at = time.monotonic() + self._scan_seconds(polling=self._polling)
+            seconds = self._scan_seconds(polling=self._polling)
+            if self._intake.waiting.overflow:
+                seconds = max(1.0, self._config.settle_seconds)
+            self._all_at = time.monotonic() + seconds
         self._looked(looked)
 
     def _scan_seconds(self, *, polling: bool) -> float:
@@ -151,14 +150,11 @@ class Looking:
         at = self._all_at if due is None else min(due, self._all_at)
         return max(0.0, at - time.monotonic())
 
+    @property
+    def pending(self) -> bool:
+        """Tell whether there is something to look at now."""
+        return self.busy or self._due.is_set() or bool(self._watcher.hints)
+
     async def close(self) -> None:
         """Stop watching."""
         await asyncio.to_thread(self._watcher.close)
-
-
-def _call(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-    """Call into the loop from a foreign thread; after its end nothing happens."""
-    try:
-        loop.call_soon_threadsafe(ring)
-    except RuntimeError:
-        return

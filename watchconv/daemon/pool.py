@@ -21,7 +21,7 @@ from watchconv.convert.report import compose
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
-from watchconv.journal import Journal
+from watchconv.journal import Intent, Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge
 from watchconv.model import Interrupted, Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the surroundings failed an attempt
 SPACE_SECONDS = 5.0
 JOURNAL_SECONDS = 5.0
+STOP_SECONDS = 10.0  # what is left to a child that was told to end, before we go without it
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -187,14 +188,17 @@ class Pool:
         try:
             outcome = await self._outcome(job, crowd, slot)
         except EnvironmentTrouble as trouble:
-            self._tell_for("attempt", str(trouble), TROUBLE_SECONDS)
-            decision: Decision = Again(refund=True, reason=str(trouble))
+            sentence = printable(str(trouble))
+            self._tell_for("attempt", sentence, TROUBLE_SECONDS)
+            # the others go first then, lest one job alone is what fills the disk
+            decision: Decision = Again(True, 2 * TROUBLE_SECONDS, sentence)
         else:
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
 
     async def _outcome(self, job: Job, crowd: int, slot: _Slot) -> Outcome:
         inbox = self._config.inbox
+        await asyncio.to_thread(self._outbox.drop_stale_report, job.source)
         admitted = await asyncio.to_thread(admit, inbox, job)
         if not isinstance(admitted, Admitted):
             return admitted
@@ -204,8 +208,6 @@ class Pool:
             outcome = await self._engine.run(task)
             # what was made of a file that changed counts for nothing, whatever it was
             return await asyncio.to_thread(compare, inbox, admitted) or outcome
-        except OSError as error:
-            raise EnvironmentTrouble(f"cannot read {error.filename}: {error.strerror}") from error
         finally:
             admitted.close()
 
@@ -224,42 +226,42 @@ class Pool:
         match decision:
             case Again(refund, wait_seconds, reason):
                 not_before = time.time() + wait_seconds if wait_seconds else 0.0
+                await asyncio.to_thread(self._outbox.clear, job)
                 after = await self._insist(
                     Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
                 )
-                await asyncio.to_thread(self._outbox.clear, job)
                 self.say(job, "running→queued", reason)
                 self.wake_in(wait_seconds)
             case Deliver(verdict, reason, report):
                 after = await self.deliver(job, verdict, reason, report)
             case Close(state):
-                now = time.time()
-                after = await self._insist(
-                    lambda j: (
-                        j.withdraw(job.id, now)
-                        if state is JobState.WITHDRAWN
-                        else j.supersede(job.id, now, stale=True)
-                    )
-                )
                 await asyncio.to_thread(self._outbox.clear, job)
+                after = await self._close(job, state)
                 self.say(job, f"running→{state}")
                 self.look_again(job.source)
-        self.changed(after)
+        if after:
+            self.changed(after)
+
+    async def _close(self, job: Job, state: JobState) -> Job | None:
+        now = time.time()
+        if state is JobState.WITHDRAWN:
+            return await self._insist(Journal.withdraw, job.id, JobState.RUNNING, now)
+        return await self._insist(Journal.supersede, job.id, JobState.RUNNING, now, stale=True)
 
     async def deliver(
         self, job: Job, verdict: Verdict, reason: str | None, report: str | None = None
-    ) -> Job:
-        """Commit what is to be delivered, then begin it."""
+    ) -> Job | None:
+        """Commit what is to be delivered, then begin it; None when the job has moved on."""
         profile = self._config.all_profiles.get(job.profile)
         wish = output_for(job.source, profile.suffix) if profile else None
         output, original = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
         if verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")
-        after = await self._insist(
-            Journal.intend, job.id, verdict, output, original, reason, report
-        )
-        self.say(job, f"{job.state}→delivering", reason)
-        await self._deliveries.begin(after)
+        intent = Intent(verdict, output, original, reason, report)
+        after = await self._insist(Journal.intend, job, intent)
+        if after:
+            self.say(job, f"{job.state}→delivering", reason)
+            await self._deliveries.begin(after)
         return after
 
     async def _insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -286,19 +288,22 @@ class Pool:
     ) -> None:
         """End the workers: running attempts are given the grace, then TERM, then KILL.
 
-        With hurry they are killed at once. Their jobs go back to the queue.
+        With hurry they are killed at once. Their jobs go back to the queue. Bounded: what even
+        then does not end, such as a read from a dead disk, is left to the next start.
         """
         self.closing = True
         self.wake()
-        if not await _ended(workers, hurry, grace_seconds):
-            self._stop_all(kill=hurry.is_set())
-            if not await _ended(workers, hurry, None):
-                self._stop_all(kill=True)
-                await asyncio.wait(workers)
+        if await _ended(workers, hurry, grace_seconds):
+            return
+        self.stop_all(kill=hurry.is_set())
+        if not await _ended(workers, hurry, grace_seconds + STOP_SECONDS):
+            self.stop_all(kill=True)
+            await asyncio.wait(workers, timeout=STOP_SECONDS)
 
-    def _stop_all(self, *, kill: bool) -> None:
-        for job_id in self.running:
-            self._engine.stop(job_id, kill=kill)
+    def stop_all(self, *, kill: bool) -> None:
+        """End every attempt."""
+        for job in self.running.values():
+            self._engine.stop(job, kill=kill)
 
 
 async def _ended(

@@ -42,6 +42,7 @@ class Present:
         self._state_dir, self._engine, self._pool = state_dir, engine, pool
         self._intake, self._troubles, self._hear = intake, troubles, hear
         self.changed = asyncio.Event()
+        self.changed.set()  # that we are there is news
 
     async def run(self) -> None:
         """Show it, for ever."""
@@ -68,7 +69,7 @@ class Present:
         return live.Live(
             pid=os.getpid(),
             started=live.start_of(os.getpid()) or 0,
-            state="trouble" if self._troubles.blocked else state,
+            state="trouble" if self._troubles.blocked or self._troubles.tells("space") else state,
             waiting=len(self._intake.waiting),
             ignored=len(self._intake.ignored),
             running=[_running(job, progress.get(job.id)) for job in self._pool.running.values()],

@@ -9,6 +9,7 @@ Errors: ``JournalError``. A request that cannot be carried out is logged and dro
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from watchconv.deliver import files
 from watchconv.intake.plan import profile_for
-from watchconv.journal import Journal
-from watchconv.model import Job, JobState, Request, Verdict
+from watchconv.journal import PAUSED, Journal
+from watchconv.model import Job, JobState, Request, Verdict, mtime_ns
 from watchconv.names import numbered, printable, report_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Requests:
 
     async def carry_out(self) -> None:
         """Do all that was asked for and not yet done. Idempotent."""
-        self._set_paused(await self._journal.asked(Journal.setting, "paused") is not None)
+        self._set_paused(await self._journal.asked(Journal.setting, PAUSED) is not None)
         for job in await self._journal.asked(Journal.requested):
             if job.request is Request.RETRY:
                 await self._retry(job)
@@ -54,7 +55,7 @@ class Requests:
     async def _cancel(self, job: Job) -> None:
         match job.state:
             case JobState.RUNNING:
-                self._engine.stop(job.id, kill=True)  # its worker sees the request
+                self._engine.stop(job, kill=True)  # its worker sees the request
             case JobState.QUEUED:
                 await self._pool.deliver(job, Verdict.CANCELLED, "cancelled")
             case _:
@@ -67,14 +68,14 @@ class Requests:
             name = printable(job.original or job.source)
             log.warning("job=%d cannot be retried: %s (%s)", job.id, error.strerror, name)
             await self._journal.asked(Journal.drop_request, job.id)
-        else:
-            log.info(
-                "job=%d profile=%s failed→queued %s", job.id, job.profile, printable(job.source)
-            )
+            return
+        if after:
+            source = printable(after.source)
+            log.info("job=%d profile=%s failed→queued %s", job.id, after.profile, source)
             self._pool.changed(after)
             self._pool.wake()
 
-    def _bring_back(self, job: Job) -> Job:
+    def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""
         assert job.original is not None
         failed = os.path.join(self._config.error, job.original)
@@ -86,22 +87,28 @@ class Requests:
             os.unlink(report)
         profile = profile_for(back, self._config.all_profiles, self._config.profile)
         return self._journal.ask(
-            Journal.retry, job.id, stat.st_size, stat.st_mtime_ns, profile, time.time()
+            Journal.retry, job.id, stat.st_size, mtime_ns(stat), profile, time.time()
         )
 
     def _reserve(self, job: Job, failed: str) -> str:
         """Move the original to the first free form of its name, reserved before; return that."""
-        if not os.path.lexists(failed):
+        if not os.path.lexists(failed) and self._journal.ask(Journal.holds_name, job.id):
             return job.source  # an earlier try moved it
+        stat = os.lstat(failed)
+        if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
+            raise FileNotFoundError(errno.ENOENT, "its original is no longer there", failed)
         for number in range(1, 10_000):
             back = numbered(job.source, number)
             folder, name = os.path.split(back)
             if not self._journal.ask(Journal.begin_retry, job.id, back):
                 continue
-            path = files.make_folder(self._config.inbox, folder, files.Ownership())
+            try:
+                path = files.make_folder(self._config.inbox, folder, files.Ownership())
+            except NotADirectoryError:
+                continue
             scratch = os.path.join(path, f".watchconv-{job.id}.part")
             try:
-                files.move(failed, os.path.join(path, name), scratch)
+                files.move(failed, os.path.join(path, name), scratch, ours=False)
             except FileExistsError:
                 continue
             return back

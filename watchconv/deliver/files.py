@@ -11,8 +11,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
+from filecmp import cmp
+from io import FileIO
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,10 +24,9 @@ if TYPE_CHECKING:
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _COPY_BYTES = 16 << 20
-# how file systems say that they know no RENAME_NOREPLACE, or no hard links
-_UNSUPPORTED = frozenset(
-    {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK, errno.ENOTTY}
-)
+# how file systems and kernels say that they know no RENAME_NOREPLACE
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_TIME_GRAIN_NS = 2_000_000_000  # vfat's
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,14 +46,15 @@ class Ownership:
         return (self.user, self.group, self.mode) != (None, None, None)
 
 
-def move(source: str, target: str, scratch: str) -> None:
+def move(source: str, target: str, scratch: str, *, ours: bool) -> None:
     """Move a file to a name that is free, across devices if need be.
 
-    scratch is a hidden name in the target's folder that belongs to this job alone.
+    scratch is a hidden name in the target's folder that belongs to this job alone. ours tells
+    that the file is of our own making, so that a hard link to it does no harm.
     Raises FileExistsError when the target is there; the source is untouched then.
     """
     try:
-        _rename_no_replace(source, target)
+        _rename_no_replace(source, target, ours=ours)
     except OSError as error:
         if error.errno == errno.EXDEV:
             _copy_over(source, target, scratch)
@@ -68,9 +71,13 @@ def _copy_over(source: str, target: str, scratch: str) -> None:
     times: then it is the copy that was made, and only the source is left to remove.
     """
     before = os.stat(source)
-    if not _is_copy(target, before):
-        copy(source, scratch)
-        _rename_no_replace(scratch, target)
+    if not _is_copy(target, source, before):
+        try:
+            copy(source, scratch)
+            _rename_no_replace(scratch, target, ours=True)
+        except OSError:
+            remove(scratch)
+            raise
         sync_folder(os.path.dirname(target))
     now = os.stat(source)
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (
@@ -83,20 +90,24 @@ def _copy_over(source: str, target: str, scratch: str) -> None:
     sync_folder(os.path.dirname(source))
 
 
-def _is_copy(path: str, original: os.stat_result) -> bool:
+def _is_copy(path: str, source: str, original: os.stat_result) -> bool:
+    """Tell whether a file is the copy that was made; coarse clocks are helped by the content."""
     try:
         stat = os.lstat(path)
     except FileNotFoundError:
         return False
-    return (stat.st_size, stat.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
+    if stat.st_size != original.st_size or not S_ISREG(stat.st_mode):
+        return False
+    apart_ns = abs(stat.st_mtime_ns - original.st_mtime_ns)
+    return apart_ns == 0 or (apart_ns < _TIME_GRAIN_NS and cmp(path, source, shallow=False))
 
 
 def copy(source: str, target: str) -> None:
-    """Copy content, mode and times to a name of our own, replacing what is left there; sync it.
+    """Copy content, and mode, owner and times where allowed, to a name of our own; sync it.
 
     Holes stay holes: a file may announce a terabyte and hold a few bytes.
     """
-    with open(source, "rb", buffering=0) as reader, open(target, "wb", buffering=0) as writer:
+    with open(source, "rb", buffering=0) as reader, create(target) as writer:
         size = os.fstat(reader.fileno()).st_size
         for start, end in _extents(reader.fileno(), size):
             at = os.lseek(writer.fileno(), start, os.SEEK_SET)
@@ -107,8 +118,31 @@ def copy(source: str, target: str) -> None:
                     break  # it was cut short meanwhile: the caller compares it
                 at += sent
         os.ftruncate(writer.fileno(), size)
-        shutil.copystat(source, target)
+        _copy_stat(os.fstat(reader.fileno()), writer.fileno())
         os.fsync(writer.fileno())
+
+
+def _copy_stat(stat: os.stat_result, descriptor: int) -> None:
+    """Give a copy its owner, mode and times. Never setuid bits: the copy may be somebody else's."""
+    with suppress(OSError):
+        os.fchown(descriptor, stat.st_uid, stat.st_gid)
+    with suppress(OSError):
+        os.fchmod(descriptor, stat.st_mode & 0o777)
+    with suppress(OSError):
+        os.utime(descriptor, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def create(path: str) -> FileIO:
+    """Create a file of our own anew; what lies under its name, a link too, is removed."""
+    remove(path)
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+    return FileIO(os.open(path, flags, 0o600), "w")
+
+
+def remove(path: str) -> None:
+    """Remove a file. Idempotent."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
@@ -125,7 +159,7 @@ def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _rename_no_replace(source: str, target: str) -> None:
+def _rename_no_replace(source: str, target: str, *, ours: bool) -> None:
     done = _libc.renameat2(
         _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE
     )
@@ -134,16 +168,22 @@ def _rename_no_replace(source: str, target: str) -> None:
     code = ctypes.get_errno()
     if code not in _UNSUPPORTED:
         raise OSError(code, os.strerror(code), source, None, target)
+    if ours and _rename_by_link(source, target):
+        return
+    _rename_by_reservation(source, target)
+
+
+def _rename_by_link(source: str, target: str) -> bool:
+    """Link, then unlink; False where there are no hard links. Repeatable after a crash."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
         if not os.path.samestat(os.lstat(source), os.lstat(target)):
             raise
     except OSError:
-        # links to files of other users are refused by protected_hardlinks; some systems have none
-        _rename_by_reservation(source, target)
-        return
+        return False
     os.unlink(source)
+    return True
 
 
 def _rename_by_reservation(source: str, target: str) -> None:
@@ -158,9 +198,10 @@ def _rename_by_reservation(source: str, target: str) -> None:
 
 def replace_text(path: str, text: str, scratch: str, ownership: Ownership) -> None:
     """Write a small file, in the place of one of ours if it is there: whole or not at all."""
-    with open(scratch, "w", encoding="utf-8", errors="backslashreplace") as writer:
-        writer.write(text)
-        writer.flush()
+    with create(scratch) as writer:
+        content = memoryview(text.encode("utf-8", "backslashreplace"))
+        while content:
+            content = content[writer.write(content) or 0 :]
         os.fsync(writer.fileno())
     own(scratch, ownership)
     os.replace(scratch, path)
@@ -168,13 +209,19 @@ def replace_text(path: str, text: str, scratch: str, ownership: Ownership) -> No
 
 
 def make_folder(root: str, folder: str, ownership: Ownership) -> str:
-    """Make the folders below root that are missing and return the path. Never makes root."""
+    """Make the folders below root that are missing and return the path. Never makes root.
+
+    Raises NotADirectoryError where a file has the name of one.
+    """
     path = root
     for part in folder.split("/") if folder else ():
         parent, path = path, os.path.join(path, part)
-        if os.path.isdir(path):
-            continue
-        os.mkdir(path, 0o777 if ownership.folder_mode is None else ownership.folder_mode)
+        try:
+            os.mkdir(path, 0o777 if ownership.folder_mode is None else ownership.folder_mode)
+        except FileExistsError:
+            if os.path.isdir(path):
+                continue
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the place", path) from None
         own(path, ownership, is_folder=True)
         sync_folder(parent)
     return path
@@ -204,18 +251,14 @@ def own(
 def _chown(path: str, user: int, group: int) -> None:
     try:
         os.chown(path, user, group)
-    except PermissionError:
-        try:
+    except OSError:  # EPERM, or EINVAL for an id that this user namespace does not have
+        with suppress(OSError):
             os.chown(path, -1, group)
-        except PermissionError:
-            return
 
 
 def _chmod(path: str, mode: int) -> None:
-    try:
+    with suppress(OSError):  # not ours, or a file system that has none
         os.chmod(path, mode)
-    except PermissionError:
-        return
 
 
 def sync_file(path: str) -> None:

@@ -10,16 +10,21 @@ DELIVERING, and is delivered again later. ``JournalError``.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Protocol
 
 from watchconv.deliver import files
 from watchconv.errors import EnvironmentTrouble
-from watchconv.model import Job, JobState, Verdict
-from watchconv.names import numbered, report_of
+from watchconv.folders import closing, open_folder
+from watchconv.model import Job, JobState, Verdict, mtime_ns
+from watchconv.names import numbered, report_of, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +32,8 @@ if TYPE_CHECKING:
     from watchconv.deliver.files import Ownership
     from watchconv.folders import Folders
 
-REPORT_MARK = "watchconv report of job "
+REPORT_MARK = "watchconv report of: "
+_TAKEN = (FileExistsError, NotADirectoryError)
 OUTPUT_STEM = "output"  # what an attempt makes is output.SUFFIX in its work directory
 
 
@@ -69,7 +75,7 @@ class Outbox:
 
     def work_dir(self, job: Job) -> str:
         """Name the folder that one attempt of one job writes into; never used for another."""
-        return os.path.join(self._folders.work, f"{job.id}.{job.attempt}")
+        return os.path.join(self._folders.work, f"{job.id}.{job.run}")
 
     def plan(self, job: Job, verdict: Verdict, output: str | None) -> tuple[str | None, str | None]:
         """Choose names that are free now: the output's wish comes in, what to intend goes out."""
@@ -93,7 +99,7 @@ class Outbox:
         if self._disposal.on_success == "delete":
             self._delete_original(job)
         elif job.original is not None:
-            self._move_original(job, self._folders.done)
+            self._to_done(job)
         return JobState.DONE
 
     def clear(self, job: Job) -> None:
@@ -116,25 +122,36 @@ class Outbox:
 
     def _publish(self, job: Job) -> bool:
         """Move the output to its name; tell whether it is there, now or since an earlier try."""
+        assert job.output is not None
         work = self.work_dir(job)
         try:
-            made = [name for name in os.listdir(work) if name.startswith(OUTPUT_STEM)]
+            made = [name for name in os.listdir(work) if _is_output(name, job.output)]
         except FileNotFoundError:
             return self._was_published(job)
         if not made:
             return True
         source = os.path.join(work, made[0])
-        self._dress(source, job)
+        wish = with_suffix(job.source, made[0].removeprefix(OUTPUT_STEM))
+        self._preserve_mtime(source, job)
         while True:
-            assert job.output is not None
-            folder, name = os.path.split(job.output)
-            path = files.make_folder(self._folders.outbox, folder, self._disposal.ownership)
             try:
-                files.move(source, os.path.join(path, name), _scratch(path, job))
-            except FileExistsError:
-                job = self._retarget(job.id, _free(self._folders.outbox, job.output), job.original)
+                self._move(source, self._folders.outbox, str(job.output), job, ours=True)
+            except _TAKEN:
+                free = _free(self._folders.outbox, wish)
+                job = self._retarget(job.id, free, job.original)
             else:
                 return True
+
+    def _move(self, source: str, root: str, wish: str, job: Job, *, ours: bool) -> None:
+        """Move a file to its name below root. Raises what ``_TAKEN`` lists when that is taken."""
+        ownership = self._disposal.ownership
+        folder, name = os.path.split(wish)
+        path = files.make_folder(root, folder, ownership)
+        if ours:
+            files.own(source, ownership, like=path)
+        files.move(source, os.path.join(path, name), _scratch(path, job), ours=ours)
+        if ownership.is_set and not ours:
+            files.own(os.path.join(path, name), ownership)
 
     def _was_published(self, job: Job) -> bool:
         """Judge a delivery whose work directory is gone: a crash after the end, or a person.
@@ -147,100 +164,136 @@ class Outbox:
             and os.path.lexists(os.path.join(self._folders.outbox, job.output))
         )
 
-    def _dress(self, source: str, job: Job) -> None:
-        """Give the output its owner, mode and time while nobody sees it yet."""
-        ownership = self._disposal.ownership
-        assert job.output is not None
-        folder = os.path.dirname(job.output)
-        files.own(
-            source, ownership, like=files.make_folder(self._folders.outbox, folder, ownership)
-        )
+    def _preserve_mtime(self, source: str, job: Job) -> None:
+        """Give the output the original's time while nobody sees it yet."""
         if self._disposal.preserve_mtime:
-            os.utime(source, ns=(time.time_ns(), job.mtime_ns))
+            with suppress(OSError):
+                os.utime(source, ns=(time.time_ns(), job.mtime_ns))
 
     # the original
 
     def _is_original(self, job: Job) -> bool:
         """Tell whether the file under the job's name is still the one that was converted."""
         try:
-            stat = os.lstat(os.path.join(self._folders.inbox, job.source))
+            descriptor = open_folder(os.path.dirname(self._original(job)))
         except (FileNotFoundError, NotADirectoryError):
             return False
-        return (stat.st_size, stat.st_mtime_ns) == (job.size, job.mtime_ns)
+        with closing(descriptor):
+            try:
+                name = os.path.basename(job.source)
+                stat = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+        return (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns) and S_ISREG(stat.st_mode)
+
+    def _original(self, job: Job) -> str:
+        return os.path.join(self._folders.inbox, job.source)
 
     def _delete_original(self, job: Job) -> None:
         if self._is_original(job):
-            path = os.path.join(self._folders.inbox, job.source)
+            path = self._original(job)
             os.unlink(path)
             files.sync_folder(os.path.dirname(path))
 
-    def _move_original(self, job: Job, root: str) -> Job:
-        """Move the original below root if it is still there; return the job with its last name."""
-        ownership = self._disposal.ownership
+    def _to_done(self, job: Job) -> None:
         while self._is_original(job):
             assert job.original is not None
-            folder, name = os.path.split(job.original)
-            path = files.make_folder(root, folder, ownership)
-            target = os.path.join(path, name)
             try:
-                files.move(
-                    os.path.join(self._folders.inbox, job.source), target, _scratch(path, job)
-                )
-            except FileExistsError:
-                choose = self._free_in_error if root == self._folders.error else None
-                free = choose(job.original) if choose else _free(root, job.original)
+                self._move(self._original(job), self._folders.done, job.original, job, ours=False)
+            except _TAKEN:
+                free = _free(self._folders.done, job.source)
                 job = self._retarget(job.id, job.output, free)
-            else:
-                if ownership.is_set:
-                    files.own(target, ownership)
-                break
-        return job
 
     # the error folder
 
     def _to_error(self, job: Job) -> None:
         """Write the report, then move the original beside it: who sees the one finds the other."""
         while self._is_original(job):
-            original = job.original
-            assert original is not None
-            if not self._can_report(original):
-                job = self._retarget(job.id, None, self._free_in_error(original))
-                continue
-            self._write_report(job)
-            job = self._move_original(job, self._folders.error)
-            if job.original == original:
-                return
-            os.unlink(os.path.join(self._folders.error, report_of(original)))
+            assert job.original is not None
+            try:
+                self._write_report(job, job.original)
+                self._move(self._original(job), self._folders.error, job.original, job, ours=False)
+            except _TAKEN:
+                self._remove_report(job)
+                free = self._free_in_error(job.source)
+                job = self._retarget(job.id, None, free)
 
-    def _write_report(self, job: Job) -> None:
-        assert job.original is not None
-        folder, name = os.path.split(job.original)
+    def _write_report(self, job: Job, original: str) -> None:
+        """Write the report of an original. Raises FileExistsError when its name is taken."""
+        if not self._can_report(original, job.id):
+            raise FileExistsError(errno.EEXIST, "the report's name is taken", original)
+        folder, name = os.path.split(original)
         path = files.make_folder(self._folders.error, folder, self._disposal.ownership)
+        mark = f"{REPORT_MARK}{json.dumps([job.id, original])}"
+        text = f"{job.reason}\n{mark}\n{job.report or ''}"
         report = os.path.join(path, report_of(name))
-        text = f"{job.reason}\n{REPORT_MARK}{job.id}\n{job.report or ''}"
         files.replace_text(report, text, _scratch(path, job), self._disposal.ownership)
 
-    def _free_in_error(self, original: str) -> str:
+    def _remove_report(self, job: Job) -> None:
+        assert job.original is not None
+        report = self._report(job.original)
+        mark = _read_mark(report)
+        if mark and mark[0] == job.id:
+            files.remove(report)
+
+    def drop_stale_report(self, source: str) -> None:
+        """Remove the report of an original that somebody has taken out of error/ by hand."""
+        if not os.path.lexists(os.path.join(self._folders.error, source)):
+            report = self._report(source)
+            if _read_mark(report) and self._can_report(source, 0):
+                files.remove(report)
+
+    def _report(self, original: str) -> str:
+        return os.path.join(self._folders.error, report_of(original))
+
+    def _free_in_error(self, wish: str) -> str:
         """Find a name for which neither the original nor a report that still counts is there."""
         number = 1
         while True:
-            choice = numbered(original, number)
-            path = os.path.join(self._folders.error, choice)
-            if not os.path.lexists(path) and self._can_report(choice):
+            choice = _free(self._folders.error, wish, number)
+            if self._can_report(choice, 0):
                 return choice
             number += 1
 
-    def _can_report(self, original: str) -> bool:
-        report = os.path.join(self._folders.error, report_of(original))
-        return not os.path.lexists(report) or _is_our_report(report)
+    def _can_report(self, original: str, job_id: int) -> bool:
+        """Tell whether a report may be written: none is there, or one whose original is gone."""
+        report = self._report(original)
+        if not os.path.lexists(report):
+            return True
+        mark = _read_mark(report)
+        if mark is None:
+            return False
+        return mark[0] == job_id or not os.path.lexists(os.path.join(self._folders.error, mark[1]))
 
 
-def _free(root: str, wish: str) -> str:
-    """Find the first of a name's numbered forms that is not taken, as the file system sees it."""
-    number = 1
-    while os.path.lexists(os.path.join(root, choice := numbered(wish, number))):
+def _free(root: str, wish: str, number: int = 1) -> str:
+    """Find the first of a name's numbered forms that is not taken, as the file system sees it.
+
+    Where a file has the name of one of the folders, that folder is numbered too.
+    """
+    folder, name = os.path.split(wish)
+    if folder:
+        folder = _free_folder(root, folder)
+    while os.path.lexists(os.path.join(root, folder, choice := numbered(name, number))):
         number += 1
-    return choice
+    return os.path.join(folder, choice)
+
+
+def _free_folder(root: str, folder: str) -> str:
+    path = ""
+    for part in folder.split("/"):
+        number = 1
+        while os.path.lexists(
+            os.path.join(root, path, choice := numbered(part, number))
+        ) and not os.path.isdir(os.path.join(root, path, choice)):
+            number += 1
+        path = os.path.join(path, choice)
+    return path
+
+
+def _is_output(name: str, output: str) -> bool:
+    """Tell the output from what else ffmpeg may have left in the work directory."""
+    return name.startswith(OUTPUT_STEM) and output.endswith(name.removeprefix(OUTPUT_STEM))
 
 
 def _scratch(folder: str, job: Job) -> str:
@@ -248,10 +301,19 @@ def _scratch(folder: str, job: Job) -> str:
     return os.path.join(folder, f".watchconv-{job.id}.part")
 
 
-def _is_our_report(path: str) -> bool:
-    """Tell a report, which may be replaced, from a file that came to lie here."""
+def _read_mark(path: str) -> tuple[int, str] | None:
+    """Read of a report whose it is, (job, original); None for a file that came to lie here."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            return f"\n{REPORT_MARK}" in lines.read(8192)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
+    with open(descriptor, encoding="utf-8", errors="replace") as lines:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        lines.readline(4096)
+        line = lines.readline(4096)
+    try:
+        job_id, original = json.loads(line.removeprefix(REPORT_MARK))
+    except (ValueError, TypeError):
+        return None
+    return (int(job_id), str(original)) if line.startswith(REPORT_MARK) else None

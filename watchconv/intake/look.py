@@ -11,6 +11,7 @@ Errors: ``JournalError``. A folder that cannot be read is said once and passed o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat as st
@@ -19,10 +20,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
+from watchconv.folders import closing, open_folder
 from watchconv.intake.sieve import Ignored, Sieve
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal import Journal
-from watchconv.model import Candidate, Job, JobState
+from watchconv.model import Candidate, Job, JobState, mtime_ns
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -100,18 +102,18 @@ class Intake:
             self._look_below(folder, looked, deep=folder in hints.trees)
         for folder, names in hints.names.items():
             self._compare(self._list_names(folder, names), looked, own_look=False)
-        due = [Seen(source, _lstat(self._inbox, source)) for source in self.waiting.due()]
-        self._compare(due, looked, own_look=True)
+        due: dict[str, dict[str, bool]] = {}
+        for source in self.waiting.due():
+            folder, name = os.path.split(source)
+            due.setdefault(folder, {})[name] = False
+        for folder, names in due.items():
+            self._compare(self._list_names(folder, names), looked, own_look=True)
         return looked
 
     def _look_at_all(self, looked: Looked) -> None:
         self.waiting.overflow = 0
-        folders = self._look_below("", looked, deep=True)
-        self.ignored.keep_only(folders)
+        self.ignored.keep_only(self._look_below("", looked, deep=True))
         self.waiting.forget_missing()
-        for folder in self._ask(Journal.held_folders):
-            if folder not in folders:
-                self._compare_missing(folder, looked)
 
     def _look_below(self, folder: str, looked: Looked, *, deep: bool) -> set[str]:
         if self._is_skipped(folder):
@@ -122,6 +124,10 @@ class Intake:
             seen.add(here)
             self._tell_video_folder(here)
             self._look_at_folder(here, entries, looked)
+        below = f"{folder}/" if folder else ""
+        for held in self._ask(Journal.held_folders) if deep else [folder]:
+            if held not in seen and (held == folder or held.startswith(below)):
+                self._compare_missing(held, looked)
         return seen
 
     def _look_at_folder(
@@ -144,27 +150,38 @@ class Intake:
             if reason:
                 passed_over.append((entry.name, reason))
             else:
-                source = os.path.join(folder, entry.name)
-                yield Seen(source, _lstat(self._inbox, source))
+                with contextlib.suppress(OSError):
+                    stat = entry.stat(follow_symlinks=False)
+                    yield Seen(os.path.join(folder, entry.name), stat)
 
     def _list_names(self, folder: str, names: dict[str, bool]) -> Iterator[Seen]:
         """List single names of a folder, as events named them, in the manner of a listing."""
         if self._is_skipped(folder):
             return
-        for name, appeared in names.items():
-            source = os.path.join(folder, name)
-            stat = _lstat(self._inbox, source)
-            reason = self._sieve.reason(name)
-            if stat is None:
-                self.ignored.discard(folder, name)
-            elif st.S_ISDIR(stat.st_mode):
-                continue
-            elif not st.S_ISREG(stat.st_mode):
-                reason = "a link" if st.S_ISLNK(stat.st_mode) else "no regular file"
-            if reason is None:
-                yield Seen(source, stat, appeared)
-            elif stat:
-                self.ignored.add(folder, name, reason)
+        try:
+            descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
+        except (FileNotFoundError, NotADirectoryError):
+            yield from (Seen(os.path.join(folder, name), None) for name in names)
+            return
+        except OSError:
+            return
+        with closing(descriptor):
+            for name, appeared in names.items():
+                with contextlib.suppress(OSError):
+                    yield self._list_name(folder, name, _stat_at(descriptor, name), appeared)
+
+    def _list_name(
+        self, folder: str, name: str, stat: os.stat_result | None, appeared: bool
+    ) -> Seen:
+        """Sift one name; what is no video by name or no regular file counts as nothing there."""
+        reason = self._sieve.reason(name)
+        if stat is None:
+            self.ignored.discard(folder, name)
+        elif not st.S_ISREG(stat.st_mode):
+            reason = "a link" if st.S_ISLNK(stat.st_mode) else "no regular file"
+        if stat and reason and not st.S_ISDIR(stat.st_mode):
+            self.ignored.add(folder, name, reason)
+        return Seen(os.path.join(folder, name), None if reason else stat, appeared)
 
     def _is_skipped(self, folder: str) -> bool:
         return any(self._sieve.skips_folder(part) for part in folder.split("/") if part)
@@ -190,36 +207,42 @@ class Intake:
         return held
 
     def _compare_batch(self, batch: list[Seen], looked: Looked, *, own_look: bool) -> int:
-        held = self._ask(Journal.held, [seen.source for seen in batch])
-        new = []
+        jobs = self._ask(Journal.held, [seen.source for seen in batch])
+        held, new = 0, []
         for source, stat, appeared in batch:
-            job = held.get(source)
-            if (job and not self._let_go(job, stat, looked)) or stat is None:
+            job = jobs.get(source)
+            kept = job is not None and not self._let_go(job, stat, looked)
+            held += kept
+            if kept or stat is None:
                 self.waiting.forget(source)
                 continue
             if not self.waiting.knows(source):
                 self._expect()
             if self.waiting.is_ready(source, stat, own_look=own_look, appeared=appeared):
                 profile = self._profile_of(source)
-                new.append(Candidate(source, stat.st_size, stat.st_mtime_ns, profile))
+                new.append(Candidate(source, stat.st_size, mtime_ns(stat), profile))
         if new:
             added = self._ask(Journal.add, new, time.time())
             looked.added += len(added)
             self._wake_workers()
             for job in added:
                 log.info("job=%d profile=%s queued %s", job.id, job.profile, printable(job.source))
-        return len(held)
+            held += len(added)
+        return held
 
     def _let_go(self, job: Job, stat: os.stat_result | None, looked: Looked) -> bool:
         """End a job that is not about what lies under its name now; tell whether it was ended."""
-        if stat and (stat.st_size, stat.st_mtime_ns) == (job.size, job.mtime_ns):
+        if stat and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns):
             return False
+        if stat is None and not os.path.isdir(self._inbox):
+            return False  # the inbox itself has gone meanwhile
+        ended: Job | None = None
         now = time.time()
         match job.state:
             case JobState.QUEUED if stat is None:
-                self._ask(Journal.withdraw, job.id, now)
+                ended = self._ask(Journal.withdraw, job.id, JobState.QUEUED, now)
             case JobState.QUEUED:
-                self._ask(Journal.supersede, job.id, now, stale=False)
+                ended = self._ask(Journal.supersede, job.id, JobState.QUEUED, now, stale=False)
             case JobState.RUNNING if stat is None:
                 looked.taken_away.append(job.id)
                 return False
@@ -228,9 +251,14 @@ class Intake:
                 return True
             case _:
                 return False
-        verdict = "withdrawn" if stat is None else "superseded"
+        if ended is None:
+            return False  # a worker has claimed it meanwhile, and will see for itself
         log.info(
-            "job=%d profile=%s queued→%s %s", job.id, job.profile, verdict, printable(job.source)
+            "job=%d profile=%s queued→%s %s",
+            job.id,
+            job.profile,
+            ended.state,
+            printable(job.source),
         )
         return True
 
@@ -239,12 +267,14 @@ class Intake:
         after = ""
         while page := self._ask(Journal.held_in, folder, after):
             after = page[-1]
-            gone = [s for s in page if not os.path.lexists(os.path.join(self._inbox, s))]
-            self._compare([Seen(source, None) for source in gone], looked, own_look=True)
+            names = {os.path.basename(source): False for source in page}
+            missing = (seen for seen in self._list_names(folder, names) if seen.stat is None)
+            self._compare(missing, looked, own_look=True)
 
 
-def _lstat(inbox: str, source: str) -> os.stat_result | None:
+def _stat_at(folder: int, name: str) -> os.stat_result | None:
+    """Look a name up in an open folder: None when there is none; raises OSError otherwise."""
     try:
-        return os.lstat(os.path.join(inbox, source))
-    except OSError:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
         return None

@@ -2,7 +2,7 @@
 
 Guarantees: a listing streams, folder by folder, whatever its size; no link is followed; an event
 only wakes a look and narrows it, it never decides. The death of an emitter, an overflow of the
-kernel's queue or a limit of inotify costs speed and is told (``alive``), nothing more.
+kernel's queue or a limit of inotify costs speed, nothing more.
 Does not know the journal, and remembers no file.
 Errors: a folder that cannot be read is told to the caller's ``trouble`` and passed over; no
 OSError ends a walk.
@@ -10,7 +10,7 @@ OSError ends a walk.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import select
 import threading
@@ -30,6 +30,8 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
+
+from watchconv.folders import closing, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,12 +59,12 @@ def walk(
         here = pending.popleft()
         path = os.path.join(root, here) if here else root
         try:
-            entries = os.scandir(path)
+            descriptor = open_folder(path)
         except OSError as error:
             trouble(here, error)
             continue
         found: list[str] = []
-        with entries:
+        with closing(descriptor), os.scandir(descriptor) as entries:
             yield here, _files(entries, found, lambda e, here=here: trouble(here, e))  # type: ignore[misc]
         if deep:
             pending.extend(os.path.join(here, name) for name in found if not skips(name))
@@ -161,7 +163,7 @@ class _Bell(FileSystemEventHandler):
 
 
 class Watcher:
-    """Watches the inbox, the wake file and the mounts; all of it only wakes."""
+    """Watches the inbox and the mounts; all of it only wakes."""
 
     _events: ClassVar[list[type[FileSystemEvent]]] = [
         FileCreatedEvent,
@@ -174,12 +176,9 @@ class Watcher:
         DirDeletedEvent,
     ]
 
-    def __init__(
-        self, inbox: str, wake_dir: str, *, wake: Callable[[], None], ring: Callable[[], None]
-    ) -> None:
-        """Both callables are called on foreign threads and must only wake the loop."""
-        self._inbox, self._wake_dir = inbox, wake_dir
-        self.wake, self._ring = wake, ring
+    def __init__(self, inbox: str, wake: Callable[[], None]) -> None:
+        """Take what to watch; wake is called on foreign threads and must only wake the loop."""
+        self._inbox, self.wake = inbox, wake
         self.lock = threading.Lock()
         self.hints = Hints()
         self._observer: BaseObserver | None = None
@@ -196,17 +195,16 @@ class Watcher:
         self.stop()
         self._mounts.start()
         try:
-            self._observer = observer = InotifyObserver(generate_full_events=True)
-            observer.schedule(_Bell(self._ring), self._wake_dir, event_filter=[FileClosedEvent])
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                stat = os.stat(self._inbox)
-                bridge = _Bridge(self._inbox, self)
-                observer.schedule(bridge, self._inbox, recursive=True, event_filter=self._events)
-                self._root = (stat.st_dev, stat.st_ino)
-            observer.start()
+            stat = os.stat(self._inbox)
+            self._observer = InotifyObserver(generate_full_events=True)
+            self._observer.schedule(
+                _Bridge(self._inbox, self), self._inbox, recursive=True, event_filter=self._events
+            )
+            self._observer.start()
         except OSError as error:
             self.stop()
             return _limit(error)
+        self._root = (stat.st_dev, stat.st_ino)
         return None
 
     def alive(self) -> bool:
@@ -216,7 +214,7 @@ class Watcher:
         try:
             stat = os.stat(self._inbox)
         except OSError:
-            return self._root is None
+            return False
         return (
             (stat.st_dev, stat.st_ino) == self._root
             and self._observer.is_alive()
@@ -232,18 +230,49 @@ class Watcher:
     def stop(self) -> None:
         """Stop watching. Idempotent."""
         observer, self._observer, self._root = self._observer, None, None
-        if observer is None:
-            return
-        if observer.is_alive():
-            observer.stop()
-            observer.join(5)
-        else:
-            observer.on_thread_stop()
+        _end(observer)
 
     def close(self) -> None:
         """Stop for good."""
         self.stop()
         self._mounts.stop()
+
+
+class WakeWatch:
+    """Watches the folder of the wake file."""
+
+    def __init__(self, folder: str, ring: Callable[[], None]) -> None:
+        """Take the folder; ring is called on a foreign thread."""
+        self._folder, self._bell = folder, _Bell(ring)
+        self._observer: BaseObserver | None = None
+
+    def start(self) -> bool:
+        """Begin to watch; tell whether that is possible."""
+        from watchdog.observers.inotify import InotifyObserver
+
+        try:
+            self._observer = InotifyObserver()
+            self._observer.schedule(self._bell, self._folder, event_filter=[FileClosedEvent])
+            self._observer.start()
+        except OSError:
+            self.stop()
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop watching. Idempotent."""
+        observer, self._observer = self._observer, None
+        _end(observer)
+
+
+def _end(observer: BaseObserver | None) -> None:
+    if observer is None:
+        return
+    if observer.is_alive():
+        observer.stop()
+        observer.join(5)
+    else:
+        observer.on_thread_stop()
 
 
 class MountWatch:
@@ -287,8 +316,6 @@ class MountWatch:
 
 def _limit(error: OSError) -> str:
     """Say in a sentence why there are no events."""
-    import errno
-
     if error.errno == errno.ENOSPC:
         return (
             "no events from the inbox: the limit of inotify watches is reached; raise it:"

@@ -1,0 +1,879 @@
+"""Every command and exit code, as a person or a script meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clips import FFMPEG
+from tests.daemon import (
+    PROGRAM,
+    QUICK,
+    Daemon,
+    Place,
+    descendants,
+    drop,
+    is_ffmpeg,
+    run_program,
+    tiny_clip,
+)
+from tests.waiting import LONG, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WRONG = {"suffix": ".webm", "args": "-c:v libvpx -vf scale=7:nonsense -an"}
+SETTINGS: dict[str, Any] = {
+    **QUICK,
+    "jobs": 2,
+    "max_attempts": 1,
+    "profiles": {**QUICK["profiles"], "wrong": WRONG},
+}
+STATUS_KEYS = {"state", "pid", "counts", "running", "trouble"}
+COUNT_KEYS = {"waiting", "queued", "running", "done", "failed", "ignored"}
+RUNNING_KEYS = {"id", "source", "profile", "progress", "speed", "fps", "eta_seconds"}
+JOB_KEYS = {
+    "id",
+    "source",
+    "profile",
+    "state",
+    "attempt",
+    "output",
+    "reason",
+    "queued_at",
+    "started_at",
+    "ended_at",
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="module")
+def clip(clips: Path) -> Path:
+    return tiny_clip(clips)
+
+
+@pytest.fixture(scope="module")
+def minute(clips: Path) -> Path:
+    """A clip that the profile ``slow`` works on for a minute."""
+    return tiny_clip(clips, "minute.mkv", 60)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon that is asked for many things."""
+    with Daemon(Place(tmp_path_factory.mktemp("asked") / "videos", SETTINGS)) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def place(daemon: Daemon) -> Iterator[Place]:
+    yield daemon.place
+    assert daemon.process is not None and daemon.process.poll() is None, daemon.log()
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Place:
+    """A place where no daemon runs until a test starts one."""
+    return Place(tmp_path / "videos", SETTINGS)
+
+
+def running(place: Place, source: str) -> dict[str, Any]:
+    """Wait until a job runs; give its row of ``status``."""
+    rows: list[dict[str, Any]] = []
+
+    def is_shown() -> bool:
+        rows[:] = [row for row in place.live().get("running", []) if row["source"] == source]
+        return bool(rows)
+
+    wait_until(is_shown, what=place.log)
+    return rows[0]
+
+
+def failed(place: Place, clip: Path, name: str) -> int:
+    """Have a job fail; give its id."""
+    drop(clip, place.inbox / f"wrong/{name}")
+    return int(place.wait_for(f"wrong/{name}", "failed")["id"])
+
+
+# status and jobs
+
+
+def test_status_has_exactly_the_documented_keys_and_types(place: Place, minute: Path) -> None:
+    drop(minute, place.inbox / "slow/status.mkv")
+    running(place, "slow/status.mkv")
+    wait_until(lambda: running(place, "slow/status.mkv")["progress"], what=place.live)
+    status = place.status()
+
+    assert set(status) == STATUS_KEYS
+    assert (status["state"], status["trouble"]) == ("running", [])
+    assert type(status["pid"]) is int
+    assert set(status["counts"]) == COUNT_KEYS
+    assert {type(count) for count in status["counts"].values()} == {int}
+    assert status["counts"]["running"] == len(status["running"]) == 1
+    row = status["running"][0]
+    assert set(row) == RUNNING_KEYS
+    assert (row["source"], row["profile"]) == ("slow/status.mkv", "slow")
+    assert type(row["id"]) is int
+    assert 0 < row["progress"] < 1
+    assert row["speed"] > 0
+    assert 0 < row["eta_seconds"] < 600
+    place.say("cancel", row["id"])
+    place.wait_for("slow/status.mkv", "failed")
+
+
+def test_jobs_have_exactly_the_documented_keys_and_types(place: Place, clip: Path) -> None:
+    before = datetime.now().astimezone()
+    drop(clip, place.inbox / "sub/jobs.mkv")
+    good = place.wait_for("sub/jobs.mkv", "done")
+    bad = place.job("wrong/jobs.mkv") if failed(place, clip, "jobs.mkv") else {}
+
+    assert set(good) == set(bad) == JOB_KEYS
+    assert type(good["id"]) is int
+    assert (good["profile"], good["state"], good["attempt"]) == ("webm", "done", 1)
+    assert (good["output"], good["reason"]) == ("sub/jobs.webm", None)
+    assert (bad["output"], bad["state"]) == (None, "failed")
+    assert isinstance(bad["reason"], str) and bad["reason"]
+    for job in (good, bad):
+        times = [
+            datetime.fromisoformat(job[key]) for key in ("queued_at", "started_at", "ended_at")
+        ]
+        assert {moment.utcoffset() for moment in times} == {timedelta(0)}
+        assert before - timedelta(seconds=1) <= times[0] <= times[1] <= times[2]
+
+
+def test_jobs_can_be_asked_by_state(place: Place, clip: Path) -> None:
+    drop(clip, place.inbox / "by-state.mkv")
+    place.wait_for("by-state.mkv", "done")
+    job_id = failed(place, clip, "by-state.mkv")
+
+    assert "by-state.mkv" in {job["source"] for job in place.jobs("--state", "done")}
+    assert {job["state"] for job in place.jobs("--state", "done")} == {"done"}
+    assert job_id in {job["id"] for job in place.jobs("--state", "failed")}
+    assert place.jobs("--state", "queued") == []
+
+
+def test_jobs_of_a_state_that_does_not_exist_is_usage(place: Place) -> None:
+    ended = place.run("jobs", "--state", "sleeping")
+
+    assert ended.returncode == 2
+    assert "failed" in ended.stderr  # names those that do
+
+
+def test_status_and_jobs_speak_to_people_too(place: Place, clip: Path) -> None:
+    drop(clip, place.inbox / "people.mkv")
+    place.wait_for("people.mkv", "done")
+
+    assert "running" in place.say("status")
+    assert "people.mkv" in place.say("jobs")
+
+
+def test_status_watch_shows_it_until_it_is_interrupted(place: Place) -> None:
+    with subprocess.Popen(
+        place.command("status", "--watch"),
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None and watching.stderr is not None
+        line = watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        code = watching.wait(LONG)
+        complaints = watching.stderr.read()
+
+    assert "running" in line
+    assert code in (0, 130)
+    assert "Traceback" not in complaints
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
+    words = " ".join(f"'{word}'" for word in place.command("jobs", "--json"))
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {words} | true"],
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr == ""
+
+
+def test_status_works_when_the_daemon_is_down(quiet: Place, clip: Path) -> None:
+    never = quiet.status()
+    drop(clip, quiet.inbox / "a.mkv")
+    with Daemon(quiet) as daemon:
+        quiet.wait_for("a.mkv", "done")
+        assert daemon.stop() == 0
+    down = quiet.status()
+
+    nothing = dict.fromkeys(COUNT_KEYS, 0)
+    assert (never["state"], never["pid"], never["counts"]) == ("stopped", None, nothing)
+    assert (down["state"], down["pid"]) == ("stopped", None)
+    assert down["counts"] == {**nothing, "done": 1}
+    assert "stopped" in quiet.say("status")
+    assert [job["state"] for job in quiet.jobs()] == ["done"]
+
+
+def test_status_after_a_sigkill_says_stopped(quiet: Place, minute: Path) -> None:
+    drop(minute, quiet.inbox / "slow/a.mkv")
+    with Daemon(quiet) as daemon:
+        running(quiet, "slow/a.mkv")
+        daemon.kill()
+        status = quiet.status()
+
+    assert (status["state"], status["pid"], status["running"]) == ("stopped", None, [])
+
+
+# retry
+
+
+def test_retry_keeps_the_id_removes_the_log_and_starts_to_count_anew(
+    quiet: Place, clip: Path
+) -> None:
+    with Daemon(quiet):
+        job_id = failed(quiet, clip, "sub/a.mkv")
+        assert (quiet.error / "wrong/sub/a.mkv.log").exists()
+        quiet.say("pause")
+        quiet.say("retry", job_id)
+        job = quiet.wait_for("wrong/sub/a.mkv", "queued")
+
+        assert (job["id"], job["attempt"]) == (job_id, 0)
+        assert (quiet.inbox / "wrong/sub/a.mkv").exists()
+        assert [path for path in quiet.error.rglob("*") if path.is_file()] == []
+    right = {**WRONG, "args": "-c:v libvpx -an"}
+    quiet.configure({**SETTINGS, "profiles": {"wrong": right}})
+    quiet.say("resume")
+    with Daemon(quiet):
+        job = quiet.wait_for("wrong/sub/a.mkv", "done")
+
+    assert (job["id"], job["attempt"], job["reason"]) == (job_id, 1, None)
+    assert (quiet.outbox / "wrong/sub/a.webm").exists()
+    assert len(quiet.jobs()) == 1
+
+
+def test_retry_all_takes_every_failed_job(quiet: Place, clip: Path) -> None:
+    with Daemon(quiet):
+        ids = [failed(quiet, clip, f"{number}.mkv") for number in range(3)]
+        quiet.say("pause")
+        quiet.say("retry", "--all")
+        wait_until(lambda: len(quiet.jobs("--state", "queued")) == 3)
+
+        assert {job["id"] for job in quiet.jobs()} == set(ids)
+        assert {job["attempt"] for job in quiet.jobs()} == {0}
+
+
+def test_a_retry_that_fails_again_is_told_by_a_new_log(place: Place, clip: Path) -> None:
+    job_id = failed(place, clip, "again.mkv")
+    first = (place.error / "wrong/again.mkv.log").stat().st_ino
+    ended_at = place.job("wrong/again.mkv")["ended_at"]
+    place.say("retry", job_id)
+    wait_until(lambda: (place.job("wrong/again.mkv")["ended_at"] or ended_at) > ended_at)
+
+    assert (place.error / "wrong/again.mkv").exists()
+    assert (place.error / "wrong/again.mkv.log").stat().st_ino != first
+    assert place.job("wrong/again.mkv")["id"] == job_id
+
+
+def test_retry_while_the_daemon_is_down_takes_effect_when_it_starts(
+    quiet: Place, clip: Path
+) -> None:
+    with Daemon(quiet) as daemon:
+        job_id = failed(quiet, clip, "a.mkv")
+        assert daemon.stop() == 0
+    quiet.say("retry", job_id)
+    quiet.say("pause")
+    with Daemon(quiet):
+        assert quiet.wait_for("wrong/a.mkv", "queued")["id"] == job_id
+
+
+def test_a_retry_does_not_overwrite_what_was_dropped_meanwhile(quiet: Place, clip: Path) -> None:
+    with Daemon(quiet):
+        job_id = failed(quiet, clip, "a.mkv")
+        quiet.say("pause")
+        (quiet.inbox / "wrong/a.mkv").write_text("another film")
+        quiet.say("retry", job_id)
+        wait_until(lambda: not (quiet.error / "wrong/a.mkv").exists())
+
+        assert (quiet.inbox / "wrong/a.mkv").read_text() == "another film"
+        assert (quiet.inbox / "wrong/a (2).mkv").read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_a_job_that_nobody_knows_is_trouble(place: Place, command: str) -> None:
+    ended = place.run(command, 4711)
+
+    assert ended.returncode == 1
+    assert "4711" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_a_job_in_the_wrong_state_is_trouble(place: Place, clip: Path, command: str) -> None:
+    drop(clip, place.inbox / f"wrong-state-{command}.mkv")
+    job_id = place.wait_for(f"wrong-state-{command}.mkv", "done")["id"]
+    ended = place.run(command, job_id)
+
+    assert ended.returncode == 1
+    assert "done" in ended.stderr
+
+
+def test_one_unknown_job_does_not_keep_the_others_from_being_retried(
+    place: Place, clip: Path
+) -> None:
+    job_id = failed(place, clip, "one-of-two.mkv")
+    place.say("pause")
+    ended = place.run("retry", 4711, job_id)
+
+    assert ended.returncode == 1
+    assert place.wait_for("wrong/one-of-two.mkv", "queued")["id"] == job_id
+    place.say("resume")
+    place.wait_for("wrong/one-of-two.mkv", "failed")
+
+
+def test_a_retry_of_an_original_that_is_gone_is_trouble(place: Place, clip: Path) -> None:
+    job_id = failed(place, clip, "gone.mkv")
+    (place.error / "wrong/gone.mkv").unlink()
+    ended = place.run("retry", job_id)
+
+    assert ended.returncode == 1
+    assert "gone" in ended.stderr
+    assert place.job("wrong/gone.mkv")["state"] == "failed"
+
+
+# cancel
+
+
+def test_cancel_ends_a_running_job(place: Place, daemon: Daemon, minute: Path) -> None:
+    drop(minute, place.inbox / "slow/cancel.mkv")
+    row = running(place, "slow/cancel.mkv")
+    place.say("cancel", row["id"])
+    job = place.wait_for("slow/cancel.mkv", "failed")
+
+    assert job["reason"] == "cancelled"
+    assert (place.error / "slow/cancel.mkv").exists()
+    assert (place.error / "slow/cancel.mkv.log").read_text().split("\n")[0] == "cancelled"
+    assert not (place.outbox / "slow/cancel.webm").exists()
+    wait_until(lambda: not daemon.encodes())
+
+
+def test_cancel_ends_a_queued_job_and_retry_brings_it_back(quiet: Place, clip: Path) -> None:
+    quiet.say("pause")
+    with Daemon(quiet):
+        drop(clip, quiet.inbox / "a.mkv")
+        job_id = quiet.wait_for("a.mkv", "queued")["id"]
+        quiet.say("cancel", job_id)
+
+        assert quiet.wait_for("a.mkv", "failed")["reason"] == "cancelled"
+        assert (quiet.error / "a.mkv").exists()
+
+        quiet.say("retry", job_id)
+        quiet.say("resume")
+        assert quiet.wait_for("a.mkv", "done")["id"] == job_id
+
+
+# pause and resume
+
+
+def test_pause_lets_running_jobs_go_on_and_claims_no_other(
+    quiet: Place, clips: Path, clip: Path
+) -> None:
+    with Daemon(quiet):
+        drop(tiny_clip(clips, "four.mkv", 4), quiet.inbox / "slow/runs.mkv")
+        running(quiet, "slow/runs.mkv")
+        quiet.say("pause")
+        wait_until(lambda: quiet.live()["state"] == "paused")
+        drop(clip, quiet.inbox / "waits.mkv")
+        quiet.wait_for("waits.mkv", "queued")
+        quiet.wait_for("slow/runs.mkv", "done")
+
+        assert quiet.job("waits.mkv")["state"] == "queued"
+        assert quiet.status()["state"] == "paused"
+
+        quiet.say("resume")
+        quiet.wait_for("waits.mkv", "done")
+        assert quiet.status()["state"] == "running"
+
+
+def test_pause_survives_a_restart_and_can_be_asked_while_the_daemon_is_down(
+    quiet: Place, clip: Path
+) -> None:
+    quiet.say("pause")
+    for _ in range(2):
+        with Daemon(quiet) as daemon:
+            wait_until(lambda: quiet.live()["state"] == "paused", what=daemon.log)
+            assert quiet.status()["state"] == "paused"
+            assert daemon.stop() == 0
+    drop(clip, quiet.inbox / "a.mkv")
+    quiet.say("resume")
+    with Daemon(quiet):
+        quiet.wait_for("a.mkv", "done")
+
+
+# run --once
+
+
+def test_run_once_converts_what_is_there_and_ends_with_0(quiet: Place, clip: Path) -> None:
+    for name in ("a.mkv", "sub/b.mkv"):
+        (quiet.inbox / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(clip, quiet.inbox / name)  # still to settle
+    ended = quiet.run("run", "--once")
+
+    assert ended.returncode == 0, ended.stderr
+    assert (quiet.outbox / "a.webm").exists() and (quiet.outbox / "sub/b.webm").exists()
+    assert (quiet.done / "a.mkv").exists() and (quiet.done / "sub/b.mkv").exists()
+    assert quiet.status()["state"] == "stopped"
+
+
+def test_run_once_with_an_empty_inbox_ends_with_0(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos")
+    ended = place.run("run", "--once")
+
+    assert ended.returncode == 0, ended.stderr
+    assert place.inbox.is_dir() and place.outbox.is_dir()
+
+
+def test_run_once_ends_with_1_if_anything_failed(quiet: Place, clip: Path) -> None:
+    shutil.copyfile(clip, quiet.inbox / "good.mkv")
+    (quiet.inbox / "bad.mp4").write_text("no video")
+    ended = quiet.run("run", "--once")
+
+    assert ended.returncode == 1, ended.stderr
+    assert (quiet.outbox / "good.webm").exists()
+    assert (quiet.error / "bad.mp4.log").exists()
+
+
+def test_run_once_leaves_and_names_a_file_that_is_incomplete(quiet: Place, clips: Path) -> None:
+    whole = tiny_clip(clips, "whole.mp4", 1).read_bytes()
+    (quiet.inbox / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    ended = quiet.run("run", "--once")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "half.mp4" in ended.stdout + ended.stderr
+    assert (quiet.inbox / "half.mp4").exists()
+
+
+def test_an_old_failure_does_not_fail_a_later_run_once(quiet: Place, clip: Path) -> None:
+    (quiet.inbox / "bad.mp4").write_text("no video")
+    first = quiet.run("run", "--once")
+    shutil.copyfile(clip, quiet.inbox / "good.mkv")
+    second = quiet.run("run", "--once")
+
+    assert (first.returncode, second.returncode) == (1, 0)
+
+
+def test_run_once_says_what_it_did_in_one_line_for_each_change(quiet: Place, clip: Path) -> None:
+    shutil.copyfile(clip, quiet.inbox / "a.mkv")
+    ended = quiet.run("run", "--once")
+
+    lines = [line for line in ended.stderr.splitlines() if "job=1 " in line]
+    assert ended.stdout == ""
+    assert len(lines) == 4  # queued, running, delivering, done
+    assert all("a.mkv" in line and "profile=webm" in line for line in lines)
+
+
+def test_log_format_json_is_one_object_a_line(tmp_path: Path, clip: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "log_format": "json"})
+    shutil.copyfile(clip, place.inbox / "a\nb.mkv")
+    ended = place.run("run", "--once")
+
+    records = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.returncode == 0
+    assert len(records) >= 4
+    assert all(isinstance(record, dict) for record in records)
+
+
+# Exit codes of a start
+
+
+def test_config_and_root_together_is_usage(quiet: Place) -> None:
+    ended = run_program("--config", str(quiet.config), "--root", str(quiet.root), "status")
+
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("convert",),
+        ("status", "--loud"),
+        ("retry",),
+        ("retry", "--all", "1"),
+        ("retry", "one"),
+        ("cancel",),
+        ("--root",),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_command_is_usage(quiet: Place, words: tuple[str, ...]) -> None:
+    ended = quiet.run(*words)
+
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr
+
+
+def test_no_configuration_found_names_the_places_and_the_way_without(tmp_path: Path) -> None:
+    if Path("/etc/watchconv/config.yaml").exists():
+        pytest.skip("this machine has a configuration of its own")
+    (tmp_path / "empty").mkdir()
+    place = Place(tmp_path / "videos")
+    for command in ("run", "status", "check"):
+        ended = run_program(command, environment=place.environment, folder=tmp_path / "empty")
+
+        assert ended.returncode == 78
+        for named in ("WATCHCONV_CONFIG", "config.yaml", ".config/watchconv", "/etc/", "--root"):
+            assert named in ended.stderr
+
+
+@pytest.mark.parametrize("where", ["$WATCHCONV_CONFIG", "./", "~/.config/watchconv/"])
+def test_a_configuration_is_found_where_it_is_documented(quiet: Place, where: str) -> None:
+    environment, folder = dict(quiet.environment), quiet.root / "elsewhere"
+    folder.mkdir()
+    if where == "$WATCHCONV_CONFIG":
+        environment["WATCHCONV_CONFIG"] = str(quiet.config)
+    elif where == "./":
+        quiet.config.rename(folder / "config.yaml")
+    else:
+        home = Path(environment["HOME"], ".config/watchconv")
+        home.mkdir(parents=True)
+        quiet.config.rename(home / "config.yaml")
+    quiet.say("status") if where == "$WATCHCONV_CONFIG" else None
+    ended = run_program("pause", environment=environment, folder=folder)
+
+    assert ended.returncode == 0, ended.stderr
+    assert quiet.state.is_dir()  # it is our configuration that was found
+
+
+BAD_CONFIGURATION = """\
+inbox: {root}/inbox
+outbox: {root}/inbox/out
+done: {root}/done
+error: {root}/error
+state: {root}/.state
+settle_second: 3
+jobs: many
+profile: fax
+profiles:
+  phone:
+    args: -c:v libx264
+"""
+
+
+@pytest.mark.parametrize("words", [("run",), ("run", "--once"), ("check",), ("status",)], ids=str)
+def test_every_error_of_a_configuration_is_told_at_once(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    place = Place(tmp_path / "videos", {})
+    place.config.write_text(BAD_CONFIGURATION.format(root=place.root))
+    ended = place.run(*words)
+
+    assert ended.returncode == 78
+    for told in (
+        "settle_seconds",  # the near miss
+        "jobs",
+        "fax",
+        "phone",
+        "suffix",
+        "outbox",
+        str(place.config),
+    ):
+        assert told in ended.stderr + ended.stdout
+    for line in (6, 7):
+        assert re.search(rf"\b{line}\b", ended.stderr + ended.stdout)
+    assert not place.state.exists()
+    assert list(place.inbox.iterdir()) == []
+
+
+def test_an_encoder_that_this_ffmpeg_lacks_is_bad_configuration(tmp_path: Path) -> None:
+    profiles = {"odd": {"suffix": ".mkv", "args": "-c:v libnonsense"}}
+    place = Place(tmp_path / "videos", {**SETTINGS, "profiles": profiles})
+    for words in (("run",), ("check",)):
+        ended = place.run(*words)
+
+        assert ended.returncode == 78, ended
+        assert "libnonsense" in ended.stderr + ended.stdout
+        assert "odd" in ended.stderr + ended.stdout
+
+
+def test_an_ffmpeg_that_is_not_there_is_told_with_how_to_get_one(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "ffmpeg": str(tmp_path / "nowhere/ffmpeg")})
+    for words in (("run",), ("run", "--once"), ("check",)):
+        ended = place.run(*words)
+
+        assert ended.returncode in (1, 78), ended
+        assert str(tmp_path / "nowhere/ffmpeg") in ended.stderr + ended.stdout
+        assert "Traceback" not in ended.stderr
+
+
+def test_the_embedded_ffmpeg_is_used_where_there_is_none_on_path(
+    tmp_path: Path, clip: Path
+) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    place = Place(tmp_path / "videos", SETTINGS)
+    Path(place.root, ".bin", "ffmpeg").unlink()
+    place.environment["PATH"] = str(place.root / ".bin")
+    shutil.copyfile(clip, place.inbox / "a.mkv")
+    ended = place.run("run", "--once")
+
+    assert ended.returncode == 0, ended.stderr
+    assert (place.outbox / "a.webm").exists()
+
+
+# One daemon
+
+
+def test_a_second_daemon_on_the_same_state_is_75(daemon: Daemon) -> None:
+    for words in (("run",), ("run", "--once")):
+        ended = daemon.place.run(*words)
+
+        assert ended.returncode == 75, ended
+        assert str(daemon.place.state) in ended.stderr
+    assert daemon.place.status()["pid"] == daemon.pid
+
+
+@pytest.mark.parametrize("shared", ["inbox", "outbox"])
+def test_a_second_daemon_on_the_same_folder_is_75(
+    daemon: Daemon, tmp_path: Path, shared: str
+) -> None:
+    other = Place(tmp_path / "other", {**SETTINGS, shared: str(daemon.place.root / shared)})
+    ended = other.run("run")
+
+    assert ended.returncode == 75, ended
+    assert str(daemon.place.root / shared) in ended.stderr
+    assert daemon.place.status()["pid"] == daemon.pid
+
+
+def test_two_daemons_may_share_done_and_error(daemon: Daemon, tmp_path: Path, clip: Path) -> None:
+    shared = {name: str(daemon.place.root / name) for name in ("done", "error")}
+    other = Place(tmp_path / "other", {**SETTINGS, **shared})
+    shutil.copyfile(clip, other.inbox / "shared-done.mkv")
+    ended = other.run("run", "--once")
+
+    assert ended.returncode == 0, ended.stderr
+    assert (daemon.place.done / "shared-done.mkv").exists()
+
+
+def test_after_a_sigkill_the_next_start_is_not_locked_out(quiet: Place, clip: Path) -> None:
+    with Daemon(quiet) as daemon:
+        daemon.kill()
+    with Daemon(quiet):
+        drop(clip, quiet.inbox / "a.mkv")
+        quiet.wait_for("a.mkv", "done")
+
+
+# check, explain, profiles
+
+
+def test_check_is_content_with_a_good_place(quiet: Place) -> None:
+    ended = quiet.run("check")
+
+    assert ended.returncode == 0, ended
+    assert "ffmpeg" in ended.stdout
+    assert not quiet.state.exists() or not list(quiet.state.glob("*.db*"))
+    for folder in (quiet.inbox, quiet.outbox, quiet.done, quiet.error):
+        assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_check_works_beside_a_running_daemon(daemon: Daemon) -> None:
+    assert daemon.place.run("check").returncode == 0
+    assert daemon.place.status()["pid"] == daemon.pid
+
+
+def test_check_tells_every_folder_in_trouble(quiet: Place) -> None:
+    quiet.inbox.rmdir()
+    quiet.done.rmdir()
+    quiet.done.write_text("in the way")
+    ended = quiet.run("check")
+
+    assert ended.returncode == 1
+    assert str(quiet.inbox) in ended.stdout + ended.stderr
+    assert str(quiet.done) in ended.stdout + ended.stderr
+
+
+def test_explain_tells_the_command_and_touches_nothing(quiet: Place, clip: Path) -> None:
+    shutil.copyfile(clip, quiet.inbox / "a b.mkv")
+    told = quiet.say("explain", str(quiet.inbox / "a b.mkv"))
+
+    assert "webm" in told
+    assert "libvpx" in told and "-b:v 1M" in told and "libvorbis" not in told  # it has no sound
+    assert "a b.mkv" in told
+    assert (quiet.inbox / "a b.mkv").exists()
+    assert list(quiet.outbox.iterdir()) == []
+
+
+def test_explain_takes_a_profile_and_any_file(quiet: Place, clip: Path) -> None:
+    told = quiet.say("explain", str(clip), "--profile", "mp4")
+
+    assert "libx264" in told
+
+
+@pytest.mark.parametrize("what", ["missing", "text", "folder", "unknown profile"])
+def test_explain_says_what_is_wrong(quiet: Place, clip: Path, what: str) -> None:
+    (quiet.root / "text.mp4").write_text("no video")
+    words = {
+        "missing": [str(quiet.root / "missing.mkv")],
+        "text": [str(quiet.root / "text.mp4")],
+        "folder": [str(quiet.inbox)],
+        "unknown profile": [str(clip), "--profile", "fax"],
+    }[what]
+    ended = quiet.run("explain", *words)
+
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode in (1, 2)
+    assert ended.stdout + ended.stderr
+
+
+def test_profiles_names_the_built_in_and_the_configured_ones(quiet: Place) -> None:
+    told = quiet.say("profiles")
+
+    for name in ("webm", "mp4", "hevc", "av1", "remux", "slow", "wrong"):
+        assert re.search(rf"(?m)^\W*{name}\b", told), told
+    assert "scale=7:nonsense" in told
+    assert "-c:v libvpx -b:v 1M" in told
+
+
+def test_version_and_help_are_told_without_a_configuration(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos")
+    for word in ("--version", "--help"):
+        ended = run_program(word, environment=place.environment, folder=tmp_path)
+
+        assert ended.returncode == 0
+        assert "watchconv" in ended.stdout
+
+
+# Stopping
+
+
+def test_sigterm_ends_an_idle_daemon(quiet: Place) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with Daemon(quiet) as daemon:
+            started = time.monotonic()
+            daemon.signal(number)
+
+            assert daemon.wait() == 0
+            assert time.monotonic() - started < 30
+    assert quiet.status()["state"] == "stopped"
+
+
+def stopped(place: Place, minute: Path, stop: Callable[[Daemon], None]) -> tuple[int, float]:
+    """Stop a daemon that is at work; give its exit code and the seconds that took."""
+    with Daemon(place) as daemon:
+        drop(minute, place.inbox / "slow/a.mkv")
+        wait_until(daemon.encodes)
+        children = descendants(daemon.pid)
+        started = time.monotonic()
+        stop(daemon)
+        code = daemon.wait()
+        seconds = time.monotonic() - started
+        wait_until(lambda: not any(is_ffmpeg(child) for child in children))
+    return code, seconds
+
+
+def test_sigterm_when_busy_gives_time_then_requeues_and_refunds(
+    tmp_path: Path, minute: Path
+) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "stop_grace_seconds": 1})
+    code, seconds = stopped(place, minute, lambda daemon: daemon.signal(signal.SIGTERM))
+    job = place.job("slow/a.mkv")
+
+    assert code == 0
+    assert 1 <= seconds < 40
+    assert (job["state"], job["attempt"], job["reason"]) == ("queued", 0, None)
+    assert (place.inbox / "slow/a.mkv").exists()
+    assert not list(place.outbox.glob("*.webm"))
+
+
+def test_a_job_that_ends_within_the_grace_is_delivered(tmp_path: Path, clips: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "stop_grace_seconds": 40})
+    three = tiny_clip(clips, "three.mkv", 3)
+    code, _ = stopped(place, three, lambda daemon: daemon.signal(signal.SIGTERM))
+
+    assert code == 0
+    assert place.job("slow/a.mkv")["state"] == "done"
+    assert (place.outbox / "slow/a.webm").exists()
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path, minute: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "stop_grace_seconds": 600})
+
+    def twice(daemon: Daemon) -> None:
+        daemon.signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in daemon.log())
+        daemon.signal(signal.SIGTERM)
+
+    _, seconds = stopped(place, minute, twice)
+    job = place.job("slow/a.mkv")
+
+    assert seconds < 40
+    assert (job["state"], job["attempt"]) == ("queued", 0)
+
+
+def test_sigkill_leaves_no_ffmpeg_and_the_next_start_goes_on(
+    tmp_path: Path, minute: Path, clip: Path
+) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "max_attempts": 3})
+
+    def kill(daemon: Daemon) -> None:
+        assert daemon.process is not None
+        daemon.process.kill()
+
+    stopped(place, minute, kill)
+    with Daemon(place) as daemon:
+        running(place, "slow/a.mkv")
+
+        assert place.job("slow/a.mkv")["attempt"] == 2
+        assert len(list((place.outbox / ".watchconv").iterdir())) == 1  # the leftover is swept
+        place.say("cancel", place.job("slow/a.mkv")["id"])
+        place.wait_for("slow/a.mkv", "failed")
+        drop(clip, place.inbox / "b.mkv")
+        place.wait_for("b.mkv", "done")
+        assert daemon.stop() == 0
+
+
+def test_attempts_that_crash_the_daemon_run_out(tmp_path: Path, minute: Path) -> None:
+    """max_attempts 1: a file that took the machine down once is not tried again."""
+    place = Place(tmp_path / "videos", SETTINGS)
+
+    def kill(daemon: Daemon) -> None:
+        assert daemon.process is not None
+        daemon.process.kill()
+
+    stopped(place, minute, kill)
+    with Daemon(place):
+        job = place.wait_for("slow/a.mkv", "failed")
+
+    assert job["attempt"] == 1
+    assert job["reason"]
+    assert (place.error / "slow/a.mkv.log").exists()
+
+
+def test_the_module_and_the_installed_program_are_one(quiet: Place) -> None:
+    """PROGRAM is what these tests run; the entry point must be the same."""
+    installed = Path(sys.executable).with_name("watchconv")
+    if not installed.exists():
+        pytest.skip("watchconv is not installed beside this Python")
+    ended = subprocess.run(
+        [installed, "--version"], capture_output=True, text=True, check=False, env=os.environ
+    )
+
+    assert ended.stdout == run_program("--version").stdout
+    assert PROGRAM[0] == sys.executable
+    assert FFMPEG

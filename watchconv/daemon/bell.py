@@ -1,0 +1,59 @@
+"""Hear that a person touched the wake file: a request is waiting in the journal.
+
+Guarantees: heard within ``POLL_SECONDS`` whatever the state of the inbox and of inotify; where
+there are events it costs nothing while nobody rings.
+Does not read the request. Errors: none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from watchconv.intake.watch import WakeWatch
+from watchconv.live import WAKE_DIR, WAKE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POLL_SECONDS = 1.0
+
+
+class Bell:
+    """Sets ``rung`` at each touch, and once at the start."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = os.path.join(state_dir, WAKE_DIR)
+        self.rung = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._watch = WakeWatch(self._folder, lambda: call(loop, self.rung.set))
+
+    async def run(self) -> None:
+        """Listen, for ever: by events, or by looking where there are none."""
+        if not await asyncio.to_thread(self._watch.start):
+            before = self._touched()
+            while True:
+                await asyncio.sleep(POLL_SECONDS)
+                before, last = self._touched(), before
+                if before != last:
+                    self.rung.set()
+        self.rung.set()  # for what was asked before we listened
+
+    def _touched(self) -> int:
+        try:
+            return os.stat(os.path.join(self._folder, WAKE_FILE)).st_mtime_ns
+        except OSError:
+            return 0
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await asyncio.to_thread(self._watch.stop)
+
+
+def call(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
+    """Call into the loop from a foreign thread; after its end nothing happens."""
+    try:
+        loop.call_soon_threadsafe(ring)
+    except RuntimeError:
+        return
