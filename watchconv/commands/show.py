@@ -28,7 +28,7 @@ def open_journal(config: Config) -> Journal | None:
     """Open the journal of a daemon that has run here; None when none has."""
     if os.path.isdir(config.state) and not os.access(config.state, os.R_OK | os.W_OK | os.X_OK):
         raise JournalError(
-            f"user {os.geteuid()} may not use the state {config.state}: run this as watchconv's user"
+            f"user {os.geteuid()} may not use the state {config.state}: be the user of the daemon"
         )
     if not os.path.exists(os.path.join(config.state, FILE_NAME)):
         return None
