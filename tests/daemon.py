@@ -13,6 +13,7 @@ settings it is ``--root``. The daemon and all that it started are dead when the 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -28,6 +29,7 @@ import yaml
 
 from tests.clips import FFMPEG
 from tests.waiting import LONG, wait_until
+from watchconv.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,13 +109,20 @@ class Place:
 
     def status(self) -> dict[str, Any]:
         """Read ``status --json``."""
-        answer: dict[str, Any] = json.loads(self.say("status", "--json"))
+        answer: dict[str, Any] = self._read("status")
         return answer
 
     def jobs(self, *words: str) -> list[dict[str, Any]]:
         """Read ``jobs --json``."""
-        answer: list[dict[str, Any]] = json.loads(self.say("jobs", "--json", *words))
+        answer: list[dict[str, Any]] = self._read("jobs", *words)
         return answer
+
+    def _read(self, *words: str) -> Any:
+        """Run one command that only reads, in this process: it is asked often."""
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            code = main([*self.options, *words, "--json"])
+        assert code == 0, said.getvalue()
+        return json.loads(said.getvalue())
 
     def job(self, source: str) -> dict[str, Any]:
         """Give the newest job of one source, a path below the inbox."""
@@ -123,12 +132,9 @@ class Place:
 
     def wait_for(self, source: str, state: str) -> dict[str, Any]:
         """Wait until the newest job of a source is in a state; give it. The daemon's log tells."""
-        wait_until(
-            lambda: re.search(rf"\b{state} {re.escape(source)}$", self.log(), re.MULTILINE),
-            what=f"{source} is {state}",
-        )
-        wait_until(lambda: self.job(source)["state"] == state, what=f"{source} is {state}")
-        return self.job(source)
+        told = re.compile(rf"\b{state} {re.escape(source)}$", re.MULTILINE)
+        wait_until(lambda: told.search(self.log()), what=lambda: f"{source}: {state}\n{self.log()}")
+        return wait_until(lambda: (job := self.job(source))["state"] == state and job)
 
     def log(self) -> str:
         """Read what the daemons of this place said."""
@@ -292,7 +298,7 @@ def is_ffmpeg(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    program = (os.path.basename(word) for word in words[:2])  # a script's name is the second
+    program = (os.path.basename(word) for word in words[:3])  # a script's name is the second
     return b"-progress" in words and any(b"ffmpeg" in word for word in program)
 
 

@@ -547,7 +547,7 @@ def heals(place: Place, daemon: Daemon, clip: Path, name: str) -> None:
     assert place.status()["trouble"] == []
 
 
-@pytest.mark.parametrize("folder", ["inbox", "outbox", "done", "error"])
+@pytest.mark.parametrize("folder", ["inbox", "outbox", "error"])
 def test_a_missing_folder_is_trouble_that_heals_when_it_appears(
     quick: Place, clip: Path, folder: str
 ) -> None:
@@ -571,7 +571,7 @@ def test_a_missing_folder_is_trouble_that_heals_when_it_appears(
             assert converts(quick, "waits.mkv", "waits.webm")
 
 
-@pytest.mark.parametrize("folder", ["outbox", "done", "error"])
+@pytest.mark.parametrize("folder", ["outbox", "done"])
 def test_a_folder_that_goes_while_running_is_trouble_and_heals(
     quick: Place, clip: Path, folder: str
 ) -> None:
@@ -636,7 +636,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.mark.parametrize("folder", ["outbox", "done", "error"])
+@pytest.mark.parametrize("folder", ["outbox", "error"])
 def test_a_folder_that_cannot_be_written_is_trouble_that_heals(
     quick: Place, clip: Path, folder: str
 ) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter, deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from watchconv.errors import JournalError
-from watchconv.journal import BACKOFF_LIMIT_SECONDS, Journal
+from watchconv.journal import BACKOFF_LIMIT_SECONDS, Intent, Journal
 from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
 from watchconv.store import FILE_NAME, SCHEMA_VERSION
 
@@ -50,6 +51,12 @@ def get(journal: Journal, job_id: int) -> Job:
     return job
 
 
+def claim(journal: Journal, now: float = NOW) -> Job:
+    job = journal.claim(now)
+    assert job
+    return job
+
+
 def bring_to(journal: Journal, state: JobState, source: str = "trip/a.mov") -> int:
     """Make a job, and bring it to a state the way the daemon would."""
     (job,) = add(journal, source)
@@ -57,13 +64,13 @@ def bring_to(journal: Journal, state: JobState, source: str = "trip/a.mov") -> i
         claimed = journal.claim(NOW)
         assert claimed and claimed.id == job.id
     if state in (JobState.DELIVERING, JobState.DONE, JobState.FAILED):
-        journal.intend(job.id, Verdict.ENCODED, "o.webm", "a.mov", None, None)
+        journal.intend(get(journal, job.id), Intent(Verdict.ENCODED, "o.webm", "a.mov"))
     if state in (JobState.DONE, JobState.FAILED):
         journal.finish(job.id, state, NOW)
     if state is JobState.WITHDRAWN:
-        journal.withdraw(job.id, NOW)
+        journal.withdraw(job.id, JobState.QUEUED, NOW)
     if state is JobState.SUPERSEDED:
-        journal.supersede(job.id, NOW, stale=False)
+        journal.supersede(job.id, JobState.QUEUED, NOW, stale=False)
     assert get(journal, job.id).state is state
     return job.id
 
@@ -83,6 +90,7 @@ def test_a_new_job_is_queued_as_it_was_found(journal: Journal) -> None:
             profile="webm",
             state=JobState.QUEUED,
             attempt=0,
+            run=0,
             stale=0,
             not_before=0.0,
             queued_at=NOW,
@@ -147,10 +155,11 @@ def test_names_are_bytes(journal: Journal) -> None:
     assert {job.source: job for job in added} == journal.held(STRANGE)
     assert sorted({os.path.dirname(name) for name in STRANGE}) == sorted(journal.held_folders())
 
-    for job in added:
-        journal.claim(NOW)
-        told = journal.intend(job.id, Verdict.ENCODED, job.source, job.source, None, None)
+    for _ in added:
+        job = claim(journal)
+        told = journal.intend(job, Intent(Verdict.ENCODED, job.source, job.source))
 
+        assert told
         assert (job.source, job.source) == (told.output, told.original)
 
 
@@ -193,8 +202,9 @@ def test_the_oldest_ready_job_is_claimed_and_charged(journal: Journal) -> None:
         first.source,
         first.state,
         first.attempt,
+        first.run,
         first.started_at,
-    ) == ("a", JobState.RUNNING, 1, NOW + 1)
+    ) == ("a", JobState.RUNNING, 1, 1, NOW + 1)
     assert second.source == "b"
     assert journal.claim(NOW + 3) is None
     assert journal.next_ready_at() is None
@@ -205,6 +215,7 @@ def test_a_job_in_its_backoff_is_passed_over_until_it_is_due(journal: Journal) -
     journal.claim(NOW)
     waiting = journal.requeue(1, refund=False, not_before=NOW + 30, reason="it broke")
 
+    assert waiting
     assert (waiting.state, waiting.attempt, waiting.reason) == (JobState.QUEUED, 1, "it broke")
 
     second = journal.claim(NOW + 1)
@@ -218,13 +229,15 @@ def test_a_job_in_its_backoff_is_passed_over_until_it_is_due(journal: Journal) -
     assert again and (again.id, again.attempt) == (1, 2)
 
 
-def test_a_refund_gives_the_attempt_back(journal: Journal) -> None:
+def test_a_refund_gives_the_attempt_back_but_never_the_run(journal: Journal) -> None:
+    """The run names the work directory: what an orphan still writes is not taken for new work."""
     add(journal)
-    for _ in range(5):
+    for n in range(1, 6):
         journal.claim(NOW)
         job = journal.requeue(1, refund=True, not_before=0.0, reason=None)
 
-        assert job.attempt == 0
+        assert job
+        assert (job.attempt, job.run) == (0, n)
 
 
 @pytest.mark.parametrize("step", [-400 * DAY, -DAY, -3600.0, -900.0, -1.0, 1.0, DAY, 400 * DAY])
@@ -329,59 +342,112 @@ def test_processes_that_open_a_new_journal_together_all_succeed(tmp_path: Path) 
 
 @pytest.mark.parametrize("to", list(JobState))
 @pytest.mark.parametrize("state", list(JobState))
-def test_only_the_changes_of_the_table_are_made(
+def test_only_a_delivery_is_closed_and_only_as_the_table_says(
     journal: Journal, state: JobState, to: JobState
 ) -> None:
     job_id = bring_to(journal, state)
     before = journal.get(job_id)
-    if to in TRANSITIONS[state]:
-        assert to is journal.finish(job_id, to, NOW).state
+    if to not in TRANSITIONS[JobState.DELIVERING]:
+        with pytest.raises(AssertionError):
+            journal.finish(job_id, to, NOW)
+    elif state is JobState.DELIVERING:
+        closed = journal.finish(job_id, to, NOW)
+
+        assert closed and closed.state is to
         return
-    with pytest.raises(AssertionError):
-        journal.finish(job_id, to, NOW)
+    else:
+        assert journal.finish(job_id, to, NOW) is None
 
     assert before == journal.get(job_id)
 
 
-CHANGES: list[tuple[str, JobState, Callable[[Journal, int], Job]]] = [
-    (
-        "requeue",
-        JobState.QUEUED,
-        lambda j, n: j.requeue(n, refund=False, not_before=0.0, reason=None),
-    ),
+Change = tuple[str, JobState, "Callable[[Journal, Job], Job | None]"]
+# these take the state that their caller saw
+SEEN: list[Change] = [
     (
         "intend",
         JobState.DELIVERING,
-        lambda j, n: j.intend(n, Verdict.FAILED, None, "a", "r", "l"),
+        lambda j, job: j.intend(job, Intent(Verdict.FAILED, None, "a", "r", "l")),
     ),
-    ("withdraw", JobState.WITHDRAWN, lambda j, n: j.withdraw(n, NOW)),
-    ("supersede", JobState.SUPERSEDED, lambda j, n: j.supersede(n, NOW, stale=True)),
-    ("retry", JobState.QUEUED, lambda j, n: j.retry(n, 1, 1, "webm", NOW)),
+    ("withdraw", JobState.WITHDRAWN, lambda j, job: j.withdraw(job.id, job.state, NOW)),
+    (
+        "supersede",
+        JobState.SUPERSEDED,
+        lambda j, job: j.supersede(job.id, job.state, NOW, stale=True),
+    ),
+]
+# and these fit one state only
+FIXED: list[tuple[JobState, Change]] = [
+    (
+        JobState.RUNNING,
+        (
+            "requeue",
+            JobState.QUEUED,
+            lambda j, job: j.requeue(job.id, refund=False, not_before=0.0, reason=None),
+        ),
+    ),
+    (
+        JobState.FAILED,
+        ("retry", JobState.QUEUED, lambda j, job: j.retry(job.id, 1, 1, "webm", NOW)),
+    ),
 ]
 
 
 @pytest.mark.parametrize("state", list(JobState))
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[0])
+@pytest.mark.parametrize("change", SEEN, ids=lambda change: change[0])
 def test_each_change_is_refused_where_the_table_has_none(
-    journal: Journal,
-    state: JobState,
-    change: tuple[str, JobState, Callable[[Journal, int], Job]],
+    journal: Journal, state: JobState, change: Change
 ) -> None:
-    job_id = bring_to(journal, state)
-    before = journal.get(job_id)
+    before = get(journal, bring_to(journal, state))
     _, to, make = change
     if to in TRANSITIONS[state]:
-        assert to is make(journal, job_id).state
+        after = make(journal, before)
+
+        assert after and after.state is to
         return
     with pytest.raises(AssertionError):
-        make(journal, job_id)
+        make(journal, before)
 
-    assert before == journal.get(job_id)
+    assert before == journal.get(before.id)
 
 
-def test_a_change_of_an_unknown_job_is_a_bug(journal: Journal) -> None:
-    with pytest.raises(AssertionError):
-        journal.withdraw(99, NOW)
+@pytest.mark.parametrize("state", list(JobState))
+@pytest.mark.parametrize("seen", list(JobState))
+@pytest.mark.parametrize("change", SEEN, ids=lambda change: change[0])
+def test_a_change_that_comes_too_late_changes_nothing(
+    journal: Journal, seen: JobState, state: JobState, change: Change
+) -> None:
+    """A look found the file gone while a worker claimed its job."""
+    before = get(journal, bring_to(journal, state))
+    _, to, make = change
+    if seen is state or to not in TRANSITIONS[seen]:
+        return
+
+    assert make(journal, replace(before, state=seen)) is None
+    assert before == journal.get(before.id)
+
+
+@pytest.mark.parametrize("state", list(JobState))
+@pytest.mark.parametrize("case", FIXED, ids=lambda case: case[1][0])
+def test_what_fits_one_state_changes_no_other(
+    journal: Journal, state: JobState, case: tuple[JobState, Change]
+) -> None:
+    before = get(journal, bring_to(journal, state))
+    fits, (_, to, make) = case
+    after = make(journal, before)
+    if state is fits:
+        assert after and after.state is to
+        return
+
+    assert after is None
+    assert before == journal.get(before.id)
+
+
+def test_a_job_that_is_unknown_by_now_is_not_changed(journal: Journal) -> None:
+    """Its row was trimmed meanwhile."""
+    assert journal.withdraw(99, JobState.QUEUED, NOW) is None
+    assert journal.finish(99, JobState.DONE, NOW) is None
+    assert list(journal.jobs()) == []
 
 
 @pytest.mark.parametrize("state", list(JobState))
@@ -395,8 +461,10 @@ def test_only_queued_jobs_are_claimed(journal: Journal, state: JobState) -> None
 
 def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.RUNNING)
-    intended = journal.intend(job_id, Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
+    intent = Intent(Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
+    intended = journal.intend(get(journal, job_id), intent)
 
+    assert intended
     assert (
         intended.verdict,
         intended.output,
@@ -411,13 +479,15 @@ def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
 
     done = journal.finish(job_id, JobState.DONE, NOW + 9)
 
+    assert done
     assert (done.state, done.ended_at, done.report) == (JobState.DONE, NOW + 9, None)
     assert journal.held(["trip/a.mov"]) == {}
 
 
 def test_a_file_that_is_gone_withdraws_its_job(journal: Journal) -> None:
-    job = journal.withdraw(bring_to(journal, JobState.QUEUED), NOW + 1)
+    job = journal.withdraw(bring_to(journal, JobState.QUEUED), JobState.QUEUED, NOW + 1)
 
+    assert job
     assert (
         job.state,
         job.ended_at,
@@ -431,9 +501,8 @@ def test_a_file_that_is_gone_withdraws_its_job(journal: Journal) -> None:
 
 def go_stale(journal: Journal) -> Job:
     """Let the job's original change while it is read, and find the changed file."""
-    job = journal.claim(NOW)
-    assert job
-    journal.supersede(job.id, NOW, stale=True)
+    job = claim(journal)
+    journal.supersede(job.id, JobState.RUNNING, NOW, stale=True)
     (new,) = add(journal)
     return new
 
@@ -447,7 +516,7 @@ def test_each_third_stale_in_a_row_is_charged_as_an_attempt(journal: Journal) ->
 
 def test_a_change_while_queued_is_no_stale(journal: Journal) -> None:
     (job,) = add(journal)
-    journal.supersede(job.id, NOW, stale=False)
+    journal.supersede(job.id, JobState.QUEUED, NOW, stale=False)
 
     assert [new.stale for new in add(journal)] == [0]
 
@@ -459,13 +528,29 @@ def test_another_name_has_a_count_of_its_own(journal: Journal) -> None:
     assert [new.stale for new in add(journal, "trip/b.mov")] == [0]
 
 
+@pytest.mark.parametrize("end", [JobState.DONE, JobState.FAILED, JobState.WITHDRAWN])
+def test_only_changes_in_a_row_are_counted(journal: Journal, end: JobState) -> None:
+    """Counted over any success, the ninth change in a year would fail a file unconverted."""
+    for _ in range(9):
+        add(journal)
+        go_stale(journal)
+        job = claim(journal)
+        if end is JobState.WITHDRAWN:
+            journal.withdraw(job.id, JobState.RUNNING, NOW)
+        else:
+            journal.intend(job, Intent(Verdict.ENCODED, "a.webm", "a.mov"))
+            journal.finish(job.id, end, NOW)
+
+    assert [(new.stale, new.attempt) for new in add(journal)] == [(0, 0)]
+
+
 def test_a_success_in_between_ends_the_row_of_stales(journal: Journal) -> None:
     """The same name is dropped every day; it changed under us now and then, years apart."""
     add(journal)
     go_stale(journal)
-    job = go_stale(journal)
-    journal.claim(NOW)
-    journal.intend(job.id, Verdict.ENCODED, "a.webm", "a.mov", None, None)
+    go_stale(journal)
+    job = claim(journal)
+    journal.intend(job, Intent(Verdict.ENCODED, "a.webm", "a.mov"))
     journal.finish(job.id, JobState.DONE, NOW)
 
     assert [(new.stale, new.attempt) for new in add(journal)] == [(0, 0)]
@@ -522,6 +607,7 @@ def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
 
     job = journal.retry(job_id, 8, 12, "mp4", NOW + 5)
 
+    assert job
     assert (
         Job(
             id=job_id,
@@ -531,6 +617,7 @@ def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
             profile="mp4",
             state=JobState.QUEUED,
             attempt=0,
+            run=1,
             stale=0,
             not_before=0.0,
             queued_at=NOW + 5,
@@ -557,6 +644,21 @@ def test_a_retry_reserves_only_a_free_name(journal: Journal) -> None:
     assert journal.begin_retry(job_id, "trip/b.mov")
     assert journal.begin_retry(job_id, "trip/b.mov")
     assert add(journal, "trip/b.mov") == []
+
+
+def test_a_retry_that_has_begun_holds_its_name(journal: Journal) -> None:
+    job_id = bring_to(journal, JobState.FAILED)
+
+    assert not journal.holds_name(job_id)
+    assert not journal.holds_name(99)
+
+    journal.begin_retry(job_id, "trip/b.mov")
+
+    assert journal.holds_name(job_id)
+
+    journal.drop_request(job_id)
+
+    assert not journal.holds_name(job_id)
 
 
 def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal) -> None:
@@ -599,16 +701,17 @@ def walk_once(journal: Journal, chance: random.Random, now: float) -> None:
     ids = [row[0] for row in journal.read("SELECT id FROM job")] or [1]
     job_id = chance.choice(ids)
     names = [f"{chance.choice('ab')}/{chance.randrange(8)}" for _ in range(chance.randrange(1, 4))]
+    seen = (JobState.QUEUED, JobState.RUNNING)
     deeds: Sequence[Callable[[], object]] = (
         lambda: journal.add([clip(name) for name in names], now),
         lambda: journal.claim(now),
         lambda: journal.claim(now),
         lambda: journal.requeue(job_id, refund=True, not_before=now + 5, reason="r"),
-        lambda: journal.intend(job_id, Verdict.ENCODED, "o", "p", None, None),
+        lambda: journal.intend(get(journal, job_id), Intent(Verdict.ENCODED, "o", "p")),
         lambda: journal.finish(job_id, JobState.DONE, now, held=chance.random() < 0.3),
         lambda: journal.finish(job_id, JobState.FAILED, now),
-        lambda: journal.withdraw(job_id, now),
-        lambda: journal.supersede(job_id, now, stale=chance.random() < 0.5),
+        lambda: journal.withdraw(job_id, chance.choice(seen), now),
+        lambda: journal.supersede(job_id, chance.choice(seen), now, stale=chance.random() < 0.5),
         lambda: journal.ask(job_id, chance.choice(list(Request))),
         lambda: journal.release(job_id) if get(journal, job_id).ended_at else None,
         lambda: journal.retry(job_id, 1, 1, "webm", now),
@@ -643,9 +746,8 @@ def test_trim_takes_what_ended_long_ago_and_nothing_else(journal: Journal) -> No
     kept = bring_to(journal, JobState.DELIVERING, "kept")
     journal.finish(kept, JobState.DONE, NOW, held=True)
     add(journal, "fresh")
-    fresh = journal.claim(NOW)
-    assert fresh
-    journal.withdraw(fresh.id, NOW + 80 * DAY)
+    fresh = claim(journal)
+    journal.withdraw(fresh.id, JobState.RUNNING, NOW + 80 * DAY)
 
     assert journal.trim(90, NOW + 90 * DAY) == 0
     assert journal.trim(90, NOW + 90 * DAY + 1) == 4
@@ -922,3 +1024,35 @@ def test_a_question_costs_the_same_however_many_jobs_are_queued(
     _, most, ask = case
 
     assert steps(crowded, lambda: ask(crowded)) <= most
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
+    """A history of 50,000 jobs, and a few that are queued."""
+    journal = Journal(str(tmp_path_factory.mktemp("old")))
+    journal.read("PRAGMA synchronous = OFF")
+    journal.add([clip(f"{n:06}.mov") for n in range(MANY // 2)], NOW)
+    with journal.writing() as db:
+        db.execute("UPDATE job SET state = 'done', held = 0, ended_at = ?", (NOW,))
+    journal.add([clip(f"new/{n}.mov") for n in range(5)], NOW)
+    yield journal
+    journal.close()
+
+
+AFTER_LONG: list[tuple[str, int, Callable[[Journal], object]]] = [
+    ("claim", 2_000, lambda j: j.claim(NOW)),
+    ("when the next is ready", 2_000, lambda j: j.next_ready_at()),
+    ("the delivering ones", 2_000, lambda j: j.in_state(JobState.DELIVERING)),
+    ("requested", 2_000, lambda j: j.requested()),
+    ("held folders", 2_000, lambda j: j.held_folders()),
+    ("add", 5_000, lambda j: j.add([clip("new/more.mov")], NOW)),
+]
+
+
+@pytest.mark.parametrize("case", AFTER_LONG, ids=lambda case: case[0])
+def test_a_question_costs_the_same_however_long_the_history_is(
+    old: Journal, case: tuple[str, int, Callable[[Journal], object]]
+) -> None:
+    _, most, ask = case
+
+    assert steps(old, lambda: ask(old)) <= most

@@ -33,6 +33,7 @@ JOB = Job(
     profile="webm",
     state=JobState.RUNNING,
     attempt=1,
+    run=1,
     stale=0,
     not_before=0.0,
     queued_at=1.0,

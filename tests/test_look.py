@@ -24,8 +24,8 @@ from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.intake.watch import Hints
-from watchconv.journal import Journal
-from watchconv.model import JobState, Verdict
+from watchconv.journal import Intent, Journal
+from watchconv.model import Job, JobState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,6 +77,11 @@ class House:
         os.utime(path, ns=(age, age))
         return path
 
+    def job(self, job_id: int) -> Job:
+        job = self.journal.get(job_id)
+        assert job
+        return job
+
     def states(self) -> list[tuple[str, str]]:
         """Name every job, oldest first, with its state."""
         return [(job.source, job.state.value) for job in reversed(list(self.journal.jobs()))]
@@ -93,7 +98,7 @@ class House:
         """Convert a job, as the daemon would."""
         claimed = self.journal.claim(NOW)
         assert claimed and claimed.id == job_id
-        self.journal.intend(job_id, Verdict.ENCODED, "o", None, None, None)
+        self.journal.intend(self.job(job_id), Intent(Verdict.ENCODED, "o"))
         self.journal.finish(job_id, JobState.DONE, NOW, held=held)
 
 
@@ -315,7 +320,7 @@ def test_a_delivery_keeps_its_name_until_it_is_over(house: House) -> None:
     house.put("a.mov", age=1)
     house.intake.look()
     house.journal.claim(NOW)
-    house.journal.intend(1, Verdict.ENCODED, "o", "a.mov", None, None)
+    house.journal.intend(house.job(1), Intent(Verdict.ENCODED, "o", "a.mov"))
     house.put("a.mov", age=2)
     house.intake.look()
 
@@ -331,7 +336,7 @@ def test_a_retry_under_way_is_no_new_order(house: House) -> None:
     house.put("a.mov", age=1)
     house.intake.look()
     house.journal.claim(NOW)
-    house.journal.intend(1, Verdict.FAILED, None, "a.mov", "r", "l")
+    house.journal.intend(house.job(1), Intent(Verdict.FAILED, None, "a.mov", "r", "l"))
     house.journal.finish(1, JobState.FAILED, NOW)
     house.journal.begin_retry(1, "a.mov")
     house.intake.look()

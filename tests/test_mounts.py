@@ -114,6 +114,14 @@ def house(tmp_path: Path) -> Iterator[Folders]:
 # what is wrong
 
 
+def not_mounted(name: str, path: str) -> str:
+    """The sentence on a folder that was a mount point."""
+    return (
+        f"the {name} {path} is not mounted: {path} is gone; mount it again, or,"
+        " if it is to be without from now on, watchconv check --forget-mounts"
+    )
+
+
 def test_folders_that_are_made_are_well(house: Folders) -> None:
     assert house.troubles() == []
     assert house.work == os.path.join(house.outbox, ".watchconv")
@@ -189,9 +197,7 @@ def test_a_mount_that_is_gone_is_not_an_empty_folder(
 
     mounted(monkeypatch)
 
-    assert house.troubles() == [
-        f"the inbox {house.inbox} is not mounted: {house.inbox} is gone; mount it again"
-    ]
+    assert house.troubles() == [not_mounted("inbox", house.inbox)]
 
     mounted(monkeypatch, house.inbox)
 
@@ -238,9 +244,7 @@ def test_a_mount_that_came_later_is_remembered_as_well(
 
     mounted(monkeypatch)
 
-    assert house.troubles() == [
-        f"the inbox {house.inbox} is not mounted: {house.inbox} is gone; mount it again"
-    ]
+    assert house.troubles() == [not_mounted("inbox", house.inbox)]
 
 
 def test_another_mount_further_up_changes_nothing(
@@ -288,8 +292,8 @@ def test_real_mounts_come_and_go(tmp_path: Path) -> None:
 
     assert child.stdout.splitlines() == [
         "[]",
-        f"the inbox {root}/in box is not mounted: {root}/in box is gone; mount it again"
-        f"|the done {root}/done cannot be written {user}: its file system is mounted read-only",
+        not_mounted("inbox", f"{root}/in box")
+        + f"|the done {root}/done cannot be written {user}: its file system is mounted read-only",
         "[]",
     ]
 

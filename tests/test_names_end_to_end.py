@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -75,6 +75,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Dae
         yield daemon
 
 
+@pytest.fixture(scope="module")
+def jobs(daemon: Daemon) -> dict[bytes, dict[str, Any]]:
+    """Give the jobs by their sources."""
+    return {os.fsencode(job["source"]): job for job in daemon.place.jobs()}
+
+
 def put(clip: Path | None, place: Place, name: bytes) -> None:
     """Drop a clip, or a file that is none, under a name of bytes."""
     target = os.path.join(os.fsencode(place.inbox), name)
@@ -109,10 +115,9 @@ def test_every_name_is_converted_and_its_original_keeps_the_name(daemon: Daemon)
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_an_output_has_the_name_of_its_original_with_another_suffix(
-    daemon: Daemon, kind: str
+    daemon: Daemon, jobs: dict[bytes, dict[str, Any]], kind: str
 ) -> None:
-    source = os.fsdecode(b"good/" + NAMES[kind])
-    job = daemon.place.job(source)
+    job = jobs[b"good/" + NAMES[kind]]
 
     assert job["state"] == "done"
     output = os.fsencode(job["output"])
@@ -125,7 +130,9 @@ def test_an_output_has_the_name_of_its_original_with_another_suffix(
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_a_failure_has_a_log_beside_it_whatever_its_name(daemon: Daemon, kind: str) -> None:
+def test_a_failure_has_a_log_beside_it_whatever_its_name(
+    daemon: Daemon, jobs: dict[bytes, dict[str, Any]], kind: str
+) -> None:
     folder = os.path.join(os.fsencode(daemon.place.error), b"bad")
     name = NAMES[kind]
     full = name + b".log"
@@ -141,8 +148,8 @@ def test_a_failure_has_a_log_beside_it_whatever_its_name(daemon: Daemon, kind: s
         )
 
 
-def test_the_jobs_round_trip_every_name(daemon: Daemon) -> None:
-    sources = {os.fsencode(job["source"]) for job in daemon.place.jobs()}
+def test_the_jobs_round_trip_every_name(jobs: dict[bytes, dict[str, Any]]) -> None:
+    sources = set(jobs)
 
     assert sources == {folder + name for folder in (b"good/", b"bad/") for name in NAMES.values()}
 
@@ -165,9 +172,8 @@ def test_the_log_is_one_line_for_each_record_in_valid_utf8(daemon: Daemon) -> No
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", words)
 
 
-def test_a_journal_holds_the_names_as_bytes(daemon: Daemon) -> None:
-    """Both Unicode forms of a name are two jobs, as they are two files."""
-    nfc, nfd = (daemon.place.job(os.fsdecode(b"good/" + NAMES[form])) for form in ("NFC", "NFD"))
+def test_both_unicode_forms_of_a_name_are_two_files(jobs: dict[bytes, dict[str, Any]]) -> None:
+    nfc, nfd = (jobs[b"good/" + NAMES[form]] for form in ("NFC", "NFD"))
 
     assert nfc["id"] != nfd["id"]
     assert nfc["output"] != nfd["output"]

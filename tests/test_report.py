@@ -69,7 +69,7 @@ def test_a_report_is_safe_to_show(source: str, argument: str, tail: str) -> None
     assert not any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text.replace("\n", ""))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 3 * LIMIT), st.sampled_from(["x", "\x00", "é", "\n"]))
 def test_a_report_has_a_limit_and_keeps_the_last_words(length: int, filler: str) -> None:
     text = compose(JOB, ["ffmpeg"], None, filler * length + "\nthe very last words")

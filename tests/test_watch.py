@@ -15,7 +15,14 @@ from tests.waiting import wait_until
 from watchconv import live
 from watchconv.intake.admit import open_original
 from watchconv.intake.complete import writers
-from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, MountWatch, Watcher, walk
+from watchconv.intake.watch import (
+    NAMES_PER_FOLDER,
+    Hints,
+    MountWatch,
+    WakeWatch,
+    Watcher,
+    walk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,21 +35,14 @@ class Post:
     """A watcher of a real inbox, and all that it has said so far."""
 
     def __init__(self, folder: Path) -> None:
-        self.inbox, self.state = folder / "inbox", folder / "state"
+        self.inbox = folder / "inbox"
         self.inbox.mkdir()
-        live.wake(str(self.state))
         self.wakes: list[None] = []
-        self.rings: list[None] = []
         self.fences = 0
         self.trees: set[str] = set()
         self.folders: set[str] = set()
         self.names: dict[tuple[str, str], bool] = {}
-        self.watcher = Watcher(
-            str(self.inbox),
-            str(self.state / live.WAKE_DIR),
-            wake=self._wake,
-            ring=lambda: self.rings.append(None),
-        )
+        self.watcher = Watcher(str(self.inbox), self._wake)
 
     def _wake(self) -> None:
         self.wakes.append(None)
@@ -359,44 +359,88 @@ def test_an_inbox_that_was_replaced_is_noticed(post: Post, tmp_path: Path) -> No
     assert not post.watcher.alive()
 
 
-def test_without_an_inbox_the_wake_file_is_watched_all_the_same(tmp_path: Path) -> None:
+def test_without_an_inbox_there_are_no_events_until_it_is_there(tmp_path: Path) -> None:
     post = Post(tmp_path.resolve())
     post.inbox.rmdir()
 
-    assert post.watcher.start() is None
-    assert post.watcher.alive()
+    assert post.watcher.start() == "no events from the inbox: No such file or directory"
+    assert not post.watcher.alive()
 
-    def ring() -> bool:
-        live.wake(str(post.state))
-        return len(post.rings) > 0
-
-    wait_until(ring)
     post.inbox.mkdir()
 
     assert not post.watcher.alive()
+    assert post.watcher.start() is None
+    assert post.watcher.alive()
 
     post.watcher.close()
 
 
-def test_a_state_directory_without_a_wake_folder_is_a_sentence(tmp_path: Path) -> None:
-    post = Post(tmp_path.resolve())
-    for path in (post.state / live.WAKE_DIR).iterdir():
-        path.unlink()
-    (post.state / live.WAKE_DIR).rmdir()
-    problem = post.watcher.start()
-    post.watcher.close()
-
-    assert problem
-    assert problem.startswith("no events from the inbox: ")
+# the bell
 
 
-def test_a_touched_wake_file_rings_and_wakes_no_look(post: Post) -> None:
-    live.wake(str(post.state))
-    wait_until(lambda: post.rings)
-    post.settle()
+class Porch:
+    """A state directory with a wake folder, and how often it rang."""
 
-    assert len(post.wakes) == FENCE_WAKES
-    assert post.names == {}
+    def __init__(self, folder: Path) -> None:
+        self.state = folder / "state"
+        live.wake(str(self.state))
+        self.rings: list[None] = []
+        self.watch = WakeWatch(str(self.state / live.WAKE_DIR), lambda: self.rings.append(None))
+
+    def ring(self) -> bool:
+        """Touch the wake file; tell whether any ring was heard so far."""
+        live.wake(str(self.state))
+        return len(self.rings) > 0
+
+
+@pytest.fixture
+def porch(tmp_path: Path) -> Iterator[Porch]:
+    """One that is listened to."""
+    made = Porch(tmp_path)
+    assert made.watch.start()
+    yield made
+    made.watch.stop()
+
+
+def test_a_touched_wake_file_rings(porch: Porch) -> None:
+    live.wake(str(porch.state))
+    wait_until(lambda: porch.rings)
+
+
+def test_what_the_daemon_writes_beside_it_does_not_ring(porch: Porch) -> None:
+    for n in range(10):
+        (porch.state / f"{n}").write_bytes(b"x")
+    (porch.state / live.WAKE_DIR / live.WAKE_FILE).read_bytes()
+    live.wake(str(porch.state))  # the last event: what came before would be heard before it
+    wait_until(lambda: porch.rings)
+
+    assert len(porch.rings) == 1
+
+
+def test_without_a_wake_folder_it_cannot_be_listened_to(tmp_path: Path) -> None:
+    before = resources()
+    porch = Porch(tmp_path)
+    shutil.rmtree(porch.state)
+    for _ in range(3):
+        assert not porch.watch.start()
+    porch.watch.stop()
+
+    assert wait_until(lambda: resources() == before)
+
+
+def test_a_bell_that_is_not_listened_to_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = resources()
+    porch = Porch(tmp_path)
+    for _ in range(3):
+        assert porch.watch.start()
+        wait_until(porch.ring)
+        porch.watch.stop()
+        porch.watch.stop()
+
+    assert wait_until(lambda: resources() == before)
+
+
+# limits, and what is left behind
 
 
 def test_no_watches_left_is_a_sentence_with_the_remedy(
@@ -445,11 +489,9 @@ def test_a_watcher_that_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_watcher_that_could_not_start_leaves_nothing_behind(tmp_path: Path) -> None:
     before = resources()
     post = Post(tmp_path.resolve())
-    for path in (post.state / live.WAKE_DIR).iterdir():
-        path.unlink()
-    (post.state / live.WAKE_DIR).rmdir()
+    post.inbox.rmdir()
     for _ in range(3):
-        post.watcher.start()
+        assert post.watcher.start()
     post.watcher.close()
 
     assert wait_until(lambda: resources() == before)

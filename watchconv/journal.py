@@ -63,15 +63,12 @@ class Journal(Store):
         )
         return [os.fsdecode(row[0]) for row in rows]
 
-    def held_count(self, folder: str) -> int:
-        """Count the jobs that hold names directly in a folder."""
-        sql = "SELECT count(*) FROM job WHERE held AND folder = ?"
-        return int(self.read(sql, (os.fsencode(folder),))[0][0])
-
-    def held_folders(self) -> list[str]:
-        """List the folders, relative to the inbox, in which jobs hold names."""
-        rows = self.read("SELECT DISTINCT folder FROM job WHERE held")
-        return [os.fsdecode(row[0]) for row in rows]
+    def held_counts(self, folder: str | None = None) -> dict[str, int]:
+        """Count the jobs that hold names directly in each folder, or in one of them."""
+        where = "" if folder is None else " AND folder = ?"
+        values = () if folder is None else (os.fsencode(folder),)
+        sql = f"SELECT folder, count(*) FROM job WHERE held{where} GROUP BY folder"
+        return {os.fsdecode(name): int(count) for name, count in self.read(sql, values)}
 
     def add(self, candidates: Sequence[Candidate], now: float) -> list[Job]:
         """Queue settled files; a name that a job already holds is passed over (idempotent).

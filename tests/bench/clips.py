@@ -39,14 +39,17 @@ def make_clips(
     ffmpeg: str, folder: Path, count: int, size: str, seconds: float, kinds: int = 6
 ) -> Clips:
     """Make clips of H.264 and AAC in mp4; only so many kinds are different, the rest are copies."""
-    clips = Clips(folder, [f"clip-{number:03}" for number in range(count)])
-    folder.mkdir(parents=True)
+    made = Clips(folder, [f"clip-{number:03}" for number in range(count)])
+    clips = Clips(folder.with_name(f"{folder.name}.part"), made.stems)
+    shutil.rmtree(clips.folder, ignore_errors=True)
+    clips.folder.mkdir(parents=True)
     for number, stem in enumerate(clips.stems):
         if number < kinds:
             _make(ffmpeg, clips.path(stem), number, size, seconds)
         else:
             shutil.copyfile(clips.path(clips.stems[number % kinds]), clips.path(stem))
-    return clips
+    clips.folder.rename(folder)
+    return made
 
 
 def _make(ffmpeg: str, path: Path, number: int, size: str, seconds: float) -> None:

@@ -97,7 +97,7 @@ def _latency(bench: Bench, *, littered: bool) -> dict[str, float]:
     inbox = "20,000 ignored files" if littered else "an empty inbox"
     bench.report.section(f"latency: an idle daemon, {inbox} ({bench.static})")
     program = own_copy(bench)
-    warm, closed, cold = (5, 2, 1) if bench.quick else (20, 5, bench.runs)
+    warm, closed, cold = (5, 2, 1) if bench.quick else (15, 4, bench.runs)
     place = bench.place(str(program))
     if littered:
         litter(place.inbox)

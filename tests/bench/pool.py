@@ -111,8 +111,12 @@ def pool(bench: Bench) -> None:
             f"xargs -P{JOBS}, the same arguments": batch.same,
             "watchconv run --once, its start included": batch.once,
         }
-        batch.measure(ways, bench.runs)
         ours, rival, same, once = ways
+        try:
+            batch.measure(ways, bench.runs)
+        except CannotMeasure as why:
+            bench.report.cannot(why)
+            continue
         batch.ratio(ours, rival, most[0])
         batch.ratio(ours, same, most[1])
         batch.ratio(once, rival)

@@ -10,6 +10,7 @@ Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, outbox g
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import re
@@ -26,7 +27,6 @@ from watchconv.convert.progress import ProgressReader, progress_of
 from watchconv.convert.reply import NoWorker, ProbeFailed
 from watchconv.convert.report import compose
 from watchconv.convert.sandbox.child import Allowance, confine
-from watchconv.convert.sandbox.priority import lower_priority
 from watchconv.convert.sandbox.programs import system_reads
 from watchconv.convert.spawn import Limits, launcher
 from watchconv.convert.streams import choose_streams
@@ -258,7 +258,11 @@ class LocalEngine:
             stall_seconds=config.stall_seconds,
             time_limit=limit_seconds,
             grace_seconds=config.stop_grace_seconds,
-            limits=Limits(address_space_bytes=config.address_space),
+            limits=Limits(
+                address_space_bytes=config.address_space,
+                nice=config.nice,
+                io_class=config.ionice,
+            ),
             confine=lambda: self._confine(attempt),
             still_writes=_Growth(attempt.output).is_new,
         )
@@ -271,16 +275,15 @@ class LocalEngine:
         """Confine the child's thread; runs on that thread."""
         config = self._config
         if config.sandbox == "off":
-            lower_priority(nice=config.nice, io_class=config.ionice)
             return
         named = {
             path for arg in attempt.args for path in _PATH.findall(arg) if os.path.isfile(path)
         }
-        programs = (*system_reads(self._program), *launcher()[:1])
+        programs = _programs(self._program, os.stat(self._program).st_mtime_ns)
         confine(
             Allowance(read=(attempt.original, *named), write=(attempt.work,), execute=programs),
-            nice=config.nice,
-            io_class=config.ionice,
+            nice=0,
+            io_class="none",
         )
 
     def _end_of(self, attempt: _Attempt, ended: Ended, tail: str) -> Outcome | None:
@@ -338,6 +341,12 @@ class LocalEngine:
             raise EnvironmentTrouble(
                 f"cannot write to the outbox {self._config.outbox}: {error.strerror}"
             ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _programs(program: str, mtime_ns: int) -> tuple[str, ...]:
+    """List what every child may execute: asked anew when the program changes."""
+    return (*system_reads(program), *launcher()[:1])
 
 
 class _Growth:

@@ -19,6 +19,7 @@ from io import FileIO
 from typing import TYPE_CHECKING
 
 from watchconv.convert.leftovers import open_pidfd
+from watchconv.convert.sandbox.priority import lower_priority
 
 if TYPE_CHECKING:
     from watchconv.convert.process import Command
@@ -31,6 +32,8 @@ class Limits:
     address_space_bytes: int = 0
     file_size_bytes: int = 0
     open_files: int = 1024
+    nice: int = 0
+    io_class: str = "none"
 
 
 @functools.cache
@@ -87,7 +90,12 @@ def spawn(prefix: tuple[str, ...], command: Command, null: FileIO, out: FileIO, 
 
 
 def limit(pid: int, limits: Limits) -> None:
-    """Set the limits of a process that has just begun."""
+    """Set the limits of a process that has just begun.
+
+    Its priority too, and not the starting thread's before: that one goes on reading what the
+    child says, holding Python's lock, and must not wait behind the children for a processor.
+    """
+    lower_priority(pid, nice=limits.nice, io_class=limits.io_class)
     wanted = (
         (resource.RLIMIT_AS, limits.address_space_bytes),
         (resource.RLIMIT_FSIZE, limits.file_size_bytes),

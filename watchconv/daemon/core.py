@@ -159,7 +159,7 @@ class Daemon:
             loop.call_soon_threadsafe(self._announce)
 
         def expect() -> None:
-            if self._probe.pid is None:
+            if self._probe.pid is None and not self._pool.paused:
                 loop.call_soon_threadsafe(self._probe.warm)
 
         self._intake = Intake(

@@ -134,10 +134,10 @@ class Looking:
             self.busy = False
         self._troubles.end("look")
         if everything:
-            seconds = self._scan_seconds(polling=self._polling)
-            if self._intake.waiting.overflow:
-                seconds = max(1.0, self._config.settle_seconds)
-            self._all_at = time.monotonic() + seconds
+            self._all_at = time.monotonic() + self._scan_seconds(polling=self._polling)
+        if self._intake.waiting.overflow:
+            soon = time.monotonic() + max(1.0, self._config.settle_seconds)
+            self._all_at = min(self._all_at, soon)
         self._looked(looked)
 
     def _scan_seconds(self, *, polling: bool) -> float:

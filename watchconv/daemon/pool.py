@@ -198,8 +198,7 @@ class Pool:
 
     async def _outcome(self, job: Job, crowd: int, slot: _Slot) -> Outcome:
         inbox = self._config.inbox
-        await asyncio.to_thread(self._outbox.drop_stale_report, job.source)
-        admitted = await asyncio.to_thread(admit, inbox, job)
+        admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
@@ -210,6 +209,10 @@ class Pool:
             return await asyncio.to_thread(compare, inbox, admitted) or outcome
         finally:
             admitted.close()
+
+    def _admit(self, job: Job) -> Admitted | Outcome:
+        self._outbox.drop_stale_report(job.source)
+        return admit(self._config.inbox, job)
 
     async def _decide(self, job: Job, outcome: Outcome) -> Decision:
         decision = judge(job, outcome, self._config.max_attempts)

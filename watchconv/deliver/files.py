@@ -11,11 +11,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from filecmp import cmp
 from io import FileIO
-from stat import S_ISREG
+from stat import S_IFREG, S_ISREG
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ _RENAME_NOREPLACE = 1
 _COPY_BYTES = 16 << 20
 # how file systems and kernels say that they know no RENAME_NOREPLACE
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-_TIME_GRAIN_NS = 2_000_000_000  # vfat's
+# … and that they make no hard links, or not this one
+_NO_LINKS = _UNSUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTTY}
+_RESERVED = 0o200  # who else makes an empty file that nobody may read?
+
+_reserving = threading.Lock()
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,36 +75,41 @@ def _copy_over(source: str, target: str, scratch: str) -> None:
     After a crash before the last step the target is there already, with the source's size and
     times: then it is the copy that was made, and only the source is left to remove.
     """
-    before = os.stat(source)
+    before = os.lstat(source)
     if not _is_copy(target, source, before):
         try:
             copy(source, scratch)
+            _check_unchanged(source, before)
             _rename_no_replace(scratch, target, ours=True)
         except OSError:
             remove(scratch)
             raise
-        sync_folder(os.path.dirname(target))
-    now = os.stat(source)
+    remove(scratch)
+    sync_folder(os.path.dirname(target))
+    _check_unchanged(source, before)
+    os.unlink(source)
+    sync_folder(os.path.dirname(source))
+
+
+def _check_unchanged(path: str, before: os.stat_result) -> None:
+    now = os.lstat(path)
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (
         before.st_ino,
         before.st_size,
         before.st_mtime_ns,
     ):
-        raise OSError(errno.EBUSY, "it was changed while it was copied", source)
-    os.unlink(source)
-    sync_folder(os.path.dirname(source))
+        raise OSError(errno.EBUSY, "it was changed while it was copied", path)
 
 
 def _is_copy(path: str, source: str, original: os.stat_result) -> bool:
-    """Tell whether a file is the copy that was made; coarse clocks are helped by the content."""
+    """Tell by its content whether a file is the copy that was made; times prove nothing."""
     try:
         stat = os.lstat(path)
     except FileNotFoundError:
         return False
     if stat.st_size != original.st_size or not S_ISREG(stat.st_mode):
         return False
-    apart_ns = abs(stat.st_mtime_ns - original.st_mtime_ns)
-    return apart_ns == 0 or (apart_ns < _TIME_GRAIN_NS and cmp(path, source, shallow=False))
+    return cmp(path, source, shallow=False)
 
 
 def copy(source: str, target: str) -> None:
@@ -107,7 +117,8 @@ def copy(source: str, target: str) -> None:
 
     Holes stay holes: a file may announce a terabyte and hold a few bytes.
     """
-    with open(source, "rb", buffering=0) as reader, create(target) as writer:
+    plain = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with FileIO(os.open(source, plain)) as reader, create(target) as writer:
         size = os.fstat(reader.fileno()).st_size
         for start, end in _extents(reader.fileno(), size):
             at = os.lseek(writer.fileno(), start, os.SEEK_SET)
@@ -180,20 +191,34 @@ def _rename_by_link(source: str, target: str) -> bool:
     except FileExistsError:
         if not os.path.samestat(os.lstat(source), os.lstat(target)):
             raise
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
     os.unlink(source)
     return True
 
 
 def _rename_by_reservation(source: str, target: str) -> None:
     """Take the name with an empty file of our own, then replace that one."""
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    try:
-        os.rename(source, target)
-    except OSError:
-        os.unlink(target)
-        raise
+    with _reserving:  # so that a reservation that is there is always a crash's
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            os.close(os.open(target, flags, _RESERVED))
+        except FileExistsError:
+            if not _is_reservation(target):
+                raise
+        try:
+            os.rename(source, target)
+        except OSError:
+            if _is_reservation(target):  # the rename may have been done all the same
+                os.unlink(target)
+            raise
+
+
+def _is_reservation(path: str) -> bool:
+    stat = os.lstat(path)
+    return (stat.st_mode, stat.st_size, stat.st_uid) == (S_IFREG | _RESERVED, 0, os.geteuid())
 
 
 def replace_text(path: str, text: str, scratch: str, ownership: Ownership) -> None:

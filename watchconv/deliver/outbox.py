@@ -94,8 +94,10 @@ class Outbox:
         if job.verdict is not Verdict.ENCODED:
             self._to_error(job)
             return JobState.FAILED
-        if not self._publish(job):
+        published = self._publish(job)
+        if published is None:
             return JobState.SUPERSEDED
+        job = published
         if self._disposal.on_success == "delete":
             self._delete_original(job)
         elif job.original is not None:
@@ -120,16 +122,17 @@ class Outbox:
 
     # the output
 
-    def _publish(self, job: Job) -> bool:
-        """Move the output to its name; tell whether it is there, now or since an earlier try."""
+    def _publish(self, job: Job) -> Job | None:
+        """Move the output to its name; return the job with its last name, None if it is lost."""
         assert job.output is not None
         work = self.work_dir(job)
         try:
             made = [name for name in os.listdir(work) if _is_output(name, job.output)]
         except FileNotFoundError:
-            return self._was_published(job)
+            return job if self._was_published(job) else None
         if not made:
-            return True
+            self._sync_again(self._folders.outbox, job.output)
+            return job
         source = os.path.join(work, made[0])
         wish = with_suffix(job.source, made[0].removeprefix(OUTPUT_STEM))
         self._preserve_mtime(source, job)
@@ -140,7 +143,13 @@ class Outbox:
                 free = _free(self._folders.outbox, wish)
                 job = self._retarget(job.id, free, job.original)
             else:
-                return True
+                return job
+
+    def _sync_again(self, root: str, path: str) -> None:
+        """Put a name on disk that an earlier try gave, and perhaps could not sync."""
+        folder = os.path.dirname(os.path.join(root, path))
+        if os.path.isdir(folder):
+            files.sync_folder(folder)
 
     def _move(self, source: str, root: str, wish: str, job: Job, *, ours: bool) -> None:
         """Move a file to its name below root. Raises what ``_TAKEN`` lists when that is taken."""
@@ -196,6 +205,8 @@ class Outbox:
             files.sync_folder(os.path.dirname(path))
 
     def _to_done(self, job: Job) -> None:
+        if not self._is_original(job) and job.original is not None:
+            self._sync_again(self._folders.done, job.original)
         while self._is_original(job):
             assert job.original is not None
             try:
@@ -208,6 +219,8 @@ class Outbox:
 
     def _to_error(self, job: Job) -> None:
         """Write the report, then move the original beside it: who sees the one finds the other."""
+        if not self._is_original(job) and job.original is not None:
+            self._sync_again(self._folders.error, job.original)
         while self._is_original(job):
             assert job.original is not None
             try:

@@ -97,7 +97,12 @@ class Intake:
         looked = Looked()
         if hints is None:
             self._look_at_all(looked)
-            return looked
+        else:
+            self._look_at(hints, looked)
+        self.ignored.end_look()
+        return looked
+
+    def _look_at(self, hints: Hints, looked: Looked) -> None:
         for folder in hints.trees | hints.folders:
             self._look_below(folder, looked, deep=folder in hints.trees)
         for folder, names in hints.names.items():
@@ -108,7 +113,6 @@ class Intake:
             due.setdefault(folder, {})[name] = False
         for folder, names in due.items():
             self._compare(self._list_names(folder, names), looked, own_look=True)
-        return looked
 
     def _look_at_all(self, looked: Looked) -> None:
         self.waiting.overflow = 0
@@ -119,26 +123,29 @@ class Intake:
         if self._is_skipped(folder):
             return set()
         seen = set()
+        held_before = self._ask(Journal.held_counts, folder if not deep else None)
         skips = self._sieve.skips_folder
         for here, entries in walk(self._inbox, folder, skips, self._tell_unreadable, deep=deep):
             seen.add(here)
             self._tell_video_folder(here)
-            self._look_at_folder(here, entries, looked)
+            kept = self._look_at_folder(here, entries, looked)
+            if kept < held_before.get(here, 0):
+                self._compare_missing(here, looked)
         below = f"{folder}/" if folder else ""
-        for held in self._ask(Journal.held_folders) if deep else [folder]:
+        for held in held_before:
             if held not in seen and (held == folder or held.startswith(below)):
                 self._compare_missing(held, looked)
         return seen
 
     def _look_at_folder(
         self, folder: str, entries: Iterator[os.DirEntry[str]], looked: Looked
-    ) -> None:
+    ) -> int:
+        """Sift and compare one folder's entries. Returns how many jobs hold names there."""
         passed_over: list[tuple[str, str]] = []
         files = self._sift(folder, entries, passed_over)
-        held = self._compare(files, looked, own_look=True)
+        kept = self._compare(files, looked, own_look=True)
         self.ignored.renew(folder, passed_over)
-        if held < self._ask(Journal.held_count, folder):
-            self._compare_missing(folder, looked)
+        return kept
 
     def _sift(
         self, folder: str, entries: Iterator[os.DirEntry[str]], passed_over: list[tuple[str, str]]
@@ -227,7 +234,6 @@ class Intake:
             self._wake_workers()
             for job in added:
                 log.info("job=%d profile=%s queued %s", job.id, job.profile, printable(job.source))
-            held += len(added)
         return held
 
     def _let_go(self, job: Job, stat: os.stat_result | None, looked: Looked) -> bool:

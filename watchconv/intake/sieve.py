@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SAID_LIMIT = 200  # lines about one look at one folder; what is more is counted
+SAID_LIMIT = 1000  # lines about one look; what is more is counted
 
 # partial uploads and what systems and sync programs leave in shared folders (FIELD-NOTES row 10)
 BUILTIN_IGNORE = (
@@ -85,6 +85,13 @@ class Ignored:
 
     def __init__(self) -> None:
         self._names: dict[str, array[int]] = {}
+        self._said = 0
+
+    def end_look(self) -> None:
+        """Say how many more there were, and allow the next look its lines."""
+        if self._said > SAID_LIMIT:
+            log.info("ignored %d more files", self._said - SAID_LIMIT)
+        self._said = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._names.values()))
@@ -93,15 +100,10 @@ class Ignored:
         """Replace what a folder holds by what a look found: names with their reasons."""
         before = frozenset(self._names.get(folder, ()))
         keys: array[int] = array("q")
-        said = 0
         for name, reason in found:
             keys.append(hash(name))
             if keys[-1] not in before:
-                said += 1
-                if said <= SAID_LIMIT:
-                    _say(folder, name, reason)
-        if said > SAID_LIMIT:
-            log.info("ignored %d more files in %s", said - SAID_LIMIT, printable(folder) or "inbox")
+                self._say(folder, name, reason)
         if keys:
             self._names[folder] = keys
         else:
@@ -112,7 +114,7 @@ class Ignored:
         keys = self._names.setdefault(folder, array("q"))
         if hash(name) not in keys:
             keys.append(hash(name))
-            _say(folder, name, reason)
+            self._say(folder, name, reason)
 
     def discard(self, folder: str, name: str) -> None:
         """Forget one name: it is gone."""
@@ -125,6 +127,7 @@ class Ignored:
         for gone in self._names.keys() - folders:
             del self._names[gone]
 
-
-def _say(folder: str, name: str, reason: str) -> None:
-    log.info("ignored %s: %s", printable(os.path.join(folder, name)), reason)
+    def _say(self, folder: str, name: str, reason: str) -> None:
+        self._said += 1
+        if self._said <= SAID_LIMIT:
+            log.info("ignored %s: %s", printable(os.path.join(folder, name)), reason)

@@ -23,22 +23,25 @@ IO_CLASSES = {"none": None, "best-effort": _LOWEST_BEST_EFFORT, "idle": _IDLE}
 
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273}
 _IOPRIO_SET |= {"s390x": 282}
-_WHO_THREAD = 1
+_WHO_PROCESS = 1  # 0 means the calling thread
 
 
-def lower_priority(*, nice: int, io_class: str) -> None:
-    """Give the calling thread this niceness (-20..19, absolute) and a class of ``IO_CLASSES``."""
+def lower_priority(pid: int = 0, *, nice: int, io_class: str) -> None:
+    """Give a process that has just begun, or the calling thread (0), a niceness and I/O class.
+
+    nice is absolute, -20..19, and never made better than it is; io_class is one of ``IO_CLASSES``.
+    """
     if io_class not in IO_CLASSES:
         raise ValueError(f"unknown I/O class {io_class!r}: one of {', '.join(IO_CLASSES)}")
-    present = os.getpriority(os.PRIO_PROCESS, 0)
-    if nice > present:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-    _set_io_priority(IO_CLASSES[io_class])
+    with contextlib.suppress(ProcessLookupError):
+        if nice > os.getpriority(os.PRIO_PROCESS, pid):
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
+    _set_io_priority(pid, IO_CLASSES[io_class])
 
 
-def _set_io_priority(value: int | None) -> None:
+def _set_io_priority(pid: int, value: int | None) -> None:
     number = _IOPRIO_SET.get(platform.machine()) if sys.maxsize > 1 << 32 else None
     if value is None or number is None:
         return
     with contextlib.suppress(OSError):
-        kernel.syscall(number, _WHO_THREAD, 0, value)
+        kernel.syscall(number, _WHO_PROCESS, pid, value)
