@@ -153,7 +153,7 @@ def test_names_are_bytes(journal: Journal) -> None:
 
     assert [job.source for job in added] == STRANGE
     assert {job.source: job for job in added} == journal.held(STRANGE)
-    assert sorted({os.path.dirname(name) for name in STRANGE}) == sorted(journal.held_folders())
+    assert sorted({os.path.dirname(name) for name in STRANGE}) == sorted(journal.held_counts())
 
     for _ in added:
         job = claim(journal)
@@ -185,9 +185,10 @@ def test_a_folder_is_paged_through_in_order_and_without_its_sub_folders(journal:
         after = page[-1]
 
     assert [names[:10], names[10:20], names[20:]] == pages
-    assert journal.held_count("trip") == 25
-    assert (journal.held_in("", ""), journal.held_count("")) == (["a", "zebra"], 2)
-    assert sorted(journal.held_folders()) == ["", "tri", "trip", "trip/deeper"]
+    assert journal.held_counts("trip") == {"trip": 25}
+    assert journal.held_counts("nowhere") == {}
+    assert (journal.held_in("", ""), journal.held_counts("")) == (["a", "zebra"], {"": 2})
+    assert journal.held_counts() == {"": 2, "tri": 1, "trip": 25, "trip/deeper": 1}
 
 
 # claiming
@@ -633,7 +634,7 @@ def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
         == job
     )
     assert {"trip/a (2).mov": job} == journal.held(["trip/a.mov", "trip/a (2).mov"])
-    assert journal.held_folders() == ["trip"]
+    assert journal.held_counts() == {"trip": 1}
 
 
 def test_a_retry_reserves_only_a_free_name(journal: Journal) -> None:
@@ -1008,7 +1009,7 @@ FEW: list[tuple[str, int, Callable[[Journal], object]]] = [
     ("add", 5_000, lambda j: j.add([clip("big/new.mov")], NOW)),
     ("ask", 2_000, lambda j: j.ask(80_000, Request.CANCEL)),
     ("requested", 2_000, lambda j: j.requested()),
-    ("a small folder's count", 2_000, lambda j: j.held_count("small")),
+    ("a small folder's count", 2_000, lambda j: j.held_counts("small")),
     ("a small folder's page", 2_000, lambda j: j.held_in("small", "")),
     ("a page of a big folder", 50_000, lambda j: j.held_in("big", "big/050000.mov")),
     ("the running ones", 5_000, lambda j: j.in_state(JobState.RUNNING)),
@@ -1044,7 +1045,7 @@ AFTER_LONG: list[tuple[str, int, Callable[[Journal], object]]] = [
     ("when the next is ready", 2_000, lambda j: j.next_ready_at()),
     ("the delivering ones", 2_000, lambda j: j.in_state(JobState.DELIVERING)),
     ("requested", 2_000, lambda j: j.requested()),
-    ("held folders", 2_000, lambda j: j.held_folders()),
+    ("held counts", 2_000, lambda j: j.held_counts()),
     ("add", 5_000, lambda j: j.add([clip("new/more.mov")], NOW)),
 ]
 

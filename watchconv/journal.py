@@ -125,7 +125,8 @@ class Journal(Store):
             row = db.execute(
                 "UPDATE job SET state = 'running', attempt = attempt + 1, run = run + 1,"
                 " started_at = ?, ended_at = NULL WHERE id ="
-                " (SELECT id FROM job WHERE state = 'queued' AND request IS NULL"
+                " (SELECT id FROM job INDEXED BY job_queued"
+                " WHERE state = 'queued' AND request IS NULL"
                 " AND (not_before <= ? OR not_before > ?)"
                 f" ORDER BY id LIMIT 1) RETURNING {_COLUMNS}",
                 (now, now, now + 2 * BACKOFF_LIMIT_SECONDS),
@@ -135,7 +136,8 @@ class Journal(Store):
     def next_ready_at(self) -> float | None:
         """Say when the next queued job may be claimed (wall clock), or None without any."""
         rows = self.read(
-            "SELECT min(not_before) FROM job WHERE state = 'queued' AND request IS NULL"
+            "SELECT min(not_before) FROM job INDEXED BY job_ready"
+            " WHERE state = 'queued' AND request IS NULL"
         )
         return None if rows[0][0] is None else float(rows[0][0])
 
@@ -282,8 +284,9 @@ class Journal(Store):
     def in_state(self, state: JobState) -> list[Job]:
         """List the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
         assert state in OPEN
-        # the state stands in the statement, so that the index of the open jobs serves it
-        sql = f"SELECT {_COLUMNS} FROM job WHERE state = '{state}' ORDER BY id"
+        # each has its index: the history may be long
+        index = f"INDEXED BY job_{state}"
+        sql = f"SELECT {_COLUMNS} FROM job {index} WHERE state = '{state}' ORDER BY id"
         return [_job(row) for row in self.read(sql)]
 
     def counts(self) -> dict[JobState, int]:

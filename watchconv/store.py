@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = 1
+BUSY_SECONDS = 10
 
 # Statements end with ;; (a trigger holds single ones).
 # held: the row stands for the file that lies at inbox/source. One such row per name.
@@ -51,7 +53,10 @@ CREATE TABLE job (
 CREATE UNIQUE INDEX job_held ON job (source) WHERE held;;
 CREATE INDEX job_held_folder ON job (folder, source) WHERE held;;
 CREATE INDEX job_source ON job (source, id);;
-CREATE INDEX job_open ON job (state, id) WHERE state IN ('queued', 'running', 'delivering');;
+CREATE INDEX job_queued ON job (id) WHERE state = 'queued';;
+CREATE INDEX job_ready ON job (not_before) WHERE state = 'queued' AND request IS NULL;;
+CREATE INDEX job_running ON job (id) WHERE state = 'running';;
+CREATE INDEX job_delivering ON job (id) WHERE state = 'delivering';;
 CREATE INDEX job_failed ON job (id) WHERE state = 'failed';;
 CREATE INDEX job_request ON job (id) WHERE request IS NOT NULL;;
 CREATE INDEX job_ended ON job (ended_at) WHERE ended_at IS NOT NULL AND NOT held;;
@@ -87,11 +92,10 @@ class Store:
                 f"file:{quote(os.fsencode(self.path))}?mode={mode}",
                 uri=True,
                 isolation_level=None,
-                timeout=10,
+                timeout=BUSY_SECONDS,
                 check_same_thread=False,
             )
-            self._db.execute("PRAGMA busy_timeout = 10000")
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._use_wal()
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA cache_size = -1024")
             self._migrate()
@@ -101,6 +105,17 @@ class Store:
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._db.close()
+
+    def _use_wal(self) -> None:
+        """Switch a new file to WAL; SQLite does not wait for others who do the same."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]

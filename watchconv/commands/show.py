@@ -58,8 +58,8 @@ def _present(config: Config) -> dict[str, Any]:
         journal.close()
     running = shown.running if shown else []
     state = shown.state if shown else "stopped"
-    if state == "running" and paused:
-        state = "paused"
+    if state in ("running", "paused"):
+        state = "paused" if paused else "running"
     return {
         "state": state,
         "pid": shown.pid if shown else None,
@@ -80,7 +80,6 @@ def _present(config: Config) -> dict[str, Any]:
                 "speed": row.speed,
                 "fps": row.fps,
                 "eta_seconds": row.eta_seconds,
-                "out_seconds": row.out_seconds,
             }
             for row in running
         ],
@@ -92,8 +91,8 @@ def _lines(config: Config, now: dict[str, Any]) -> Iterator[str]:
     pid = f" (pid {now['pid']})" if now["pid"] else ""
     yield f"watchconv is {now['state']}{pid}; inbox {printable(config.inbox)}"
     yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
-    for row in now["running"]:
-        job = live.Running(**row)
+    shown = live.read(config.state)
+    for job in shown.running if shown else ():
         progress = describe_progress(job)
         yield printable(f"  job {job.id} [{job.profile}] {job.source}: {progress}")
     for sentence in now["trouble"]:

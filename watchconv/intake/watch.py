@@ -152,6 +152,17 @@ class _Bridge(FileSystemEventHandler):
         return os.path.split(text[len(self._root) + 1 :])
 
 
+class _Door(FileSystemEventHandler):
+    """Wakes a look when the inbox itself is moved, removed or made."""
+
+    def __init__(self, root: str, wake: Callable[[], None]) -> None:
+        self._root, self._wake = root, wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if self._root in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
+            self._wake()
+
+
 class _Bell(FileSystemEventHandler):
     """Rings when a person touches the wake file."""
 
@@ -199,6 +210,11 @@ class Watcher:
             self._observer = InotifyObserver(generate_full_events=True)
             self._observer.schedule(
                 _Bridge(self._inbox, self), self._inbox, recursive=True, event_filter=self._events
+            )
+            self._observer.schedule(
+                _Door(self._inbox, self.wake),
+                os.path.dirname(self._inbox),
+                event_filter=[DirCreatedEvent, DirMovedEvent, DirDeletedEvent],
             )
             self._observer.start()
         except OSError as error:
