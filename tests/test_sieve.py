@@ -140,10 +140,11 @@ def test_a_look_replaces_what_a_folder_holds() -> None:
 def test_a_flood_of_ignored_files_is_counted_not_listed(said: pytest.LogCaptureFixture) -> None:
     ignored = Ignored()
     ignored.renew("", ((f"{n}.txt", NO_VIDEO) for n in range(SAID_LIMIT + 50)))
+    ignored.end_look()
 
     assert len(ignored) == SAID_LIMIT + 50
     assert len(said.messages) == SAID_LIMIT + 1
-    assert said.messages[-1] == "ignored 50 more files in inbox"
+    assert said.messages[-1] == "ignored 50 more files"
 
 
 def test_a_strange_name_is_said_on_one_line(said: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, outbox g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -64,6 +65,7 @@ T = TypeVar("T")
 
 # what a filter may read: fontfile=/…, movie=/…, subtitles='/…'
 _PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 SMALL_BYTES = 64 << 20  # an output that is read back in no time
 
 
@@ -188,8 +190,9 @@ class LocalEngine:
         media = await attempt.unless_stopped(self._probe.probe(attempt.original))
         if refusal := self._refusal(media):
             return Rejected(refusal, compose(attempt.job, (), None, ""))
-        self._plan(attempt, media, task.crowd)
-        await asyncio.to_thread(_make_work, attempt.work)
+        source = os.path.join(self._config.inbox, attempt.job.source)
+        named = await asyncio.to_thread(_make_work, attempt.work, source)
+        self._plan(attempt, media, task.crowd, named)
         reader = StderrReader()
         ended = await self._encode(attempt, media, reader)
         task.encoded()
@@ -215,7 +218,7 @@ class LocalEngine:
             return f"its frames are too large: {pixels} pixels each; max_pixels allows {most}"
         return None
 
-    def _plan(self, attempt: _Attempt, media: MediaInfo, crowd: int) -> None:
+    def _plan(self, attempt: _Attempt, media: MediaInfo, crowd: int, source: str) -> None:
         profile = attempt.profile
         args, losses = choose_streams(profile.args, media, profile.suffix)
         for loss in losses:
@@ -223,7 +226,7 @@ class LocalEngine:
         attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
         attempt.argv = encode_argv(
             self._program,
-            os.path.join(self._config.inbox, attempt.job.source),
+            source,
             media,
             attempt.args,
             attempt.output,
@@ -366,14 +369,23 @@ class _Growth:
         return before != self._before
 
 
-def _make_work(path: str) -> None:
-    """Make the attempt's work directory anew. Raises EnvironmentTrouble."""
+def _make_work(path: str, source: str) -> str:
+    """Make the attempt's work directory anew; give the name by which ffmpeg is to read source.
+
+    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
+    Raises EnvironmentTrouble.
+    """
     try:
         parent = os.path.dirname(path)
-        if not os.path.isdir(parent):
+        with contextlib.suppress(FileExistsError):
             os.mkdir(parent, 0o700)
         shutil.rmtree(path, ignore_errors=True)
         os.mkdir(path, 0o700)
+        if not _BREAKS.search(source):
+            return source
+        link = os.path.join(path, "input")
+        os.symlink(source, link)
+        return link
     except OSError as error:
         raise EnvironmentTrouble(
             f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"

@@ -150,27 +150,7 @@ class Daemon:
             self._deliveries,
             self._outbox,
         )
-        patience = Patience(
-            config.settle_seconds, config.settle_network_seconds, config.incomplete_after_seconds
-        )
-        loop = asyncio.get_running_loop()
-
-        def announce() -> None:
-            loop.call_soon_threadsafe(self._announce)
-
-        def expect() -> None:
-            if self._probe.pid is None and not self._pool.paused:
-                loop.call_soon_threadsafe(self._probe.warm)
-
-        self._intake = Intake(
-            config.inbox,
-            Sieve(config.extensions, config.ignore),
-            Waiting(config.inbox, patience),
-            self._journal.ask,
-            profile_of=lambda source: profile_for(source, config.all_profiles, config.profile),
-            expect=expect,
-            wake_workers=announce,
-        )
+        self._intake = self._make_intake()
         self._looking = Looking(
             config, self._folders, self._intake, self._troubles, self._take_look
         )
@@ -186,7 +166,32 @@ class Daemon:
         self._pool.changed = self._changed
         self._pool.look_again = self._looking.look_again
         self._looking.healed = self._deliveries.retry.set
+        self._pool.moved = self._deliveries.moved = self._announce
         self._bell = Bell(config.state)
+
+    def _make_intake(self) -> Intake:
+        config = self._config
+        patience = Patience(
+            config.settle_seconds, config.settle_network_seconds, config.incomplete_after_seconds
+        )
+        loop = asyncio.get_running_loop()
+
+        def announce() -> None:
+            loop.call_soon_threadsafe(self._announce)
+
+        def expect() -> None:
+            if self._probe.pid is None and not self._pool.paused:
+                loop.call_soon_threadsafe(self._probe.warm)
+
+        return Intake(
+            config.inbox,
+            Sieve(config.extensions, config.ignore),
+            Waiting(config.inbox, patience),
+            self._journal.ask,
+            profile_of=lambda source: profile_for(source, config.all_profiles, config.profile),
+            expect=expect,
+            wake_workers=announce,
+        )
 
     async def _recover(self) -> None:
         """Take up what an earlier daemon left; a clean stop and a crash leave the same rows."""
@@ -346,7 +351,7 @@ class Daemon:
         self._stop.set()
 
     async def _is_done(self) -> bool:
-        if self._looking.pending:
+        if self._looking.pending or self._pool.running or len(self._deliveries):
             return False
         if self._troubles.tells("folders"):
             return True

@@ -51,6 +51,7 @@ class Deliveries:
         self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()
+        self.moved: Callable[[], None] = lambda: None  # called when a try has ended, well or not
         self.retry = asyncio.Event()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a bug
 
@@ -75,6 +76,7 @@ class Deliveries:
         del self._tasks[job_id]
         if not task.cancelled() and (bug := task.exception()) and not self.broken.done():
             self.broken.set_exception(bug)
+        self.moved()
 
     async def _deliver(self, job: Job) -> None:
         cause = f"job {job.id}"
@@ -96,6 +98,10 @@ class Deliveries:
 
     def _roll_forward(self, job: Job) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
+        fresh = self._journal.ask(Journal.get, job.id)
+        if fresh is None or fresh.state is not JobState.DELIVERING:
+            return None  # an earlier try has ended it meanwhile
+        job = fresh
         state = self._outbox.deliver(job)
         now = time.time()
         if state is JobState.SUPERSEDED:

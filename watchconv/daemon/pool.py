@@ -23,7 +23,7 @@ from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
 from watchconv.journal import Intent, Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge
-from watchconv.model import Interrupted, Job, JobState, Outcome, Request, Verdict
+from watchconv.model import Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Pool:
         self.closing = False
         self.running: dict[int, Job] = {}
         self.changed: Callable[[Job], None] = lambda job: None
+        self.moved: Callable[[], None] = lambda: None  # called when an attempt is over
         self.look_again: Callable[[str], None] = lambda source: None
 
     def workers(self) -> list[Coroutine[None, None, None]]:
@@ -111,6 +112,7 @@ class Pool:
             log.warning("job=%d stays running: the next start takes it up", job.id)
         finally:
             del self.running[job.id]
+            self.moved()
 
     def wake(self) -> None:
         """Let idle workers look for a job."""
@@ -221,8 +223,6 @@ class Pool:
         fresh = await self._insist(Journal.get, job.id)
         if fresh and fresh.request is Request.CANCEL:
             return Deliver(Verdict.CANCELLED, "cancelled")
-        if isinstance(outcome, Interrupted) and not self.closing:
-            return Again(refund=True)  # the request was taken back meanwhile
         return decision
 
     async def _carry_out(self, job: Job, decision: Decision) -> None:

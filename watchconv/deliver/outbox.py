@@ -254,7 +254,8 @@ class Outbox:
         if not os.path.lexists(os.path.join(self._folders.error, source)):
             report = self._report(source)
             if _read_mark(report) and self._can_report(source, 0):
-                files.remove(report)
+                with suppress(OSError):
+                    files.remove(report)
 
     def _report(self, original: str) -> str:
         return os.path.join(self._folders.error, report_of(original))
