@@ -35,7 +35,6 @@ from watchconv.intake.look import Intake
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.journal import MOUNTS, Intent, Journal
-from watchconv.judge import Close
 from watchconv.model import Candidate, Job, JobState, Verdict
 
 if TYPE_CHECKING:
@@ -648,31 +647,6 @@ def run_at_the_end(scene: Scene, step: Callable[[Any, Job], Any]) -> bool:
             await life._end()
 
     return asyncio.run(ask_meanwhile())
-
-
-def test_run_once_is_not_over_while_a_changed_file_is_still_to_be_told_of(tmp_path: Path) -> None:
-    """The row says superseded, but nobody has been told to look for the new file yet."""
-    scene = Scene(tmp_path / "videos")
-
-    def step(life: Any, job: Job) -> Any:
-        return life._pool._carry_out(job, Close(JobState.SUPERSEDED))
-
-    assert not run_at_the_end(scene, step)
-
-
-def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of(
-    tmp_path: Path,
-) -> None:
-    """The row says failed, but it is not counted yet, nor is its name looked at again."""
-    scene = Scene(tmp_path / "videos")
-
-    async def step(life: Any, job: Job) -> None:
-        intent = Intent(Verdict.FAILED, None, "a.mkv", "why", "report")
-        after = life._journal._journal.intend(job, intent)  # its thread is held up
-        await life._deliveries.begin(after)
-        assert await life._deliveries.finish(60)
-
-    assert not run_at_the_end(scene, step)
 
 
 # deliveries
