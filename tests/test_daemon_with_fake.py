@@ -578,6 +578,26 @@ def test_what_was_made_of_an_original_that_changed_is_dropped(
         assert files_in(place.error) == files_in(inbox) == set()
 
 
+def test_an_original_that_changes_each_time_runs_out_of_attempts(
+    tmp_path: Path, clip: Path, gates: Path
+) -> None:
+    """Three times in a row cost one attempt; then it is failed as others are, file and report."""
+    place = place_with(tmp_path, otherwise=f"gate:{gates}", max_attempts=1)
+    drop(clip, place.inbox / "a.mkv")
+    with Daemon(place) as daemon:
+        for number in (1, 2, 3):
+            wait_until(lambda: alive(place), what=daemon.log)
+            os.utime(place.inbox / "a.mkv", (number, number))
+            (gates / f"{number}.1").touch()
+            wait_until(lambda: not alive(place))
+        wait_until(lambda: steps(daemon, "delivering→failed"), what=daemon.log)
+
+        assert files_in(place.error) == {"a.mkv", "a.mkv.log"}
+        assert "changed each time" in report(place, "a.mkv")[0]
+        assert states(place) == {"a.mkv": ["superseded"] * 3 + ["failed"]}
+        assert files_in(place.outbox) == files_in(place.inbox) == set()
+
+
 # What people ask for.
 
 
@@ -934,6 +954,17 @@ def test_an_ffmpeg_that_vanishes_is_trouble_and_costs_no_attempt(
         assert place.job("b.mkv")["state"] == "done"
         assert place.status()["trouble"] == []
         assert files_in(place.error) == set()
+
+
+def test_a_disk_that_stays_full_is_said_once(full_disk: FullDisk) -> None:
+    """The daemon tried again once told it was over, each half minute, with the disk still full."""
+    place, daemon = full_disk.place, full_disk.daemon
+    failed_at = steps(daemon, "running→queued")[0].at
+    wait_until(lambda: time.time() > failed_at + 35)
+
+    assert full_disk.marker.exists()
+    assert "over: no space left" not in daemon.log()
+    assert "no space left" in " ".join(place.status()["trouble"])
 
 
 def test_work_goes_on_by_itself_when_the_disk_has_room_again(full_disk: FullDisk) -> None:

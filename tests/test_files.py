@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from watchconv.deliver import files
-from watchconv.deliver.files import Ownership, copy, make_folder, move, own, replace_text
+from watchconv.deliver.files import Ownership, copy, make_folder, move, own, publish_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -536,7 +536,7 @@ def test_a_planted_link_in_the_place_of_a_reports_scratch_is_not_followed(tmp_pa
     (tmp_path / "private").write_bytes(OTHER)
     (tmp_path / "scratch").symlink_to("private")
     with contextlib.suppress(OSError):
-        replace_text(str(tmp_path / "a.log"), "text", str(tmp_path / "scratch"), PLAIN)
+        publish_text(str(tmp_path / "a.log"), "text", str(tmp_path / "scratch"), PLAIN)
 
     assert (tmp_path / "private").read_bytes() == OTHER
 
@@ -560,29 +560,37 @@ def test_a_link_is_not_copied_as_what_it_points_to(far: Path, tmp_path: Path, so
 # reports
 
 
-def test_a_report_is_written_whole_and_in_place_of_the_old_one(tmp_path: Path) -> None:
+def test_a_report_is_written_whole(tmp_path: Path) -> None:
     report = tmp_path / "a.log"
-    report.write_text("old")
-    replace_text(str(report), "né\udcff\n", str(tmp_path / "scratch"), PLAIN)
+    publish_text(str(report), "né\udcff\n", str(tmp_path / "scratch"), PLAIN)
 
     assert report.read_bytes() == "né".encode() + b"\\udcff\n"
     assert names(tmp_path) == ["a.log"]
 
 
-def test_a_report_that_cannot_be_synced_leaves_the_old_one(
+def test_a_report_replaces_nothing(tmp_path: Path) -> None:
+    report = tmp_path / "a.log"
+    report.write_text("an original")
+    with pytest.raises(FileExistsError):
+        publish_text(str(report), "text", str(tmp_path / "scratch"), PLAIN)
+
+    assert report.read_text() == "an original"
+    assert names(tmp_path) == ["a.log"]
+
+
+def test_a_report_that_cannot_be_synced_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = tmp_path / "a.log"
-    report.write_text("old")
 
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        replace_text(str(report), "new", str(tmp_path / "scratch"), PLAIN)
+        publish_text(str(report), "new", str(tmp_path / "scratch"), PLAIN)
 
-    assert report.read_text() == "old"
+    assert not report.exists()
 
 
 # folders

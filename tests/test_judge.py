@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchconv.journal import BACKOFF_LIMIT_SECONDS, backoff_seconds
-from watchconv.judge import Again, Close, Decision, Deliver, judge
+from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.model import (
     TRANSITIONS,
     Broke,
@@ -72,10 +72,10 @@ def test_an_outcome_has_its_decision(
 
 
 def test_a_file_that_changes_each_time_fails_in_the_end() -> None:
-    ends = [judge(replace(JOB, stale=stale), Stale(), 3) for stale in range(9)]
+    ends = [too_restless(replace(JOB, stale=stale), 3) for stale in range(10)]
 
-    assert [Close(JobState.SUPERSEDED)] * 8 == ends[:8]
-    assert Deliver(Verdict.FAILED, "it changed each time it was converted", "") == ends[8]
+    assert [None] * 9 == ends[:9]
+    assert Rejected("it changed each time it was converted") == ends[9]
 
 
 def test_a_single_attempt_is_no_second_one() -> None:

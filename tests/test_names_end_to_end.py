@@ -257,6 +257,21 @@ def test_a_failure_named_like_the_log_of_another_overwrites_nothing(tmp_path: Pa
     assert len(texts) == 6
 
 
+def test_two_long_failures_whose_logs_are_cut_to_one_name_keep_a_log_each(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", QUICK)
+    long_names = [b"w" * 251 + b".mkv", b"w" * 251 + b".mp4", b"w" * 251 + b".avi"]
+    for name in long_names:
+        put(None, place, name)
+    ended = place.run("run", "--once")
+
+    assert ended.returncode == 1
+    kept = names(place.error)
+    logs = [name for name in kept if name.endswith(b".log")]
+    told = {Path(place.error, os.fsdecode(name)).read_text().split("source: ")[1] for name in logs}
+    assert len(kept) - len(logs) == len(long_names)
+    assert len(told) == len(long_names)
+
+
 def test_a_journal_of_odd_names_is_read_by_the_next_daemon(tmp_path: Path, clip: Path) -> None:
     settings = {**QUICK, "profile": "remux", "on_success": "keep"}
     place = Place(tmp_path / "videos", settings)

@@ -27,6 +27,7 @@ from watchconv.convert.engine import _make_work
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.journal_thread import JournalThread
+from watchconv.daemon.pool import _Slot
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
 from watchconv.deliver.files import Ownership
@@ -640,13 +641,38 @@ def run_at_the_end(scene: Scene, step: Callable[[Any, Job], Any]) -> bool:
                 ending = asyncio.create_task(step(life, job))
                 await asyncio.to_thread(wait_until, lambda: waiting() == 1)
                 over = asyncio.create_task(life._is_done())
-                await asyncio.to_thread(wait_until, lambda: waiting() == 2)
+                await asyncio.to_thread(wait_until, lambda: over.done() or waiting() == 2)
             await ending
             return bool(await over)
         finally:
             await life._end()
 
     return asyncio.run(ask_meanwhile())
+
+
+def test_run_once_is_not_over_while_a_changed_file_is_still_to_be_told_of(tmp_path: Path) -> None:
+    """The row of an original that is gone is ended before anybody is told to look again."""
+    scene = Scene(tmp_path / "videos")
+
+    def step(life: Any, job: Job) -> Any:
+        return life._pool._work_on(job, 1, _Slot(asyncio.Semaphore(1)))
+
+    assert not run_at_the_end(scene, step)
+
+
+def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of(
+    tmp_path: Path,
+) -> None:
+    """The row says failed, but it is not counted yet, nor is its name looked at again."""
+    scene = Scene(tmp_path / "videos")
+
+    async def step(life: Any, job: Job) -> None:
+        intent = Intent(Verdict.FAILED, None, "a.mkv", "why", "report")
+        after = life._journal._journal.intend(job, intent)  # its thread is held up
+        await life._deliveries.begin(after)
+        assert await life._deliveries.finish(60)
+
+    assert not run_at_the_end(scene, step)
 
 
 # deliveries

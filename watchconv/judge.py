@@ -55,6 +55,16 @@ class Close:
 Decision = Again | Deliver | Close
 
 
+def too_restless(job: Job, max_attempts: int) -> Rejected | None:
+    """Give up a file that changed under so many attempts that it has none left.
+
+    Asked when it is admitted again: only then is it known as what it is now, and can be moved.
+    """
+    if job.stale // STALES_PER_ATTEMPT < max_attempts:
+        return None
+    return Rejected("it changed each time it was converted")
+
+
 def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
     """Decide what becomes of a job whose attempt ended like this."""
     match outcome:
@@ -69,8 +79,6 @@ def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
         case Interrupted(reason, wait_seconds):
             return Again(True, wait_seconds, reason)
         case Stale():
-            if (job.stale + 1) // STALES_PER_ATTEMPT >= max_attempts:
-                return Deliver(Verdict.FAILED, "it changed each time it was converted", "")
             return Close(JobState.SUPERSEDED)
         case Gone():
             return Close(JobState.WITHDRAWN)

@@ -24,13 +24,7 @@ LIMIT = 60_000
 
 def compose(job: Job, argv: Sequence[str], ended: Ended | None, tail: str) -> str:
     """Write what a person needs to see why an attempt failed, and to try the command by hand."""
-    lines = [
-        f"source: {printable(job.source)} ({job.size} bytes)",
-        f"profile: {printable(job.profile)}",
-        f"attempt: {job.attempt}",
-        f"queued: {_when(job.queued_at)}",
-        f"started: {_when(job.started_at)}",
-    ]
+    lines = []
     if argv:
         lines.append(f"command: {printable(shlex.join(argv))}")
     if ended:
@@ -39,6 +33,13 @@ def compose(job: Job, argv: Sequence[str], ended: Ended | None, tail: str) -> st
             lines.append(f"exit status: {ended.status}")
         if ended.signal is not None:
             lines.append(f"signal: {ended.signal}")
+    lines += [
+        f"attempts: {job.attempt}",
+        f"queued: {_when(job.queued_at)}",
+        f"started: {_when(job.started_at)}",
+        f"source: {printable(job.source)} ({job.size} bytes)",
+        f"profile: {printable(job.profile)}",
+    ]
     if tail:
         lines += ["", "ffmpeg's last words:", *(printable(line) for line in tail.splitlines())]
     text = "\n".join(lines) + "\n"

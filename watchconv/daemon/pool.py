@@ -22,7 +22,7 @@ from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
 from watchconv.journal import Intent, Journal
-from watchconv.judge import Again, Close, Decision, Deliver, judge
+from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.model import Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
 
@@ -131,7 +131,7 @@ class Pool:
             try:
                 claimed = await self._journal.asked(self._claim_now, now)
             except JournalError as error:
-                self._tell_for("journal", str(error), JOURNAL_SECONDS)
+                self._block_for("journal", str(error), JOURNAL_SECONDS)
                 claimed = None
             else:
                 self._troubles.end("journal")
@@ -172,12 +172,12 @@ class Pool:
         self.wake_in(SPACE_SECONDS)
         return True
 
-    def _tell_for(self, cause: str, sentence: str, seconds: float) -> None:
-        """Tell of a trouble that is taken back, to be tried again, after so many seconds."""
+    def _block_for(self, cause: str, sentence: str, seconds: float) -> None:
+        """Tell of a trouble that only trying again, after so many seconds, can show to be over."""
         self._troubles.tell(cause, sentence)
 
         def again() -> None:
-            self._troubles.end(cause)
+            self._troubles.unblock(cause)
             self.wake()
 
         asyncio.get_running_loop().call_later(seconds, again)
@@ -191,10 +191,11 @@ class Pool:
             outcome = await self._outcome(job, crowd, slot)
         except EnvironmentTrouble as trouble:
             sentence = printable(str(trouble))
-            self._tell_for("attempt", sentence, TROUBLE_SECONDS)
+            self._block_for("attempt", sentence, TROUBLE_SECONDS)
             # the others go first then, lest one job alone is what fills the disk
             decision: Decision = Again(True, 2 * TROUBLE_SECONDS, sentence)
         else:
+            self._troubles.end("attempt")
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
 
@@ -204,6 +205,8 @@ class Pool:
         if not isinstance(admitted, Admitted):
             return admitted
         try:
+            if rejected := too_restless(job, self._config.max_attempts):
+                return rejected
             work = self._outbox.work_dir(job)
             task = Task(job, admitted.descriptor, work, crowd, slot.free)
             outcome = await self._engine.run(task)

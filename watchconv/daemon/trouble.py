@@ -34,6 +34,10 @@ class Troubles:
             log.warning("over: %s", sentence)
         return sentence is not None
 
+    def unblock(self, cause: str) -> None:
+        """Let jobs be claimed again to see whether a trouble is over; it stays said."""
+        self._blocking.discard(cause)
+
     def tells(self, cause: str) -> bool:
         """Tell whether a trouble is there."""
         return cause in self._said

@@ -221,15 +221,22 @@ def _is_reservation(path: str) -> bool:
     return (stat.st_mode, stat.st_size, stat.st_uid) == (S_IFREG | _RESERVED, 0, os.geteuid())
 
 
-def replace_text(path: str, text: str, scratch: str, ownership: Ownership) -> None:
-    """Write a small file, in the place of one of ours if it is there: whole or not at all."""
+def publish_text(path: str, text: str, scratch: str, ownership: Ownership) -> None:
+    """Write a small file under a name that is free: whole or not at all.
+
+    Raises FileExistsError when the name is taken.
+    """
     with create(scratch) as writer:
         content = memoryview(text.encode("utf-8", "backslashreplace"))
         while content:
             content = content[writer.write(content) or 0 :]
         os.fsync(writer.fileno())
     own(scratch, ownership)
-    os.replace(scratch, path)
+    try:
+        _rename_no_replace(scratch, path, ours=True)
+    except OSError:
+        remove(scratch)
+        raise
     sync_folder(os.path.dirname(path))
 
 

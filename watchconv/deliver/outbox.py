@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Outbox:
     ) -> None:
         """Take the folders, the rules, and a way to commit new names to the journal."""
         self._folders, self._disposal, self._retarget = folders, disposal, retarget
+        # while it is held, a report without its original is a crash's or a person's doing
+        self._filing = threading.Lock()
 
     def work_dir(self, job: Job) -> str:
         """Name the folder that one attempt of one job writes into; never used for another."""
@@ -224,8 +227,11 @@ class Outbox:
         while self._is_original(job):
             assert job.original is not None
             try:
-                self._write_report(job, job.original)
-                self._move(self._original(job), self._folders.error, job.original, job, ours=False)
+                with self._filing:
+                    self._write_report(job, job.original)
+                    self._move(
+                        self._original(job), self._folders.error, job.original, job, ours=False
+                    )
             except _TAKEN:
                 self._remove_report(job)
                 free = self._free_in_error(job.source)
@@ -240,7 +246,8 @@ class Outbox:
         mark = f"{REPORT_MARK}{json.dumps([job.id, original])}"
         text = f"{job.reason}\n{mark}\n{job.report or ''}"
         report = os.path.join(path, report_of(name))
-        files.replace_text(report, text, _scratch(path, job), self._disposal.ownership)
+        files.remove(report)  # ours, or an orphan: anybody's else was refused above
+        files.publish_text(report, text, _scratch(path, job), self._disposal.ownership)
 
     def _remove_report(self, job: Job) -> None:
         assert job.original is not None
@@ -251,11 +258,13 @@ class Outbox:
 
     def drop_stale_report(self, source: str) -> None:
         """Remove the report of an original that somebody has taken out of error/ by hand."""
-        if not os.path.lexists(os.path.join(self._folders.error, source)):
-            report = self._report(source)
-            if _read_mark(report) and self._can_report(source, 0):
-                with suppress(OSError):
-                    files.remove(report)
+        report = self._report(source)
+        if not os.path.lexists(report):
+            return
+        with self._filing, suppress(OSError):
+            gone = not os.path.lexists(os.path.join(self._folders.error, source))
+            if gone and _read_mark(report) and self._can_report(source, 0):
+                files.remove(report)
 
     def _report(self, original: str) -> str:
         return os.path.join(self._folders.error, report_of(original))
