@@ -74,7 +74,7 @@ def test_an_outcome_has_its_decision(
 def test_a_file_that_changes_each_time_fails_in_the_end() -> None:
     ends = [too_restless(replace(JOB, stale=stale), 3) for stale in range(10)]
 
-    assert [None] * 9 == ends[:9]
+    assert ends[:9] == [None] * 9
     assert Rejected("it changed each time it was converted") == ends[9]
 
 

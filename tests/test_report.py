@@ -21,14 +21,14 @@ def test_a_report_tells_everything_in_order() -> None:
     assert compose(
         job, ["ffmpeg", "-i", "a b.mov", "out.webm"], ended, "first\n\x1b[31msecond\n"
     ).splitlines() == [
-        "source: trip/a b.mov (1234 bytes)",
-        "profile: webm",
-        "attempt: 1",
-        "queued: 1970-01-01T00:00:00+00:00",
-        "started: 1970-01-01T00:01:00+00:00",
         "command: ffmpeg -i 'a b.mov' out.webm",
         "end: exit status 1, after 2.2 s",
         "exit status: 1",
+        "attempts: 1",
+        "queued: 1970-01-01T00:00:00+00:00",
+        "started: 1970-01-01T00:01:00+00:00",
+        "source: trip/a b.mov (1234 bytes)",
+        "profile: webm",
         "",
         "ffmpeg's last words:",
         "first",

@@ -206,17 +206,18 @@ def _rename_by_reservation(source: str, target: str) -> None:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
             os.close(os.open(target, flags, _RESERVED))
         except FileExistsError:
-            if not _is_reservation(target):
+            if not is_reservation(target):
                 raise
         try:
             os.rename(source, target)
         except OSError:
-            if _is_reservation(target):  # the rename may have been done all the same
+            if is_reservation(target):  # the rename may have been done all the same
                 os.unlink(target)
             raise
 
 
-def _is_reservation(path: str) -> bool:
+def is_reservation(path: str) -> bool:
+    """Tell whether a file only holds a name for a move that did not come to its end."""
     stat = os.lstat(path)
     return (stat.st_mode, stat.st_size, stat.st_uid) == (S_IFREG | _RESERVED, 0, os.geteuid())
 

@@ -281,7 +281,7 @@ class Outbox:
     def _can_report(self, original: str, job_id: int) -> bool:
         """Tell whether a report may be written: none is there, or one whose original is gone."""
         report = self._report(original)
-        if not os.path.lexists(report):
+        if not os.path.lexists(report) or files.is_reservation(report):
             return True
         mark = _read_mark(report)
         if mark is None:

@@ -1,0 +1,1 @@
+"""Faults on the real program: kills, broken disks, lost mounts, hostile files."""
