@@ -357,7 +357,7 @@ def test_a_file_that_takes_the_daemon_down_each_time_runs_out_of_tries(
     deadly = place.job("deadly.ts")
 
     assert report.startswith("watchconv or the machine went down each time")
-    assert "attempt: 3" in report
+    assert "attempts: 3" in report
     assert (deadly["state"], deadly["attempt"]) == ("failed", 3)
     assert files_in(place.outbox).keys() == {"harmless.ts"}
     assert (place.error / "deadly.ts").read_bytes() == clip.read_bytes()

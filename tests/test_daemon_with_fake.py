@@ -359,7 +359,7 @@ def test_a_child_that_gets_no_further_is_ended_and_reported(bad: Bad, name: str)
     first, *rest = report(place, name)
 
     assert "no progress for 1 seconds" in first
-    assert "attempt: 2" in rest
+    assert "attempts: 2" in rest
     assert any(line.startswith("command: ") for line in rest)
     assert alive(place, name) == []
 
@@ -372,7 +372,7 @@ def test_a_bad_end_is_reported_with_its_reason_command_status_and_attempts(
     first, *rest = report(bad.ended, name)
 
     assert [word for word in words if word not in first] == [], first
-    assert {"attempt: 2", status} <= set(rest)
+    assert {"attempts: 2", status} <= set(rest)
     assert any(line.startswith("command: ") and name in line for line in rest)
 
 
@@ -403,7 +403,7 @@ def test_a_job_over_its_time_limit_fails_at_once_and_the_figure_is_told(
         first, *rest = report(place, "long.mkv")
         assert "limit of 1.5 seconds" in first
         assert "time_limit" in first
-        assert "attempt: 1" in rest
+        assert "attempts: 1" in rest
         assert alive(place) == []
 
 
@@ -768,7 +768,7 @@ def test_a_file_that_takes_the_daemon_down_runs_out_of_attempts(tmp_path: Path, 
 
         first, *rest = report(place, "bad.mkv")
         assert "went down" in first
-        assert "attempt: 2" in rest
+        assert "attempts: 2" in rest
         assert states(place) == {"bad.mkv": ["failed"], "good.mkv": ["done"]}
         assert files_in(place.outbox) == {"good.webm"}
 

@@ -75,5 +75,5 @@ def test_a_report_has_a_limit_and_keeps_the_last_words(length: int, filler: str)
     text = compose(JOB, ["ffmpeg"], None, filler * length + "\nthe very last words")
 
     assert len(text) <= LIMIT
-    assert text.startswith("source: a.mov")
+    assert text.startswith("command: ffmpeg")
     assert text.endswith("the very last words\n")

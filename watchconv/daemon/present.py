@@ -69,7 +69,7 @@ class Present:
         return live.Live(
             pid=os.getpid(),
             started=live.start_of(os.getpid()) or 0,
-            state="trouble" if self._troubles.blocked or self._troubles.tells("space") else state,
+            state="trouble" if self._troubles.serious or self._troubles.tells("space") else state,
             waiting=len(self._intake.waiting),
             ignored=len(self._intake.ignored),
             running=[_running(job, progress.get(job.id)) for job in self._pool.running.values()],

@@ -17,6 +17,7 @@ class Troubles:
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
         self._blocking: set[str] = set()
+        self._on_trial: set[str] = set()  # of those, what is to be seen by trying again
 
     def tell(self, cause: str, sentence: str, *, blocking: bool = True) -> None:
         """Note that a trouble is there."""
@@ -25,10 +26,12 @@ class Troubles:
         self._said[cause] = sentence
         if blocking:
             self._blocking.add(cause)
+        self._on_trial.discard(cause)
 
     def end(self, cause: str) -> bool:
         """Note that a trouble is over; tell whether it was there."""
         self._blocking.discard(cause)
+        self._on_trial.discard(cause)
         sentence = self._said.pop(cause, None)
         if sentence:
             log.warning("over: %s", sentence)
@@ -36,7 +39,7 @@ class Troubles:
 
     def unblock(self, cause: str) -> None:
         """Let jobs be claimed again to see whether a trouble is over; it stays said."""
-        self._blocking.discard(cause)
+        self._on_trial.add(cause)
 
     def tells(self, cause: str) -> bool:
         """Tell whether a trouble is there."""
@@ -50,4 +53,9 @@ class Troubles:
     @property
     def blocked(self) -> bool:
         """Tell whether any of them stops new jobs."""
+        return bool(self._blocking - self._on_trial)
+
+    @property
+    def serious(self) -> bool:
+        """Tell whether any of them stops new jobs, or did until it is tried again."""
         return bool(self._blocking)
