@@ -23,7 +23,7 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from watchconv.config import load_config
-from watchconv.convert.engine import _make_work
+from watchconv.convert.attempt import make_work
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.journal_thread import JournalThread
@@ -562,7 +562,7 @@ def test_deliveries_make_the_same_folders_at_the_same_moment(tmp_path: Path) -> 
 def test_attempts_make_the_first_work_directories_at_the_same_moment(tmp_path: Path) -> None:
     for n in range(200):
         (tmp_path / f"{n}").mkdir()
-        together(4, lambda k, n=n: _make_work(str(tmp_path / f"{n}/.watchconv/{k}.1"), "/a.mkv"))  # type: ignore[misc]
+        together(4, lambda k, n=n: make_work(str(tmp_path / f"{n}/.watchconv/{k}.1"), "/a.mkv"))  # type: ignore[misc]
 
     assert all(len(os.listdir(tmp_path / f"{n}/.watchconv")) == 4 for n in range(200))
 

@@ -133,6 +133,17 @@ class Journal(Store):
             ).fetchone()
         return _job(row) if row else None
 
+    def next_ready(self, now: float, limit: int) -> list[Job]:
+        """List the jobs that ``claim`` would take next, oldest first, without taking them."""
+        return [
+            _job(row)
+            for row in self.read(
+                f"SELECT {_COLUMNS} FROM job INDEXED BY job_queued WHERE state = 'queued'"
+                " AND request IS NULL AND not_before <= ? ORDER BY id LIMIT ?",
+                (now, limit),
+            )
+        ]
+
     def next_ready_at(self) -> float | None:
         """Say when the next queued job may be claimed (wall clock), or None without any."""
         rows = self.read(

@@ -37,8 +37,8 @@ class TextFormat(logging.Formatter):
             line = "\n".join([line, *map(printable, lines)])
         if self._for_journal:
             return f"<{_PRIORITIES.get(record.levelno, 5)}>{line}"
-        moment = datetime.fromtimestamp(record.created).astimezone()
-        return f"{moment.isoformat(sep=' ', timespec='milliseconds')[:23]} {line}"
+        moment = datetime.fromtimestamp(record.created)
+        return f"{moment.isoformat(sep=' ', timespec='milliseconds')} {line}"
 
 
 class JsonFormat(logging.Formatter):

@@ -20,7 +20,7 @@ _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def printable(text: str) -> str:
     """Escape what is not to reach a terminal or a log: controls, direction marks, stray bytes."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():  # all of it is safe, and nearly every text is
         return text
     return "".join(_escape(c) if unicodedata.category(c) in _UNSAFE else c for c in text)
 

@@ -10,23 +10,21 @@ Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, outbox g
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
 import re
-import shutil
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from watchconv.convert.account import StderrReader
+from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
 from watchconv.convert.ffmpeg import encode_argv
+from watchconv.convert.foresight import Foresight
 from watchconv.convert.leftovers import environment
 from watchconv.convert.process import Cause, Child, Command
 from watchconv.convert.progress import ProgressReader, progress_of
 from watchconv.convert.reply import NoWorker, ProbeFailed
-from watchconv.convert.report import compose
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.programs import system_reads
 from watchconv.convert.spawn import Limits, launcher
@@ -34,7 +32,6 @@ from watchconv.convert.streams import choose_streams
 from watchconv.convert.threads import thread_args
 from watchconv.convert.verify import Fault, verify
 from watchconv.deliver.files import sync_file, sync_folder
-from watchconv.deliver.outbox import OUTPUT_STEM
 from watchconv.errors import EnvironmentTrouble
 from watchconv.model import (
     Broke,
@@ -42,30 +39,23 @@ from watchconv.model import (
     Interrupted,
     Job,
     Outcome,
-    Profile,
     Progress,
     Rejected,
     Verify,
 )
-from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from watchconv.config import Config
-    from watchconv.convert.account import Account
     from watchconv.convert.probe import ProbeWorker
     from watchconv.convert.process import Ended
-    from watchconv.convert.progress import Beat
     from watchconv.model import MediaInfo
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 # what a filter may read: fontfile=/…, movie=/…, subtitles='/…'
 _PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
-_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 SMALL_BYTES = 64 << 20  # an output that is read back in no time
 
 
@@ -87,6 +77,10 @@ class Engine(Protocol):
         """Make one attempt."""
         ...
 
+    async def foresee(self, original: int) -> None:
+        """Find out about an open file what can be known before its attempt."""
+        ...
+
     def stop(self, job: Job, *, kill: bool = False) -> None:
         """End a job's attempt, with TERM and after a grace KILL, or with KILL at once."""
         ...
@@ -94,44 +88,6 @@ class Engine(Protocol):
     def progress(self) -> Mapping[int, Progress | None]:
         """Say how far the running attempts are, by job."""
         ...
-
-
-class _Stopped(Exception):  # noqa: N818 (a state of affairs)
-    """The attempt is no longer wanted."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One attempt under way."""
-
-    job: Job
-    profile: Profile
-    original: int
-    work: str
-    argv: Sequence[str] = ()
-    args: Sequence[str] = ()
-    child: Child | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    killed: bool = False
-    beat: Beat | None = None
-    progress: Progress | None = None
-
-    @property
-    def output(self) -> str:
-        return os.path.join(self.work, OUTPUT_STEM + self.profile.suffix)
-
-    async def unless_stopped(self, work: Coroutine[None, None, T]) -> T:
-        """Wait for work, but give it up and raise _Stopped when the attempt is stopped."""
-        stopped = asyncio.ensure_future(self.stopped.wait())
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise _Stopped
-        finally:
-            stopped.cancel()
-            task.cancel()
 
 
 class LocalEngine:
@@ -146,7 +102,9 @@ class LocalEngine:
         """
         self._config, self._program, self._mark = config, program, mark
         self._probe, self._reader = probe, reader
-        self._attempts: dict[int, _Attempt] = {}
+        self._foresight = Foresight(probe, keep=2 * config.jobs)
+        self.foresee = self._foresight.foresee
+        self._attempts: dict[int, Attempt] = {}
         self._stopped_early: set[tuple[int, int]] = set()  # what was stopped before it got here
 
     def progress(self) -> Mapping[int, Progress | None]:
@@ -173,37 +131,35 @@ class LocalEngine:
         profile = self._config.all_profiles.get(job.profile)
         if profile is None:
             return Rejected(f"there is no profile named {job.profile} any more")
-        attempt = self._attempts[job.id] = _Attempt(job, profile, task.original, task.work)
+        attempt = self._attempts[job.id] = Attempt(job, profile, task.original, task.work)
         try:
             return await self._attempt(attempt, task)
-        except _Stopped:
+        except Stopped:
             return Interrupted()
         except NoWorker as failed:
             raise EnvironmentTrouble(failed.reason) from failed
         except ProbeFailed as failed:
             kind = Rejected if failed.hopeless else Broke
-            return kind(failed.reason, compose(job, (), None, ""))
+            return kind(failed.reason, attempt.report())
         finally:
             del self._attempts[job.id]
 
-    async def _attempt(self, attempt: _Attempt, task: Task) -> Outcome:
-        media = await attempt.unless_stopped(self._probe.probe(attempt.original))
+    async def _attempt(self, attempt: Attempt, task: Task) -> Outcome:
+        media = await attempt.unless_stopped(self._foresight.media(attempt.original))
         if refusal := self._refusal(media):
-            return Rejected(refusal, compose(attempt.job, (), None, ""))
+            return Rejected(refusal, attempt.report())
         source = os.path.join(self._config.inbox, attempt.job.source)
-        named = await asyncio.to_thread(_make_work, attempt.work, source)
+        named = await asyncio.to_thread(make_work, attempt.work, source)
         self._plan(attempt, media, task.crowd, named)
-        reader = StderrReader()
-        ended = await self._encode(attempt, media, reader)
+        attempt.ended = ended = await self._encode(attempt, media)
         task.encoded()
-        reader.close()
-        if outcome := await asyncio.to_thread(self._end_of, attempt, ended, reader.tail):
+        attempt.stderr.close()
+        if outcome := await asyncio.to_thread(self._end_of, attempt, ended):
             return outcome
-        if attempt.profile.verify is not Verify.OFF:
-            account = reader.account(attempt.beat)
-            report = compose(attempt.job, attempt.argv, ended, reader.tail)
-            if outcome := await self._verify(attempt, media, account, report):
-                return outcome
+        if attempt.profile.verify is not Verify.OFF and (
+            outcome := await self._verify(attempt, media)
+        ):
+            return outcome
         await asyncio.to_thread(self._seal, attempt)
         return Encoded(os.path.basename(attempt.output))
 
@@ -218,7 +174,7 @@ class LocalEngine:
             return f"its frames are too large: {pixels} pixels each; max_pixels allows {most}"
         return None
 
-    def _plan(self, attempt: _Attempt, media: MediaInfo, crowd: int, source: str) -> None:
+    def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int, source: str) -> None:
         profile = attempt.profile
         args, losses = choose_streams(profile.args, media, profile.suffix)
         for loss in losses:
@@ -234,7 +190,7 @@ class LocalEngine:
             max_pixels=self._config.max_pixels,
         )
 
-    async def _encode(self, attempt: _Attempt, media: MediaInfo, reader: StderrReader) -> Ended:
+    async def _encode(self, attempt: Attempt, media: MediaInfo) -> Ended:
         """Run ffmpeg to its end."""
         config = self._config
         progress = ProgressReader()
@@ -267,14 +223,14 @@ class LocalEngine:
                 io_class=config.ionice,
             ),
             confine=lambda: self._confine(attempt),
-            still_writes=_Growth(attempt.output).is_new,
+            still_writes=Growth(attempt.output).is_new,
         )
-        child = attempt.child = Child(command, further, reader.feed)
+        child = attempt.child = Child(command, further, attempt.stderr.feed)
         if attempt.stopped.is_set():
             child.stop(attempt.killed)
         return await asyncio.wrap_future(child.start())
 
-    def _confine(self, attempt: _Attempt) -> None:
+    def _confine(self, attempt: Attempt) -> None:
         """Confine the child's thread; runs on that thread."""
         config = self._config
         if config.sandbox == "off":
@@ -289,31 +245,31 @@ class LocalEngine:
             io_class="none",
         )
 
-    def _end_of(self, attempt: _Attempt, ended: Ended, tail: str) -> Outcome | None:
+    def _end_of(self, attempt: Attempt, ended: Ended) -> Outcome | None:
         """Say what a child's end means; None when it ended well and the output may be judged."""
-        report = compose(attempt.job, attempt.argv, ended, tail)
         match ended.cause:
             case Cause.STOPPED:
                 return Interrupted()
             case Cause.OVERTIME:
-                return Rejected(f"it takes too long: {ended.detail}; see time_limit", report)
+                return Rejected(
+                    f"it takes too long: {ended.detail}; see time_limit", attempt.report()
+                )
             case Cause.STALLED:
-                return Broke(ended.detail, report)
+                return Broke(ended.detail, attempt.report())
             case Cause.UNSTARTED:
                 raise EnvironmentTrouble(ended.detail)
-        if is_disk_full(tail):
+        if is_disk_full(attempt.stderr.tail):
             raise EnvironmentTrouble(f"no space left in the outbox {self._config.outbox}")
         if ended.status == 0:
             if os.path.exists(attempt.output) and os.path.getsize(attempt.output) > 0:
                 return None
-            return Broke("ffmpeg ended well but made no output", report)
+            return Broke("ffmpeg ended well but made no output", attempt.report())
         status = ended.status if ended.status is not None else -(ended.signal or 0)
-        reason = failure_reason(status, tail)
-        return Rejected(reason, report) if is_hopeless(tail) else Broke(reason, report)
+        tail = attempt.stderr.tail
+        kind = Rejected if is_hopeless(tail) else Broke
+        return kind(failure_reason(status, tail), attempt.report())
 
-    async def _verify(
-        self, attempt: _Attempt, media: MediaInfo, account: Account | None, report: str
-    ) -> Outcome | None:
+    async def _verify(self, attempt: Attempt, media: MediaInfo) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""
         output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -321,20 +277,21 @@ class LocalEngine:
             reader = self._probe if small else self._reader
             outputs = await attempt.unless_stopped(reader.examine(output))
         except ProbeFailed as failed:
-            return Broke(f"the output cannot be read back: {failed.reason}", report)
+            return Broke(f"the output cannot be read back: {failed.reason}", attempt.report())
         finally:
             os.close(output)
+        account = attempt.stderr.account(attempt.beat)
         found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
         for note in found.notes:
             log.info("job=%d %s", attempt.job.id, note)
         match found.fault:
             case Fault.INPUT:
-                return Rejected(found.reason, report)
+                return Rejected(found.reason, attempt.report())
             case Fault.OUTPUT:
-                return Broke(found.reason, report)
+                return Broke(found.reason, attempt.report())
         return None
 
-    def _seal(self, attempt: _Attempt) -> None:
+    def _seal(self, attempt: Attempt) -> None:
         """Put the output on disk. Raises EnvironmentTrouble."""
         try:
             sync_file(attempt.output)
@@ -350,43 +307,3 @@ class LocalEngine:
 def _programs(program: str, mtime_ns: int) -> tuple[str, ...]:
     """List what every child may execute: asked anew when the program changes."""
     return (*system_reads(program), *launcher()[:1])
-
-
-class _Growth:
-    """Tells whether a file was written to since it was last asked: +faststart moves it about."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._before: tuple[int, int] | None = None
-
-    def is_new(self) -> bool:
-        """Compare the file with how it was last time."""
-        try:
-            stat = os.stat(self._path)
-        except OSError:
-            return False
-        before, self._before = self._before, (stat.st_size, stat.st_mtime_ns)
-        return before != self._before
-
-
-def _make_work(path: str, source: str) -> str:
-    """Make the attempt's work directory anew; give the name by which ffmpeg is to read source.
-
-    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
-    Raises EnvironmentTrouble.
-    """
-    try:
-        parent = os.path.dirname(path)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(parent, 0o700)
-        shutil.rmtree(path, ignore_errors=True)
-        os.mkdir(path, 0o700)
-        if not _BREAKS.search(source):
-            return source
-        link = os.path.join(path, "input")
-        os.symlink(source, link)
-        return link
-    except OSError as error:
-        raise EnvironmentTrouble(
-            f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
-        ) from error

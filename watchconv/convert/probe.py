@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 REPLY_BYTES = 64 * 1024
 TRIES = 2
+WEIGHED_EVERY = 10  # files
 BYTES_PER_SECOND = 20_000_000  # how much slower a file's size lets an examination be
 
 # Without ``site`` the start takes half as long; the daemon hands over its own search path.
@@ -191,10 +192,12 @@ class ProbeWorker:
             raise _Lost(self._end()) from None
         reply = await self._receive(child, limit_seconds)
         child.files += 1
-        if (
-            child.files >= self._limits.files
-            or _resident_bytes(child) > self._limits.resident_bytes
-        ):
+        # its address space is bounded; how much of it stays in use is worth a look now and then
+        too_large = (
+            child.files % WEIGHED_EVERY == 1
+            and _resident_bytes(child) > self._limits.resident_bytes
+        )
+        if child.files >= self._limits.files or too_large:
             self._end()
         return reply
 

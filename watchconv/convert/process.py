@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 KILL_WAIT_SECONDS = 30.0
 CHUNK_BYTES = 65536
+# a child says much in small pieces: after one, its words may gather for a moment in the pipe
+GATHER_SECONDS, GATHER_BYTES = 0.01, 4096
 HEAD_BYTES = 500  # of stderr, enough for the launcher's last words
 DAY_SECONDS = 86400.0  # poll() takes no more than 24 days
 
@@ -196,9 +198,10 @@ class _Life:
         self.prefix = launcher()
         self.poll = select.poll()
         self.reactions: dict[int, Callable[[], object]] = {}
-        self.outputs: list[tuple[FileIO, Callable[[bytes], None]]] = []
+        self.outputs: list[tuple[FileIO, Callable[[bytes], None]]] = []  # progress, stderr
         self.began = self.advanced = time.monotonic()
         self.rung, self.due = _Rung.RUNNING, math.inf
+        self.listens_at = math.inf  # to stderr again, while its words gather
         self.cause, self.detail = Cause.EXITED, ""
         self.pid = 0
         self.gone = False
@@ -234,9 +237,9 @@ class _Life:
         limit(self.pid, self.command.limits)
         self._react(bell, functools.partial(os.eventfd_read, bell))
         self._react(open_end(self.pid, stack), self._note_end)
-        for output, take in ((out, self._take_progress), (err, self._take_stderr)):
-            self.outputs.append((output, take))
-            self._react(output.fileno(), functools.partial(self._pump, output, take))
+        self.outputs = [(out, self._take_progress), (err, self._take_stderr)]
+        self._react(out.fileno(), functools.partial(self._pump, *self.outputs[0]))
+        self._react(err.fileno(), self._listen)
 
     def _react(self, fd: int, reaction: Callable[[], object]) -> None:
         self.reactions[fd] = reaction
@@ -244,11 +247,15 @@ class _Life:
 
     def _look(self) -> None:
         """Sleep until something happens or is due, and act on it."""
-        seconds = min(self._next_due() - time.monotonic(), DAY_SECONDS)
+        due = min(self._next_due(), self.listens_at)
+        seconds = min(due - time.monotonic(), DAY_SECONDS)
         for fd, _ in self.poll.poll(max(seconds, 0) * 1000):
             self.reactions[fd]()
+        now = time.monotonic()
+        if now >= self.listens_at:
+            self._listen()
         if not self.gone:
-            self._climb(time.monotonic())
+            self._climb(now)
 
     def _next_due(self) -> float:
         if self.rung is not _Rung.RUNNING:
@@ -287,13 +294,25 @@ class _Life:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def _pump(self, output: FileIO, take: Callable[[bytes], None]) -> None:
+    def _pump(self, output: FileIO, take: Callable[[bytes], None]) -> int:
+        """Take what a pipe holds; return how much that was."""
         chunk = output.read(CHUNK_BYTES)
         if chunk:
             take(chunk)
         elif chunk is not None:  # the end; None is a pipe that is empty for now
             self.poll.unregister(output.fileno())
             output.close()
+        return len(chunk or b"")
+
+    def _listen(self) -> None:
+        """Take what stderr holds, then let its words gather unless they come in floods."""
+        output, take = self.outputs[1]
+        if self.listens_at < math.inf:
+            self.poll.register(output.fileno(), select.POLLIN)
+            self.listens_at = math.inf
+        elif 0 < self._pump(output, take) < GATHER_BYTES:
+            self.poll.unregister(output.fileno())
+            self.listens_at = time.monotonic() + GATHER_SECONDS
 
     def _take_progress(self, chunk: bytes) -> None:
         if self.child.on_progress(chunk):

@@ -1,7 +1,8 @@
 """When to look at the inbox: events, due files, the regular look; and what must be well first.
 
-Guarantees: at most one look per ``SPACING_SECONDS``; no look while a folder is in trouble, so
-that a bare mount point is not taken for an empty inbox; after a trouble, a look at everything.
+Guarantees: at most one look per ``SPACING_SECONDS`` unless new jobs come of it; no look while a
+folder is in trouble, so that a bare mount point is not taken for an empty inbox; after a trouble,
+a look at everything.
 Does not look itself: ``intake.look`` does, on a thread.
 Errors: none leave this room but bugs and ``AlreadyRunning``.
 """
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPACING_SECONDS = 0.25
+SPACING_SECONDS = 0.25  # while uploads run
+BURST_SECONDS = 0.02  # after a look that found new jobs: more of the same drop are on their way
 TROUBLE_SECONDS = 2.0  # how often folders in trouble are looked after
 SCAN_LIVE_SECONDS = 900.0
 SCAN_POLLING_SECONDS = 30.0
@@ -71,9 +73,9 @@ class Looking:
             self.busy = True
             if await self._check_folders():
                 await self._check_watcher()
-                await self._look()
+                added = await self._look()
                 self.first_done.set()
-                await asyncio.sleep(SPACING_SECONDS)
+                await asyncio.sleep(BURST_SECONDS if added else SPACING_SECONDS)
                 timeout = self._seconds_to_next()
             else:
                 self.busy = False
@@ -121,7 +123,8 @@ class Looking:
         self._polling = bool(problem) or not mount.has_events
         self._all_at = 0.0  # what happened meanwhile was not seen
 
-    async def _look(self) -> None:
+    async def _look(self) -> int:
+        """Look once; return how many jobs that made."""
         everything = time.monotonic() >= self._all_at
         hints = self._watcher.take()
         try:
@@ -129,7 +132,7 @@ class Looking:
         except JournalError as error:
             self._troubles.tell("look", str(error), blocking=False)
             self._all_at = time.monotonic() + TROUBLE_SECONDS
-            return
+            return 0
         finally:
             self.busy = False
         self._troubles.end("look")
@@ -139,6 +142,7 @@ class Looking:
             soon = time.monotonic() + max(1.0, self._config.settle_seconds)
             self._all_at = min(self._all_at, soon)
         self._looked(looked)
+        return looked.added
 
     def _scan_seconds(self, *, polling: bool) -> float:
         if self._config.scan_seconds is not None:

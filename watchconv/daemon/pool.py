@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from watchconv.convert.engine import Task
 from watchconv.convert.report import compose
+from watchconv.daemon.ahead import Ahead
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
@@ -82,6 +83,7 @@ class Pool:
         self.paused = False
         self.closing = False
         self.running: dict[int, Job] = {}
+        self._ahead = Ahead(config.inbox, journal, engine.foresee, config.jobs)
         self.changed: Callable[[Job], None] = lambda job: None
         self.moved: Callable[[], None] = lambda: None  # called when an attempt is over
         self.look_again: Callable[[str], None] = lambda source: None
@@ -93,6 +95,8 @@ class Pool:
     async def _run_worker(self) -> None:
         """Take jobs until the pool closes."""
         while True:
+            if self._slots.locked() and not (self.paused or self.closing):
+                self._ahead.begin()
             await self._slots.acquire()
             slot = _Slot(self._slots)
             try:
@@ -298,6 +302,7 @@ class Pool:
         then does not end, such as a read from a dead disk, is left to the next start.
         """
         self.closing = True
+        self._ahead.close()
         self.wake()
         if await _ended(workers, hurry, grace_seconds):
             return

@@ -1,0 +1,97 @@
+"""What is probed before its turn: once, and only for the file that was seen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from watchconv.convert.foresight import Foresight
+from watchconv.convert.reply import ProbeFailed
+from watchconv.model import MediaInfo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FakeProbe:
+    """Answers with what is in the file; counts how often it was asked; fails on order."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.fails = False
+
+    async def probe(self, fd: int) -> MediaInfo:
+        """Say what the file is: its content is the answer's demuxer."""
+        self.asked += 1
+        if self.fails:
+            raise ProbeFailed("no", hopeless=True)
+        return MediaInfo(os.pread(fd, 100, 0).decode(), None, ())
+
+
+class Eye:
+    """A foresight on files of one folder."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder, self.probe = folder, FakeProbe()
+        self.foresight = Foresight(self.probe, keep)  # type: ignore[arg-type]
+
+    def foresee(self, name: str) -> None:
+        with (self.folder / name).open("rb") as file:
+            asyncio.run(self.foresight.foresee(file.fileno()))
+
+    def media(self, name: str) -> str:
+        with (self.folder / name).open("rb") as file:
+            return asyncio.run(self.foresight.media(file.fileno())).demuxer
+
+
+def test_what_was_foreseen_is_not_asked_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("avi")
+    eye = Eye(tmp_path)
+
+    eye.foresee("a")
+    eye.foresee("a")
+
+    assert eye.media("a") == "avi"
+    assert eye.probe.asked == 1
+
+
+def test_a_file_that_changed_since_is_asked_about_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("avi")
+    eye = Eye(tmp_path)
+    eye.foresee("a")
+
+    (tmp_path / "a").write_text("matroska")
+
+    assert eye.media("a") == "matroska"
+
+
+def test_what_was_foreseen_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("avi")
+    eye = Eye(tmp_path)
+    eye.foresee("a")
+
+    assert eye.media("a") == eye.media("a") == "avi"
+    assert eye.probe.asked == 2
+
+
+def test_a_failure_is_left_to_the_attempt(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("avi")
+    eye = Eye(tmp_path)
+    eye.probe.fails = True
+    eye.foresee("a")
+
+    eye.probe.fails = False
+
+    assert eye.media("a") == "avi"
+    assert eye.probe.asked == 2
+
+
+def test_only_the_last_few_are_kept(tmp_path: Path) -> None:
+    eye = Eye(tmp_path, keep=2)
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+        eye.foresee(name)
+
+    assert [eye.media(name) for name in "bca"] == ["b", "c", "a"]
+    assert eye.probe.asked == 4

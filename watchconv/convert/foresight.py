@@ -1,0 +1,43 @@
+"""Probe files before their turn, so that an attempt need not wait for it.
+
+Guarantees: what was foreseen counts for the very file in the very condition that it was seen in,
+and once; no more of it is kept than asked.
+Does not decide what comes next: ``daemon.ahead`` does. Errors: ``ProbeFailed`` from ``media``.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from watchconv.convert.reply import ProbeFailed
+from watchconv.model import Identity
+
+if TYPE_CHECKING:
+    from watchconv.convert.probe import ProbeWorker
+    from watchconv.model import MediaInfo
+
+
+class Foresight:
+    """The probe, and what it has found out beforehand."""
+
+    def __init__(self, probe: ProbeWorker, keep: int) -> None:
+        """Take the probe, and how many files to remember."""
+        self._probe, self._keep = probe, keep
+        self._seen: dict[Identity, MediaInfo] = {}
+
+    async def foresee(self, fd: int) -> None:
+        """Probe an open file, if that is not done. What fails is left to the attempt itself."""
+        identity = Identity.of(os.fstat(fd))
+        if identity in self._seen:
+            return
+        with suppress(ProbeFailed):
+            self._seen[identity] = await self._probe.probe(fd)
+        while len(self._seen) > self._keep:
+            del self._seen[next(iter(self._seen))]
+
+    async def media(self, fd: int) -> MediaInfo:
+        """Say what an open file is: what was foreseen, or what the probe says now."""
+        seen = self._seen.pop(Identity.of(os.fstat(fd)), None)
+        return seen or await self._probe.probe(fd)
