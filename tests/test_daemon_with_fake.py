@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -139,6 +140,15 @@ def overrun(content, target, value):
     return gate(content, target, value)
 
 
+def swell(content, target, value):
+    """An output that grows for ever."""
+    with open(target, "wb") as output:
+        for step in range(1 << 20):
+            output.write(b"x" * 65536)
+            beat(0.1, step << 16)
+    return 0
+
+
 def full_while(content, target, value):
     """No space while a file exists."""
     if not os.path.exists(value):
@@ -165,7 +175,7 @@ def ladder(content, target, value):
 MORE = {
     "repeat": repeat, "gate": gate, "silent-film": silent_film, "few-frames": few_frames,
     "child": child, "tell": tell, "deluge": deluge, "torrent": torrent, "overrun": overrun,
-    "full-while": full_while, "ladder": ladder,
+    "full-while": full_while, "swell": swell, "ladder": ladder,
 }
 '''
 _END = "\nsys.exit(main(sys.argv[1:]))\n"
@@ -405,6 +415,42 @@ def test_a_job_over_its_time_limit_fails_at_once_and_the_figure_is_told(
         assert "time_limit" in first
         assert "attempts: 1" in rest
         assert alive(place) == []
+
+
+def test_an_output_over_its_limit_fails_at_once_and_the_figure_is_told(
+    tmp_path: Path, clip: Path
+) -> None:
+    place = place_with(tmp_path, {"bomb*": "swell"}, max_output="1MiB", max_attempts=3)
+    with Daemon(place):
+        drop(clip, place.inbox / "bomb.mkv")
+        place.wait_for("bomb.mkv", "failed")
+
+        first, *rest = report(place, "bomb.mkv")
+        assert "max_output allows 1048576 bytes" in first
+        assert "attempts: 1" in rest
+        assert files_in(place.outbox) == set()
+
+
+@pytest.mark.parametrize(("filters", "limited"), [("null", True), ("hwupload", False)])
+def test_a_child_has_its_limits_but_no_address_space_where_hardware_encodes(
+    tmp_path: Path, clip: Path, gates: Path, filters: str, limited: bool
+) -> None:
+    profile = {"suffix": ".mkv", "args": f"-vf {filters} -c:v libx264"}
+    place = place_with(
+        tmp_path, {"a*": f"gate:{gates}"}, address_space="1GiB", max_output="3GiB",
+        nice=12, profile="own", profiles={"own": profile},
+    )  # fmt: skip
+    with Daemon(place) as daemon:
+        drop(clip, place.inbox / "a.mkv")
+        (pid,) = wait_until(lambda: alive(place, "a.mkv"))
+        wait_until(lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 1024)
+
+        assert resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] == 3 << 30
+        assert (resource.prlimit(pid, resource.RLIMIT_AS)[0] == 1 << 30) is limited
+        assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 12
+        (gates / "all").touch()
+        wait_until((place.done / "a.mkv").exists, what=daemon.log)
 
 
 def test_floods_of_words_leave_the_memory_of_the_daemon_flat(tmp_path: Path, clip: Path) -> None:

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
-from watchconv.convert.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
+from watchconv.convert.ffmpeg import (
+    encode_argv,
+    encoders_named,
+    parse_encoders,
+    parse_version,
+    uses_hardware,
+)
 from watchconv.convert.progress import Beat, ProgressReader, progress_of
 from watchconv.model import MediaInfo
 
@@ -97,6 +103,22 @@ def test_limits_and_other_containers_have_their_options() -> None:
     assert argv[argv.index("-max_pixels") + 1] == "99"
     assert "-enable_drefs" not in argv
     assert "-fflags" not in argv
+
+
+@pytest.mark.parametrize(
+    ("args", "hardware"),
+    [
+        ("-c:v h264_nvenc -preset p5", True),
+        ("-vaapi_device /dev/dri/renderD128 -vf format=nv12,hwupload -c:v hevc_vaapi", True),
+        ("-vf scale_cuda=1280:-2 -c:v libx264", True),
+        ("-init_hw_device qsv=q -c:v av1_qsv", True),
+        ("-c:v h264_v4l2m2m", True),
+        ("-c:v libx264 -c:a aac -metadata title=hwaccel", False),
+        ("-c:v libvpx-vp9 -vf format=yuv420p", False),
+    ],
+)
+def test_encoders_in_hardware_are_recognised(args: str, hardware: bool) -> None:
+    assert uses_hardware(args.split()) is hardware
 
 
 def test_a_relative_path_is_a_bug() -> None:

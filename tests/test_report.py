@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import unicodedata
 from dataclasses import replace
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_judge import JOB
+from watchconv.convert.failures import failure_reason
 from watchconv.convert.process import Cause, Ended
-from watchconv.convert.report import LIMIT, compose
+from watchconv.convert.report import LIMIT_BYTES, compose
+from watchconv.deliver.outbox import REPORT_MARK
 
 
 def test_a_report_tells_everything_in_order() -> None:
@@ -70,10 +73,18 @@ def test_a_report_is_safe_to_show(source: str, argument: str, tail: str) -> None
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 3 * LIMIT), st.sampled_from(["x", "\x00", "é", "\n"]))
+@given(st.integers(0, 3 * LIMIT_BYTES), st.sampled_from(["x", "\x00", "é", "\n", "🎬"]))
 def test_a_report_has_a_limit_and_keeps_the_last_words(length: int, filler: str) -> None:
     text = compose(JOB, ["ffmpeg"], None, filler * length + "\nthe very last words")
 
-    assert len(text) <= LIMIT
+    assert len(text.encode()) <= LIMIT_BYTES
     assert text.startswith("command: ffmpeg")
     assert text.endswith("the very last words\n")
+
+
+def test_the_file_of_a_report_stays_within_64_kib_whatever_is_in_it() -> None:
+    longest_path = "\udcff" * 4096
+    reason = failure_reason(1, "Unknown encoder '" + "\\x1b" * 4096 + "'")
+    mark = REPORT_MARK + json.dumps([2**63, longest_path])
+
+    assert len(reason.encode()) + len(mark) + 2 + LIMIT_BYTES <= 64 << 10

@@ -124,7 +124,7 @@ def _measure(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > DEEPEST:
-            raise Unreadable(_line(event), f"is nested more than {DEEPEST} levels deep")
+            raise _too_deep(_line(event))
 
 
 class _Walk:
@@ -206,7 +206,13 @@ _HINTS = {
 }
 
 
+def _too_deep(line: int | None) -> Unreadable:
+    return Unreadable(line, f"is nested more than {DEEPEST} levels deep")
+
+
 def _syntax(error: yaml.MarkedYAMLError) -> Unreadable:
+    if "nesting depth" in str(error.problem):  # newer libyamls count too, ahead of us
+        return _too_deep(None if error.problem_mark is None else error.problem_mark.line + 1)
     said = ", ".join(part for part in (error.context, error.problem) if part)
     hint = next((hint for word, hint in _HINTS.items() if word in said), "check its indent")
     mark = error.problem_mark

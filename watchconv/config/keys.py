@@ -199,6 +199,9 @@ class Config(_Group):
     max_pixels: Annotated[int, _whole(1, 2**31 - 1)] = Field(
         134217728, description="of one decoded frame; small files can unpack to huge ones"
     )
+    max_output: Annotated[int, _reader(read.read_bytes, _Size, read.OUTPUT_BYTES_MIN)] = Field(
+        256 << 30, description="of one output; a small file can unpack to a full disk; 0 is off"
+    )
     min_free: Annotated[int, _reader(read.read_bytes, _Size)] = Field(
         1 << 30, description="with less than this free in the outbox no new job starts; 0 is off"
     )
@@ -221,7 +224,7 @@ class Config(_Group):
         IoNice.IDLE, description="and on the disk: idle, best-effort or none (as it is)"
     )
     address_space: Annotated[int, _reader(read.read_bytes, _Size, read.CHILD_BYTES_MIN)] = Field(
-        4 << 30, description="what one ffmpeg may map; a bomb must not take the machine; 0 is off"
+        4 << 30, description="what one ffmpeg may map, but where a GPU encodes; 0 is off"
     )
     owner: Annotated[int | None, _reader(read.read_owner, int | str, read.user_id, "user")] = Field(
         None, description="of what lands in outbox, done and error; needs the right to chown"

@@ -59,7 +59,7 @@ def _show(key: str, value: Any) -> Any:
             return _WORDS[key]
         case "mode" | "directory_mode":
             return f"{value:04o}"
-        case "min_free" | "address_space":
+        case "min_free" | "max_output" | "address_space":
             return _size(value)
         case "time_limit":
             return {part: _show(part, number) for part, number in value}

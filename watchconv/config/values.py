@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS_MAX = 315_360_000  # ten years; no timer of the system takes offence
 BYTES_MAX = 2**63 - 1
 CHILD_BYTES_MIN = 64 << 20  # below this no ffmpeg starts
+OUTPUT_BYTES_MIN = 1 << 20  # below this hardly anything is a video
 UID_MAX = 2**32 - 2
 _FILE_NAME_MAX = 255
 

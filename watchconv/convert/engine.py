@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
-from watchconv.convert.ffmpeg import encode_argv
+from watchconv.convert.ffmpeg import encode_argv, uses_hardware
 from watchconv.convert.foresight import Foresight
 from watchconv.convert.leftovers import environment
 from watchconv.convert.process import Cause, Child, Command
@@ -218,7 +218,8 @@ class LocalEngine:
             time_limit=limit_seconds,
             grace_seconds=config.stop_grace_seconds,
             limits=Limits(
-                address_space_bytes=config.address_space,
+                address_space_bytes=0 if uses_hardware(attempt.args) else config.address_space,
+                file_size_bytes=config.max_output,
                 nice=config.nice,
                 io_class=config.ionice,
             ),
@@ -258,6 +259,11 @@ class LocalEngine:
                 return Broke(ended.detail, attempt.report())
             case Cause.UNSTARTED:
                 raise EnvironmentTrouble(ended.detail)
+        if self._is_too_large(attempt.output):
+            most = self._config.max_output
+            return Rejected(
+                f"its output is too large: max_output allows {most} bytes", attempt.report()
+            )
         if is_disk_full(attempt.stderr.tail):
             raise EnvironmentTrouble(f"no space left in the outbox {self._config.outbox}")
         if ended.status == 0:
@@ -268,6 +274,11 @@ class LocalEngine:
         tail = attempt.stderr.tail
         kind = Rejected if is_hopeless(tail) else Broke
         return kind(failure_reason(status, tail), attempt.report())
+
+    def _is_too_large(self, output: str) -> bool:
+        """Tell whether an output was cut off by its limit: the last write may have been a part."""
+        most = self._config.max_output
+        return bool(most) and os.path.exists(output) and os.path.getsize(output) >= most
 
     async def _verify(self, attempt: Attempt, media: MediaInfo) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""

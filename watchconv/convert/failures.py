@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 
+SENTENCE_CHARACTERS = 300
 _CONTEXT = r"^(?:\[[^\]]*\] )*"
 _FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceeded)$", re.MULTILINE)
 # In this order; the sentence, and whether a second attempt is useless.
@@ -64,13 +65,15 @@ def failure_reason(status: int, tail: str) -> str:
     if found := _diagnose(tail):
         return found[0]
     lines = [line for line in tail.splitlines() if "rror" in line or "ailed" in line]
-    return f"ffmpeg ended with status {status}" + (f": {lines[0].strip()[:300]}" if lines else "")
+    return f"ffmpeg ended with status {status}" + (
+        f": {lines[0].strip()[:SENTENCE_CHARACTERS]}" if lines else ""
+    )
 
 
 def _diagnose(tail: str) -> tuple[str, bool] | None:
     for pattern, sentence, hopeless in _PATTERNS:
         if found := pattern.search(tail):
-            return sentence.format(*found.groups()), hopeless
+            return sentence.format(*found.groups())[:SENTENCE_CHARACTERS], hopeless
     return None
 
 

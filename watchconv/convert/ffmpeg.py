@@ -62,6 +62,18 @@ def encoders_named(args: Sequence[str]) -> set[str]:
     return named - {"copy"}
 
 
+def uses_hardware(args: Sequence[str]) -> bool:
+    """Tell whether the arguments hand work to a GPU or codec chip.
+
+    Their drivers map far more address space than they use memory.
+    """
+    return any(_HARDWARE.search(arg) for arg in args)
+
+
+_HARDWARE = re.compile(
+    r"_(?:vaapi|nvenc|cuvid|cuda|npp|qsv|amf|v4l2m2m|vulkan|opencl|rkmpp|omx)\b"
+    r"|^-(?:hwaccel|init_hw_device|filter_hw_device|vaapi_device|qsv_device)|\bhw(?:upload|map)\b"
+)
 _CODEC = re.compile(r"^-(?:(?:c|codec)(?::.+)?|[vas]codec)$")
 
 

@@ -1,7 +1,7 @@
 """The text of an error report, and the sentence that a child's end comes down to. Pure.
 
-Guarantees: safe to show: control characters escaped, at most ``LIMIT`` characters, nothing of
-the environment; the end of ffmpeg's own words is kept when something must go.
+Guarantees: safe to show: control characters escaped, at most ``LIMIT_BYTES``, nothing of the
+environment; the beginning and the end of ffmpeg's own words are kept when something must go.
 Does not decide anything. Errors: none.
 """
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from watchconv.convert.process import Ended
     from watchconv.model import Job
 
-LIMIT = 60_000
+LIMIT_BYTES = 36_000  # in 64 KiB of the file there is also a mark, with a path of 4 KiB escaped
+HEAD_BYTES = 4_000
 
 
 def compose(job: Job, argv: Sequence[str], ended: Ended | None, tail: str) -> str:
@@ -42,8 +43,16 @@ def compose(job: Job, argv: Sequence[str], ended: Ended | None, tail: str) -> st
     ]
     if tail:
         lines += ["", "ffmpeg's last words:", *(printable(line) for line in tail.splitlines())]
-    text = "\n".join(lines) + "\n"
-    return text if len(text) <= LIMIT else f"{text[:4000]}\n…\n{text[4003 - LIMIT :]}"
+    return _cut("\n".join(lines) + "\n")
+
+
+def _cut(text: str) -> str:
+    written = text.encode()
+    if len(written) <= LIMIT_BYTES:
+        return text
+    gap = "\n…\n".encode()
+    head, tail = written[:HEAD_BYTES], written[HEAD_BYTES + len(gap) - LIMIT_BYTES :]
+    return (head + gap + tail).decode(errors="ignore")
 
 
 def _when(moment: float | None) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from watchconv.folders import Folders
 
 REPORT_MARK = "watchconv report of: "
+_MARK_BYTES = 32 << 10  # a path of 4 KiB, escaped
 _TAKEN = (FileExistsError, NotADirectoryError)
 OUTPUT_STEM = "output"  # what an attempt makes is output.SUFFIX in its work directory
 
@@ -333,8 +334,8 @@ def _read_mark(path: str) -> tuple[int, str] | None:
     with open(descriptor, encoding="utf-8", errors="replace") as lines:
         if not S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        lines.readline(4096)
-        line = lines.readline(4096)
+        lines.readline(_MARK_BYTES)
+        line = lines.readline(_MARK_BYTES)
     try:
         job_id, original = json.loads(line.removeprefix(REPORT_MARK))
     except (ValueError, TypeError):
