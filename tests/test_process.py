@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from watchconv.convert import leftovers, process, spawn
-from watchconv.convert.process import Cause, Child, Command, Ended
-from watchconv.convert.spawn import Limits
+from watchconv.convert.command import Command, Limits
+from watchconv.convert.process import Cause, Child, Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -594,7 +594,8 @@ def test_fifty_children_at_once_leave_nothing_behind(base: Command) -> None:
 PARENT = """
 import os, signal, sys, threading
 from watchconv.convert.leftovers import environment
-from watchconv.convert.process import Child, Command
+from watchconv.convert.command import Command
+from watchconv.convert.process import Child
 {before}
 def say(chunk):
     os.write(1, chunk)

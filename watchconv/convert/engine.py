@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
+from watchconv.convert.command import Command, Limits
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
 from watchconv.convert.ffmpeg import encode_argv, uses_hardware
 from watchconv.convert.foresight import Foresight
 from watchconv.convert.leftovers import environment
-from watchconv.convert.process import Cause, Child, Command
+from watchconv.convert.process import Cause, Child
 from watchconv.convert.progress import ProgressReader, progress_of
 from watchconv.convert.reply import NoWorker, ProbeFailed
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.programs import system_reads
-from watchconv.convert.spawn import Limits, launcher
+from watchconv.convert.spawn import launcher
 from watchconv.convert.streams import choose_streams
 from watchconv.convert.threads import thread_args
 from watchconv.convert.verify import Fault, verify

@@ -30,16 +30,19 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from watchconv.convert.spawn import Limits, launcher, limit, open_end, open_pipe, spawn
+from watchconv.convert.ladder import Bell, Rung
+from watchconv.convert.spawn import launcher, limit, open_end, open_pipe, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
+
+    from watchconv.convert.command import Command
 
 KILL_WAIT_SECONDS = 30.0
 CHUNK_BYTES = 65536
@@ -57,29 +60,6 @@ class Cause(StrEnum):
     OVERTIME = "overtime"
     STOPPED = "stopped"
     UNSTARTED = "unstarted"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to start, and how long to bear with it.
-
-    ``time_limit`` gives the seconds since the start that the child may take. The child's thread
-    asks it after every sign of life and again when the time seems to be up, so it may grow.
-    ``still_writes`` tells whether the child wrote since it was last asked; it is asked at every
-    progress and before a child without progress is taken for stalled.
-    ``confine`` runs on the child's thread right before the start; what it leaves allowed must
-    include executing ``launcher()``.
-    """
-
-    argv: tuple[str, ...]
-    cwd: str
-    env: Mapping[str, str]
-    stall_seconds: float
-    time_limit: Callable[[], float]
-    grace_seconds: float
-    limits: Limits = field(default_factory=Limits)
-    confine: Callable[[], None] | None = None
-    still_writes: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +98,7 @@ class Child:
         self.command = command
         self.on_progress = on_progress
         self.on_stderr = on_stderr
-        self.bell = _Bell()
+        self.bell = Bell()
         self.ended: Future[Ended] = Future()
         self.ended.set_running_or_notify_cancel()
 
@@ -138,7 +118,7 @@ class Child:
         signals are sent by the thread that also reaps, so none can meet a stranger's process that
         was given the same pid.
         """
-        self.bell.ring(_Rung.KILLED if kill else _Rung.TERMED)
+        self.bell.ring(Rung.KILLED if kill else Rung.TERMED)
 
     def _live(self) -> None:
         try:
@@ -148,45 +128,6 @@ class Child:
         else:
             if not self.ended.done():  # it was given up, and died after all
                 self.ended.set_result(ended)
-
-
-class _Rung(IntEnum):
-    """How far up the stop ladder a child is driven, or is to be driven."""
-
-    RUNNING = 0
-    TERMED = 1
-    KILLED = 2
-    GIVEN_UP = 3
-
-
-class _Bell:
-    """Carries a wish from any thread to the child's, which sleeps in poll()."""
-
-    def __init__(self) -> None:
-        self.wanted = _Rung.RUNNING
-        self._lock = threading.Lock()
-        self._fd: int | None = None
-
-    def ring(self, wanted: _Rung) -> None:
-        with self._lock:
-            self.wanted = max(self.wanted, wanted)
-            if self._fd is not None:
-                os.eventfd_write(self._fd, 1)
-
-    @contextmanager
-    def hung(self) -> Iterator[int]:
-        """Give a descriptor that ``ring`` makes readable."""
-        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._hang(fd)
-        try:
-            yield fd
-        finally:
-            self._hang(None)
-            os.close(fd)
-
-    def _hang(self, fd: int | None) -> None:
-        with self._lock:
-            self._fd = fd
 
 
 class _Life:
@@ -200,7 +141,7 @@ class _Life:
         self.reactions: dict[int, Callable[[], object]] = {}
         self.outputs: list[tuple[FileIO, Callable[[bytes], None]]] = []  # progress, stderr
         self.began = self.advanced = time.monotonic()
-        self.rung, self.due = _Rung.RUNNING, math.inf
+        self.rung, self.due = Rung.RUNNING, math.inf
         self.listens_at = math.inf  # to stderr again, while its words gather
         self.cause, self.detail = Cause.EXITED, ""
         self.pid = 0
@@ -258,7 +199,7 @@ class _Life:
             self._climb(now)
 
     def _next_due(self) -> float:
-        if self.rung is not _Rung.RUNNING:
+        if self.rung is not Rung.RUNNING:
             return self.due
         stall_at = self.advanced + self.command.stall_seconds
         return min(stall_at, self.began + self.command.time_limit())
@@ -266,15 +207,15 @@ class _Life:
     def _climb(self, now: float) -> None:
         """Go up the stop ladder as far as it is time to."""
         wanted = self.child.bell.wanted
-        if self.rung is _Rung.RUNNING and (reason := self._reason(now)):
+        if self.rung is Rung.RUNNING and (reason := self._reason(now)):
             self.cause, self.detail = reason
             self._signal(signal.SIGTERM)
-            self.rung, self.due = _Rung.TERMED, now + self.command.grace_seconds
-        if self.rung is _Rung.TERMED and (wanted is _Rung.KILLED or now >= self.due):
+            self.rung, self.due = Rung.TERMED, now + self.command.grace_seconds
+        if self.rung is Rung.TERMED and (wanted is Rung.KILLED or now >= self.due):
             self._signal(signal.SIGKILL)
-            self.rung, self.due = _Rung.KILLED, now + KILL_WAIT_SECONDS
-        elif self.rung is _Rung.KILLED and now >= self.due:
-            self.rung, self.due = _Rung.GIVEN_UP, math.inf
+            self.rung, self.due = Rung.KILLED, now + KILL_WAIT_SECONDS
+        elif self.rung is Rung.KILLED and now >= self.due:
+            self.rung, self.due = Rung.GIVEN_UP, math.inf
             self.detail += "; it survives SIGKILL, so a disk or mount that it uses is probably dead"
             self.child.ended.set_result(self._report())
 

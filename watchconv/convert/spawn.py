@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import threading
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from io import FileIO
 from typing import TYPE_CHECKING
 
@@ -22,18 +21,7 @@ from watchconv.convert.leftovers import open_pidfd
 from watchconv.convert.sandbox.priority import lower_priority
 
 if TYPE_CHECKING:
-    from watchconv.convert.process import Command
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Resource limits of the child; 0 leaves one as it is. Core files are always off."""
-
-    address_space_bytes: int = 0
-    file_size_bytes: int = 0
-    open_files: int = 1024
-    nice: int = 0
-    io_class: str = "none"
+    from watchconv.convert.command import Command, Limits
 
 
 @functools.cache
