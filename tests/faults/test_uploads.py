@@ -1,0 +1,426 @@
+"""Real clients upload side by side, each in its own way: each file becomes one correct output.
+
+Correct is: it decodes, and holds as many frames as what was uploaded last under that name.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import pytest
+
+from tests.clips import FFMPEG
+from tests.daemon import Daemon, Place
+from tests.faults.clients import Smbd, Sshd, run
+from tests.waiting import LONG, wait_until
+from watchconv.folders import mount_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(300)
+
+ALL = os.environ.get("WATCHCONV_FAULTS") == "all"
+SETTLE_SECONDS = 0.5
+PAUSE_SECONDS = 30.0 if ALL else 5.0  # ten times as long as a file must be left alone
+BYTES_A_SECOND = 250_000  # so a clip takes a few seconds
+KILOBITS = ("-l", str(BYTES_A_SECOND * 8 // 1000))
+FRAMES, OTHER_FRAMES = 120, 70
+WHILE = "while it is encoded: "
+REPLACED = "slow"  # the profile whose encodes last as long as the clip
+SETTINGS: dict[str, Any] = {
+    "jobs": 6,
+    "settle_seconds": SETTLE_SECONDS,
+    "min_free": 0,
+    "profile": "quick",
+    "profiles": {
+        "quick": {"suffix": ".webm", "args": "-c:v libvpx -deadline realtime -b:v 200k"},
+        REPLACED: {
+            "suffix": ".webm",
+            "args": "-vf realtime -c:v libvpx -deadline realtime -b:v 200k",
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the clients have at hand."""
+
+    place: Place
+    clips: dict[str, Path]  # of FRAMES frames, by container
+    others: dict[str, Path]  # of OTHER_FRAMES frames
+    sshd: Sshd
+    smbd: Smbd
+
+    def remote(self, target: Path) -> str:
+        """Name a file of the inbox as a client of Samba does."""
+        return str(target.relative_to(self.place.inbox)).replace("/", "\\")
+
+    def wait_for_encode(self, target: Path) -> None:
+        """Wait until the encode of a file is under way."""
+        source = str(target.relative_to(self.place.inbox))
+        wait_until(
+            lambda: any(
+                row["source"] == source and row["progress"] for row in self.place.live()["running"]
+            ),
+            what=self.place.log,
+        )
+
+
+def pieces(content: bytes) -> Iterator[bytes]:
+    """Give the first half, pause, give the other half."""
+    yield content[: len(content) // 2]
+    time.sleep(PAUSE_SECONDS)
+    yield content[len(content) // 2 :]
+
+
+def break_off(command: list[str], target: Path, words: str = "") -> None:
+    """Start a client, and end it when a part of its file is there."""
+
+    def begun() -> bool:
+        found = [target, *target.parent.glob(f".{target.name}.*")]
+        return any(path.stat().st_size > 100_000 for path in found if path.exists())
+
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as client:
+        assert client.stdin
+        client.stdin.write(words.encode())
+        client.stdin.close()
+        wait_until(begun)
+        assert client.poll() is None
+        os.killpg(client.pid, signal.SIGTERM)
+
+
+def slowly(content: bytes, count: int = 20) -> Iterator[tuple[int, bytes]]:
+    """Give pieces of a file with their offsets, in a time far longer than it takes to settle."""
+    size = -(-len(content) // count)
+    for at in range(0, len(content), size):
+        time.sleep(6 * SETTLE_SECONDS / count)
+        yield at, content[at : at + size]
+
+
+# Samba
+
+
+def smb(share: str) -> Callable[[Stage, Path, Path], None]:
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        stage.smbd.do(f"put {clip} {stage.remote(target)}", share)
+
+    return upload
+
+
+def smb_with_a_pause(share: str) -> Callable[[Stage, Path, Path], None]:
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        stage.smbd.feed(stage.remote(target), pieces(clip.read_bytes()), share)
+
+    return upload
+
+
+def smb_renames(stage: Stage, clip: Path, target: Path) -> None:
+    name = stage.remote(target)
+    stage.smbd.do(f"put {clip} {name}.part; rename {name}.part {name}")
+
+
+# OpenSSH
+
+
+def scp(*options: str) -> Callable[[Stage, Path, Path], None]:
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        stage.sshd.scp(clip, target, *options)
+
+    return upload
+
+
+def sftp(stage: Stage, clip: Path, target: Path) -> None:
+    stage.sshd.sftp(f"put {clip} {target}", options=KILOBITS)
+
+
+def sftp_links(stage: Stage, clip: Path, target: Path) -> None:
+    """As sftp renames where the server speaks no newer word: a hard link, and unlink."""
+    part = f"{target}.part"
+    stage.sshd.sftp(f"put -p {clip} {part}", f"rename -l {part} {target}")
+
+
+def sftp_resumes(stage: Stage, clip: Path, target: Path) -> None:
+    """It is broken off in the middle, and goes on later where it was."""
+    break_off(stage.sshd.sftp_command(*KILOBITS), target, f"put {clip} {target}\n")
+    assert 0 < target.stat().st_size < clip.stat().st_size
+    time.sleep(4 * SETTLE_SECONDS)
+    stage.sshd.sftp(f"reput {clip} {target}")
+
+
+# rsync
+
+
+def rsync(*options: str) -> Callable[[Stage, Path, Path], None]:
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        stage.sshd.rsync(clip, target, f"--bwlimit={BYTES_A_SECOND // 1000}", *options)
+
+    return upload
+
+
+def rsync_resumes(*options: str) -> Callable[[Stage, Path, Path], None]:
+    """It is broken off in the middle, leaves what it has under the final name, and comes again."""
+
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        limit = f"--bwlimit={BYTES_A_SECOND // 1000}"
+        break_off(stage.sshd.rsync_command(clip, target, limit, *options), target)
+        wait_until(target.exists, what="rsync keeps what it has")
+        time.sleep(4 * SETTLE_SECONDS)
+        stage.sshd.rsync(clip, target, *options)
+
+    return upload
+
+
+# programs that write where they are
+
+
+def holds_it_open(stage: Stage, clip: Path, target: Path) -> None:
+    with target.open("wb", buffering=0) as writer:
+        for piece in pieces(clip.read_bytes()):
+            writer.write(piece)
+
+
+def allocates_first(stage: Stage, clip: Path, target: Path) -> None:
+    content = clip.read_bytes()
+    with target.open("wb", buffering=0) as writer:
+        os.posix_fallocate(writer.fileno(), 0, len(content))
+        for at, piece in slowly(content):
+            os.pwrite(writer.fileno(), piece, at)
+
+
+def fills_a_hole_from_its_end(stage: Stage, clip: Path, target: Path) -> None:
+    content = clip.read_bytes()
+    with target.open("wb", buffering=0) as writer:
+        writer.truncate(len(content))
+        for at, piece in reversed(list(slowly(content))):
+            os.pwrite(writer.fileno(), piece, at)
+            time.sleep(0.05)
+
+
+def fills_a_map_of_a_closed_file(stage: Stage, clip: Path, target: Path) -> None:
+    content = clip.read_bytes()
+    with target.open("w+b", buffering=0) as writer:
+        writer.truncate(len(content))
+        memory = mmap.mmap(writer.fileno(), len(content))
+    with memory:
+        for at, piece in slowly(content):
+            memory[at : at + len(piece)] = piece
+
+
+def allocates_and_comes_back(stage: Stage, clip: Path, target: Path) -> None:
+    content = clip.read_bytes()
+    half = len(content) // 2
+    with target.open("wb") as writer:
+        writer.truncate(len(content))
+        writer.write(content[:half])
+    time.sleep(4 * SETTLE_SECONDS)
+    with target.open("r+b") as writer:
+        writer.seek(half)
+        writer.write(content[half:])
+
+
+def comes_back_to_append(stage: Stage, clip: Path, target: Path) -> None:
+    first, rest = pieces(clip.read_bytes())
+    target.write_bytes(first)
+    time.sleep(4 * SETTLE_SECONDS)
+    with target.open("ab") as writer:
+        writer.write(rest)
+
+
+# what changes while it is encoded
+
+
+def appends(stage: Stage, clip: Path, target: Path) -> None:
+    content = clip.read_bytes()
+    target.write_bytes(content[: len(content) // 2])
+    stage.wait_for_encode(target)
+    with target.open("ab") as writer:
+        writer.write(content[len(content) // 2 :])
+
+
+def replaced(by: Callable[[Stage, Path, Path], object]) -> Callable[[Stage, Path, Path], None]:
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        move(stage, stage.others[clip.suffix], target)
+        stage.wait_for_encode(target)
+        by(stage, clip, target)
+
+    return upload
+
+
+def move(stage: Stage, clip: Path, target: Path) -> None:
+    staged = stage.place.root / f".{target.name}"  # each its own: all are at it at once
+    shutil.copyfile(clip, staged)
+    staged.rename(target)
+
+
+def overwrite_with_its_size_and_time(stage: Stage, clip: Path, target: Path) -> None:
+    """Leave a file that only its ctime tells from the one before."""
+    before = target.stat()
+    assert before.st_size == clip.stat().st_size
+    with target.open("r+b") as writer:
+        writer.write(clip.read_bytes())
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+# upload: its name, how, and the container; .ts says nothing of its end, the others do
+
+Upload = Callable[["Stage", Path, Path], object]
+UPLOADS: dict[str, tuple[Upload, str]] = {
+    "smb": (smb("plain"), ".ts"),
+    "smb with kernel oplocks": (smb("leased"), ".ts"),
+    "smb that allocates": (smb("allocated"), ".ts"),
+    "smb renames": (smb_renames, ".ts"),
+    "smb with a pause": (smb_with_a_pause("plain"), ".ts"),
+    "smb with kernel oplocks and a pause": (smb_with_a_pause("leased"), ".ts"),
+    "smb that allocates with a pause": (smb_with_a_pause("allocated"), ".ts"),
+    "scp": (scp(*KILOBITS), ".ts"),
+    "scp -p": (scp("-p", *KILOBITS), ".mkv"),
+    "scp -O": (scp("-O", *KILOBITS), ".ts"),
+    "scp -O -p": (scp("-O", "-p", *KILOBITS), ".mp4"),
+    "sftp put": (sftp, ".ts"),
+    "sftp put and rename by link": (sftp_links, ".ts"),
+    "sftp broken off and reput": (sftp_resumes, ".mkv"),
+    "rsync": (rsync(), ".ts"),
+    "rsync --inplace": (rsync("--inplace"), ".ts"),
+    "rsync --inplace --preallocate": (rsync("--inplace", "--preallocate"), ".ts"),
+    "rsync --partial broken off and resumed": (rsync_resumes("--partial"), ".mkv"),
+    "rsync --inplace broken off and resumed": (rsync_resumes("--inplace"), ".mp4"),
+    "rsync --partial --append broken off": (rsync_resumes("--partial", "--append"), ".mp4"),
+    "a pause in the middle": (holds_it_open, ".ts"),
+    "allocates the full size first": (allocates_first, ".ts"),
+    "fills a hole from its end": (fills_a_hole_from_its_end, ".ts"),
+    "fills a map of a closed file": (fills_a_map_of_a_closed_file, ".ts"),
+    "allocates, closes and comes back": (allocates_and_comes_back, ".mp4"),
+    "closes and comes back to append": (comes_back_to_append, ".mkv"),
+}
+CHANGES: dict[str, tuple[Upload, str]] = {
+    "appends": (appends, ".ts"),
+    "moves another over it": (replaced(move), ".ts"),
+    "overwrites all but size and mtime": (replaced(overwrite_with_its_size_and_time), ".ts"),
+    "rsync": (replaced(rsync()), ".ts"),
+    "rsync --inplace": (replaced(rsync("--inplace", "--whole-file")), ".mkv"),
+    "smb": (replaced(smb("plain")), ".mp4"),
+}
+
+
+def target_of(place: Place, name: str) -> Path:
+    _, suffix = UPLOADS.get(name) or CHANGES[name.removeprefix(WHILE)]
+    folder = place.inbox / REPLACED if name.startswith(WHILE) else place.inbox
+    return folder / (re.sub(r"\W+", "-", name) + suffix)
+
+
+def make_clip(path: Path, frames: int) -> Path:
+    """Make a clip of much noise: about a megabyte, which takes a client a while."""
+    noise = f"testsrc=size=96x64:rate=20:duration={frames / 20},noise=alls=80:allf=t"
+    coding = ("-c:v", "mpeg4", "-q:v", "1", "-threads", "1")
+    run(FFMPEG, "-v", "error", "-f", "lavfi", "-i", noise, *coding, path)
+    return path
+
+
+def pad(clip: Path, size: int) -> None:
+    """Make a transport stream as large as another, with packets that hold nothing."""
+    missing = (size - clip.stat().st_size) // 188
+    with clip.open("ab") as stream:
+        stream.write((b"\x47\x1f\xff\x10".ljust(188, b"\xff")) * missing)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Everybody has uploaded, side by side, and all has been converted."""
+    folder = tmp_path_factory.mktemp("uploads")
+    place = Place(folder / "videos", SETTINGS)
+    (place.inbox / REPLACED).mkdir()
+    suffixes = (".ts", ".mkv", ".mp4")
+    clips = {suffix: make_clip(folder / f"clip{suffix}", FRAMES) for suffix in suffixes}
+    others = {suffix: make_clip(folder / f"other{suffix}", OTHER_FRAMES) for suffix in suffixes}
+    pad(others[".ts"], clips[".ts"].stat().st_size)
+    with (
+        Sshd(folder / "ssh") as sshd,
+        Smbd(folder / "smb", place.inbox) as smbd,
+        Daemon(place) as daemon,
+        ThreadPoolExecutor(len(UPLOADS) + len(CHANGES)) as threads,
+    ):
+        stage = Stage(place, clips, others, sshd, smbd)
+        uploads = UPLOADS | {f"{WHILE}{name}": how for name, how in CHANGES.items()}
+        under_way = [
+            threads.submit(upload, stage, clips[suffix], target_of(place, name))
+            for name, (upload, suffix) in uploads.items()
+        ]
+        for upload in under_way:
+            upload.result(LONG + 2 * PAUSE_SECONDS)
+        wait_until(lambda: is_through(place), what=daemon.log)
+
+        assert daemon.stop() == 0
+        yield place
+
+
+def is_through(place: Place) -> bool:
+    """Tell whether nothing is left to do."""
+    left = [path for path in place.inbox.rglob("*") if path.is_file()]
+    counts = place.status()["counts"]
+    return not left and not counts["queued"] + counts["running"] + counts["waiting"]
+
+
+EVERYBODY = [*UPLOADS, *(f"{WHILE}{name}" for name in CHANGES)]
+
+
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_an_upload_becomes_exactly_one_correct_output(place: Place, name: str) -> None:
+    target = target_of(place, name)
+    source = target.relative_to(place.inbox)
+    outputs = [p for p in place.outbox.rglob(f"{target.stem}[. ]*") if ".watchconv" not in p.parts]
+    originals = list(place.done.rglob(f"{target.stem}[. ]*"))
+    states = sorted(job["state"] for job in place.jobs() if job["source"] == str(source))
+
+    assert outputs == [place.outbox / source.with_suffix(".webm")]
+    assert originals == [place.done / source]
+    assert set(states) <= {"done", "superseded"}
+    assert states.count("done") == 1
+    assert frames_of(outputs[0]) == frames_of(originals[0]) == FRAMES
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_no_encode_of_an_upload_is_begun_before_its_end(place: Place, name: str) -> None:
+    assert mount_of(str(place.inbox)).proves_writers
+    source = str(target_of(place, name).relative_to(place.inbox))
+    jobs = [job for job in place.jobs() if job["source"] == source]
+
+    assert [(job["state"], job["attempt"]) for job in jobs] == [("done", 1)]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_made_of_a_file_that_changed_is_dropped(place: Place, name: str) -> None:
+    source = str(target_of(place, f"{WHILE}{name}").relative_to(place.inbox))
+    states = {job["state"] for job in place.jobs() if job["source"] == source}
+
+    assert states == {"done", "superseded"}
+
+
+def test_nothing_else_is_left(place: Place) -> None:
+    assert len(list(place.done.rglob("*.*"))) == len(EVERYBODY)
+    for folder in (place.error, place.inbox, place.outbox / ".watchconv"):
+        assert [path for path in folder.rglob("*") if path.is_file()] == []
