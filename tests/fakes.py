@@ -10,6 +10,7 @@ behaviour       what the encode does
 =============== ====================================================================================
 copy            gives the input's bytes as the output, with progress and closing lines; exit 0
 slow:A-B        the same, but takes a random time between A and B seconds (``slow:A``: exactly A)
+gate:FOLDER     the same, but ends when the folder holds a file with the input's name
 hang            one beat of progress and a started output, then nothing, for ever
 mute            no beat, no word, no output, for ever
 stubborn        like hang, and ignores TERM and INT
@@ -127,12 +128,16 @@ def encode(source, target):
             time.sleep(0.02)
             left -= 1
             beat(1 - 0.9 * left / steps, size)
+    if kind == "gate":
+        put(target, half)
+        while not os.path.exists(os.path.join(value, name)):
+            time.sleep(0.01)
     if kind == "truncated":
         put(target, half)
     elif kind == "empty":
         put(target, b"")
     elif kind != "none":
-        assert kind in ("copy", "slow", "flood"), kind
+        assert kind in ("copy", "slow", "gate", "flood"), kind
         put(target, content)
     beat(1, size, end=True)
     closing()

@@ -34,7 +34,7 @@ class Eye:
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self.folder, self.probe = folder, FakeProbe()
-        self.foresight = Foresight(self.probe, keep)  # type: ignore[arg-type]
+        self.foresight = Foresight(self.probe, lambda: keep)  # type: ignore[arg-type]
 
     def foresee(self, name: str) -> None:
         with (self.folder / name).open("rb") as file:

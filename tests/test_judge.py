@@ -51,8 +51,8 @@ JOB = Job(
 @pytest.mark.parametrize(
     ("attempt", "stale", "outcome", "decision"),
     [
-        (1, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED)),
-        (3, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED)),
+        (1, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED, made="x.webm")),
+        (3, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED, made="x.webm")),
         (1, 0, Rejected("no video", "r"), Deliver(Verdict.FAILED, "no video", "r")),
         (1, 0, Broke("it stalled", "r"), Again(False, 5.0, "it stalled")),
         (2, 0, Broke("it stalled", "r"), Again(False, 30.0, "it stalled")),

@@ -27,7 +27,7 @@ from watchconv.convert.attempt import make_work
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.journal_thread import JournalThread
-from watchconv.daemon.pool import _Slot
+from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
 from watchconv.deliver.files import Ownership
@@ -633,14 +633,14 @@ def run_at_the_end(scene: Scene, step: Callable[[Any, Job], Any]) -> bool:
 
     async def ask_meanwhile() -> bool:
         life: Any = Life(load_config(str(scene.config)), once=True)
-        life._assemble(await asyncio.to_thread(life._begin))
+        parts = life._parts = await life._begin()
         try:
             await life._journal.asked(Journal.add, [Candidate("a.mkv", 1, 1, "copy")], 1.0)
             job = await life._journal.asked(Journal.claim, 2.0)
             with slow_disk(life._journal) as waiting:
                 ending = asyncio.create_task(step(life, job))
                 await asyncio.to_thread(wait_until, lambda: waiting() == 1)
-                over = asyncio.create_task(life._is_done())
+                over = asyncio.create_task(parts.once._is_done())
                 await asyncio.to_thread(wait_until, lambda: over.done() or waiting() == 2)
             await ending
             return bool(await over)
@@ -654,8 +654,8 @@ def test_run_once_is_not_over_while_a_changed_file_is_still_to_be_told_of(tmp_pa
     """The row of an original that is gone is ended before anybody is told to look again."""
     scene = Scene(tmp_path / "videos")
 
-    def step(life: Any, job: Job) -> Any:
-        return life._pool._work_on(job, 1, _Slot(asyncio.Semaphore(1)))
+    async def step(life: Any, job: Job) -> None:
+        await life._parts.pool._work_on((job, 1), await Slots(1).take())
 
     assert not run_at_the_end(scene, step)
 
@@ -669,8 +669,8 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
     async def step(life: Any, job: Job) -> None:
         intent = Intent(Verdict.FAILED, None, "a.mkv", "why", "report")
         after = life._journal._journal.intend(job, intent)  # its thread is held up
-        await life._deliveries.begin(after)
-        assert await life._deliveries.finish(60)
+        await life._parts.deliveries.begin(after)
+        assert await life._parts.deliveries.finish(60)
 
     assert not run_at_the_end(scene, step)
 

@@ -47,7 +47,8 @@ def _configuration(arguments: argparse.Namespace) -> Config:
 
     if arguments.root is not None:
         return config_for_root(arguments.root)
-    return load_config(arguments.config or find_config(os.environ))
+    arguments.config = arguments.config or find_config(os.environ)  # a reload reads the same
+    return load_config(arguments.config)
 
 
 def _command(name: str) -> Callable[[Config, argparse.Namespace], int]:

@@ -43,6 +43,7 @@ class Deliver:
     verdict: Verdict
     reason: str | None = None
     report: str | None = None
+    made: str | None = None  # the output's name in the attempt's work directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ def too_restless(job: Job, max_attempts: int) -> Rejected | None:
 def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
     """Decide what becomes of a job whose attempt ended like this."""
     match outcome:
-        case Encoded():
-            return Deliver(Verdict.ENCODED)
+        case Encoded(output):
+            return Deliver(Verdict.ENCODED, made=output)
         case Rejected(reason, report):
             return Deliver(Verdict.FAILED, reason, report)
         case Broke(reason, report):

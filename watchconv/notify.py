@@ -9,6 +9,11 @@ import os
 import socket
 
 
+def is_wanted() -> bool:
+    """Tell whether anybody wants to hear how we are."""
+    return "NOTIFY_SOCKET" in os.environ
+
+
 def notify(*lines: str) -> None:
     """Send lines such as ``READY=1`` or ``STATUS=…``."""
     address = os.environ.get("NOTIFY_SOCKET")

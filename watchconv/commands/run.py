@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Run the daemon; return its exit code."""
+    from watchconv.config import load_config
     from watchconv.daemon import Daemon
 
     listener = _listener(config)
@@ -39,6 +40,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
             once=arguments.once,
             make_folders=arguments.root is not None,
             listener=listener,
+            reread=None if arguments.root is not None else lambda: load_config(arguments.config),
         )
         code = await daemon.run()
         if daemon.unfinished:

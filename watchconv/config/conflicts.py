@@ -36,7 +36,7 @@ def find_conflicts(
     written: names of profiles that are known to be meant, whether they are sound or not.
     """
     problems = list(_nested(config, broken))
-    known = [*config.all_profiles, *written]
+    known = list(dict.fromkeys([*config.all_profiles, *written]))
     if "profile" not in broken and config.profile not in known:
         problems.append(Problem(("profile",), _unknown_profile(config.profile, known)))
     return problems

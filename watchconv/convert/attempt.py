@@ -24,6 +24,7 @@ from watchconv.names import printable
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
+    from watchconv.config import Config
     from watchconv.convert.process import Child, Ended
     from watchconv.convert.progress import Beat
     from watchconv.model import Job, Profile, Progress
@@ -42,6 +43,7 @@ class Attempt:
     """One attempt; its fields are filled as it goes on."""
 
     job: Job
+    config: Config  # the one it began with
     profile: Profile
     original: int  # an open descriptor
     work: str  # the folder it writes into

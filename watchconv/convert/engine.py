@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
 from watchconv.convert.command import Command, Limits
-from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
+from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, refusal_of
 from watchconv.convert.ffmpeg import encode_argv, uses_hardware
 from watchconv.convert.foresight import Foresight
 from watchconv.convert.leftovers import environment
@@ -95,15 +95,21 @@ class LocalEngine:
     """Attempts on this machine, each in an ffmpeg child of its own."""
 
     def __init__(
-        self, config: Config, program: str, probe: ProbeWorker, reader: ProbeWorker, *, mark: str
+        self,
+        config: Callable[[], Config],
+        program: str,
+        probe: ProbeWorker,
+        reader: ProbeWorker,
+        *,
+        mark: str,
     ) -> None:
-        """Take the configuration, the ffmpeg to run, the probe workers, and the children's mark.
+        """Take what gives the configuration, the ffmpeg, the probe workers, the children's mark.
 
         reader reads large outputs back, so that the probe of the next file does not wait for it.
         """
         self._config, self._program, self._mark = config, program, mark
         self._probe, self._reader = probe, reader
-        self._foresight = Foresight(probe, keep=2 * config.jobs)
+        self._foresight = Foresight(probe, keep=lambda: 2 * config().jobs)
         self.foresee = self._foresight.foresee
         self._attempts: dict[int, Attempt] = {}
         self._stopped_early: set[tuple[int, int]] = set()  # what was stopped before it got here
@@ -129,10 +135,11 @@ class LocalEngine:
         if (job.id, job.run) in self._stopped_early:
             self._stopped_early.remove((job.id, job.run))
             return Interrupted()
-        profile = self._config.all_profiles.get(job.profile)
+        config = self._config()
+        profile = config.all_profiles.get(job.profile)
         if profile is None:
             return Rejected(f"there is no profile named {job.profile} any more")
-        attempt = self._attempts[job.id] = Attempt(job, profile, task.original, task.work)
+        attempt = self._attempts[job.id] = Attempt(job, config, profile, task.original, task.work)
         try:
             return await self._attempt(attempt, task)
         except Stopped:
@@ -147,9 +154,9 @@ class LocalEngine:
 
     async def _attempt(self, attempt: Attempt, task: Task) -> Outcome:
         media = await attempt.unless_stopped(self._foresight.media(attempt.original))
-        if refusal := self._refusal(media):
+        if refusal := refusal_of(media, attempt.config.max_pixels):
             return Rejected(refusal, attempt.report())
-        source = os.path.join(self._config.inbox, attempt.job.source)
+        source = os.path.join(attempt.config.inbox, attempt.job.source)
         named = await asyncio.to_thread(make_work, attempt.work, source)
         self._plan(attempt, media, task.crowd, named)
         attempt.ended = ended = await self._encode(attempt, media)
@@ -164,17 +171,6 @@ class LocalEngine:
         await asyncio.to_thread(self._seal, attempt)
         return Encoded(os.path.basename(attempt.output))
 
-    def _refusal(self, media: MediaInfo) -> str | None:
-        """Say why a file is no video that we convert, or None."""
-        if not media.videos:
-            kinds = sorted({stream.kind for stream in media.streams})
-            return f"no video: it holds no video stream, only {' and '.join(kinds) or 'nothing'}"
-        pixels = max(stream.width * stream.height for stream in media.videos)
-        if pixels > self._config.max_pixels:
-            most = self._config.max_pixels
-            return f"its frames are too large: {pixels} pixels each; max_pixels allows {most}"
-        return None
-
     def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int, source: str) -> None:
         profile = attempt.profile
         args, losses = choose_streams(profile.args, media, profile.suffix)
@@ -188,12 +184,12 @@ class LocalEngine:
             attempt.args,
             attempt.output,
             progress_fd=1,
-            max_pixels=self._config.max_pixels,
+            max_pixels=attempt.config.max_pixels,
         )
 
     async def _encode(self, attempt: Attempt, media: MediaInfo) -> Ended:
         """Run ffmpeg to its end."""
-        config = self._config
+        config = attempt.config
         progress = ProgressReader()
         furthest = [0.0, 0]
 
@@ -234,7 +230,7 @@ class LocalEngine:
 
     def _confine(self, attempt: Attempt) -> None:
         """Confine the child's thread; runs on that thread."""
-        config = self._config
+        config = attempt.config
         if config.sandbox == "off":
             return
         named = {
@@ -260,26 +256,21 @@ class LocalEngine:
                 return Broke(ended.detail, attempt.report())
             case Cause.UNSTARTED:
                 raise EnvironmentTrouble(ended.detail)
-        if self._is_too_large(attempt.output):
-            most = self._config.max_output
+        most = attempt.config.max_output
+        if most and _size(attempt.output) >= most:  # the last write may have been a part
             return Rejected(
                 f"its output is too large: max_output allows {most} bytes", attempt.report()
             )
         if is_disk_full(attempt.stderr.tail):
-            raise EnvironmentTrouble(f"no space left in the outbox {self._config.outbox}")
+            raise EnvironmentTrouble(f"no space left in the outbox {attempt.config.outbox}")
         if ended.status == 0:
-            if os.path.exists(attempt.output) and os.path.getsize(attempt.output) > 0:
+            if _size(attempt.output) > 0:
                 return None
             return Broke("ffmpeg ended well but made no output", attempt.report())
         status = ended.status if ended.status is not None else -(ended.signal or 0)
         tail = attempt.stderr.tail
         kind = Rejected if is_hopeless(tail) else Broke
         return kind(failure_reason(status, tail), attempt.report())
-
-    def _is_too_large(self, output: str) -> bool:
-        """Tell whether an output was cut off by its limit: the last write may have been a part."""
-        most = self._config.max_output
-        return bool(most) and os.path.exists(output) and os.path.getsize(output) >= most
 
     async def _verify(self, attempt: Attempt, media: MediaInfo) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""
@@ -311,7 +302,7 @@ class LocalEngine:
             sync_folder(os.path.dirname(attempt.work))
         except OSError as error:
             raise EnvironmentTrouble(
-                f"cannot write to the outbox {self._config.outbox}: {error.strerror}"
+                f"cannot write to the outbox {attempt.config.outbox}: {error.strerror}"
             ) from error
 
 
@@ -319,3 +310,7 @@ class LocalEngine:
 def _programs(program: str, mtime_ns: int) -> tuple[str, ...]:
     """List what every child may execute: asked anew when the program changes."""
     return (*system_reads(program), *launcher()[:1])
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0

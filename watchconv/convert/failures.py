@@ -1,4 +1,4 @@
-"""Why ffmpeg failed, in a sentence, and whether another attempt may help. Pure.
+"""Why a file is refused or ffmpeg failed, in a sentence, and whether another try may help. Pure.
 
 Guarantees: total: every end has a sentence; what is uncertain is not hopeless.
 Errors: none.
@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from watchconv.model import MediaInfo
 
 SENTENCE_CHARACTERS = 300
 _CONTEXT = r"^(?:\[[^\]]*\] )*"
@@ -84,3 +88,14 @@ def _killed(number: int) -> str:
         name = f"signal {number}"
     hint = " (was the memory used up?)" if number == signal.SIGKILL else ""
     return f"ffmpeg was killed by {name}{hint}"
+
+
+def refusal_of(media: MediaInfo, max_pixels: int) -> str | None:
+    """Say why a file is no video that we convert, or None."""
+    if not media.videos:
+        kinds = sorted({stream.kind for stream in media.streams})
+        return f"no video: it holds no video stream, only {' and '.join(kinds) or 'nothing'}"
+    pixels = max(stream.width * stream.height for stream in media.videos)
+    if pixels > max_pixels:
+        return f"its frames are too large: {pixels} pixels each; max_pixels allows {max_pixels}"
+    return None

@@ -15,6 +15,8 @@ from watchconv.convert.reply import ProbeFailed
 from watchconv.model import Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from watchconv.convert.probe import ProbeWorker
     from watchconv.model import MediaInfo
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 class Foresight:
     """The probe, and what it has found out beforehand."""
 
-    def __init__(self, probe: ProbeWorker, keep: int) -> None:
+    def __init__(self, probe: ProbeWorker, keep: Callable[[], int]) -> None:
         """Take the probe, and how many files to remember."""
         self._probe, self._keep = probe, keep
         self._seen: dict[Identity, MediaInfo] = {}
@@ -34,7 +36,7 @@ class Foresight:
             return
         with suppress(ProbeFailed):
             self._seen[identity] = await self._probe.probe(fd)
-        while len(self._seen) > self._keep:
+        while len(self._seen) > self._keep():
             del self._seen[next(iter(self._seen))]
 
     async def media(self, fd: int) -> MediaInfo:

@@ -16,6 +16,7 @@ Errors: ``AlreadyRunning``, ``JournalError``, ``ConfigError`` at the start; late
 
 from __future__ import annotations
 
-from watchconv.daemon.core import Daemon, Listener
+from watchconv.daemon.core import Daemon
+from watchconv.daemon.present import Listener
 
 __all__ = ["Daemon", "Listener"]

@@ -29,7 +29,7 @@ class Ahead:
         inbox: str,
         journal: JournalThread,
         foresee: Callable[[int], Awaitable[None]],
-        count: int,
+        count: Callable[[], int],
     ) -> None:
         """Take where the originals are, who knows what comes next, and what to do with so many."""
         self._inbox, self._journal, self._foresee, self._count = inbox, journal, foresee, count
@@ -44,7 +44,7 @@ class Ahead:
 
     async def _look_ahead(self) -> None:
         try:
-            jobs = await self._journal.asked(Journal.next_ready, time.time(), self._count)
+            jobs = await self._journal.asked(Journal.next_ready, time.time(), self._count())
             for job in jobs:
                 admitted = await asyncio.to_thread(admit, self._inbox, job)
                 if isinstance(admitted, Admitted):

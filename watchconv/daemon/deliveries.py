@@ -47,7 +47,7 @@ class Deliveries:
     ) -> None:
         """Take what does the work, and whom to tell of each job that has ended."""
         self._outbox, self._journal, self._troubles = outbox, journal, troubles
-        self._keep_originals, self._ended = keep_originals, ended
+        self.keep_originals, self._ended = keep_originals, ended
         self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()
@@ -108,7 +108,8 @@ class Deliveries:
             expected = JobState.DELIVERING
             ended = self._journal.ask(Journal.supersede, job.id, expected, now, stale=False)
         else:
-            held = self._keep_originals and state is JobState.DONE
+            # one that was to be moved was moved, whatever has been configured since
+            held = self.keep_originals and state is JobState.DONE and job.original is None
             ended = self._journal.ask(Journal.finish, job.id, state, now, held=held)
         self._outbox.clear(job)
         return ended
@@ -118,17 +119,22 @@ class Deliveries:
         for job in await self._journal.asked(Journal.in_state, JobState.DELIVERING):
             await self.begin(job)
 
-    async def retry_stuck(self) -> None:
-        """Try the stuck ones again, for ever: when told to, and from time to time."""
+    async def run(self) -> None:
+        """Take up what was under way; then try the stuck ones again, for ever.
+
+        They are tried when somebody tells to, and from time to time.
+        """
+        taken_up = False
         while True:
-            await self.retry.wait()
-            self.retry.clear()
-            if self._stuck:
+            if self._stuck or not taken_up:
                 try:
                     await self.resume()
+                    taken_up = True
                 except JournalError as error:
                     log.warning("%s", error)
                     self._retry_later()
+            await self.retry.wait()
+            self.retry.clear()
 
     def _retry_later(self) -> None:
         asyncio.get_running_loop().call_later(RETRY_SECONDS, self.retry.set)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 SPACING_SECONDS = 0.25  # while uploads run
 BURST_SECONDS = 0.02  # after a look that found new jobs: more of the same drop are on their way
+ANSWER_SECONDS = 0.5  # how often a look under way is asked whether it gets on
 TROUBLE_SECONDS = 2.0  # how often folders in trouble are looked after
 SCAN_LIVE_SECONDS = 900.0
 SCAN_POLLING_SECONDS = 30.0
@@ -42,7 +43,7 @@ class Looking:
 
     def __init__(
         self,
-        config: Config,
+        config: Callable[[], Config],
         folders: Folders,
         intake: Intake,
         troubles: Troubles,
@@ -53,12 +54,31 @@ class Looking:
         self._troubles, self._looked = troubles, looked
         loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self._watcher = Watcher(config.inbox, lambda: call(loop, self._due.set))
+        self._watcher = Watcher(config().inbox, lambda: call(loop, self._due.set))
         self._polling = False
         self.healed: Callable[[], None] = lambda: None
         self._all_at = 0.0  # monotonic: when everything is looked at next
         self.first_done = asyncio.Event()
-        self.busy = False  # a look is under way
+        self.busy = False  # a look, or what comes before it, is under way
+        self._turns = 0
+
+    @property
+    def steps(self) -> int:
+        """Give a number that grows as looks get on."""
+        return self._turns + self._intake.steps
+
+    async def answer(self) -> None:
+        """Return once no look is under way or it has come a step further: none hangs."""
+        before = self.steps
+        while self.busy and self.steps == before:  # noqa: ASYNC110 (threads count the steps)
+            await asyncio.sleep(ANSWER_SECONDS)
+        if self._watcher.died():
+            self._due.set()
+
+    def look_at_all(self) -> None:
+        """Look at everything soon."""
+        self._all_at = 0.0
+        self._due.set()
 
     def look_again(self, source: str) -> None:
         """Look at one name soon."""
@@ -71,6 +91,7 @@ class Looking:
         while True:
             self._due.clear()
             self.busy = True
+            self._turns += 1
             if await self._check_folders():
                 await self._check_watcher()
                 added = await self._look()
@@ -93,7 +114,7 @@ class Looking:
             self._troubles.tell("folders", "; ".join(troubles))
             self._all_at = 0.0
             return False
-        await asyncio.to_thread(self._folders.lock, self._config.state)
+        await asyncio.to_thread(self._folders.lock, self._config().state)
         if self._troubles.end("folders"):
             self.healed()
         return True
@@ -103,9 +124,9 @@ class Looking:
         if await asyncio.to_thread(self._watcher.alive):
             return
         problem = await asyncio.to_thread(self._watcher.start)
-        mount = mount_of(self._config.inbox)
+        mount = mount_of(self._config().inbox)
         self._intake.waiting.local = mount.proves_writers and not exported_by_nfs(
-            self._config.inbox
+            self._config().inbox
         )
         if problem:
             sentence = f"{problem}; it is looked at from time to time instead"
@@ -139,14 +160,14 @@ class Looking:
         if everything:
             self._all_at = time.monotonic() + self._scan_seconds(polling=self._polling)
         if self._intake.waiting.overflow:
-            soon = time.monotonic() + max(1.0, self._config.settle_seconds)
+            soon = time.monotonic() + max(1.0, self._config().settle_seconds)
             self._all_at = min(self._all_at, soon)
         self._looked(looked)
         return looked.added
 
     def _scan_seconds(self, *, polling: bool) -> float:
-        if self._config.scan_seconds is not None:
-            return self._config.scan_seconds
+        if (seconds := self._config().scan_seconds) is not None:
+            return seconds
         return SCAN_POLLING_SECONDS if polling else SCAN_LIVE_SECONDS
 
     def _seconds_to_next(self) -> float:

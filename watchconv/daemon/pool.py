@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from watchconv.convert.engine import Task
 from watchconv.convert.report import compose
 from watchconv.daemon.ahead import Ahead
+from watchconv.daemon.workers import Workers
+from watchconv.deliver.outbox import OUTPUT_STEM
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
@@ -28,12 +30,13 @@ from watchconv.model import Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from watchconv.config import Config
     from watchconv.convert.engine import Engine
     from watchconv.daemon.deliveries import Deliveries
     from watchconv.daemon.journal_thread import JournalThread, Question
+    from watchconv.daemon.slots import Slot
     from watchconv.daemon.trouble import Troubles
     from watchconv.deliver.outbox import Outbox
     from watchconv.folders import Folders
@@ -43,23 +46,9 @@ log = logging.getLogger(__name__)
 TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the surroundings failed an attempt
 SPACE_SECONDS = 5.0
 JOURNAL_SECONDS = 5.0
-STOP_SECONDS = 10.0  # what is left to a child that was told to end, before we go without it
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-
-class _Slot:
-    """The right to have an ffmpeg alive; given back once, however often it is freed."""
-
-    def __init__(self, slots: asyncio.Semaphore) -> None:
-        self._slots: asyncio.Semaphore | None = slots
-
-    def free(self) -> None:
-        """Give the slot back."""
-        slots, self._slots = self._slots, None
-        if slots:
-            slots.release()
 
 
 class Pool:
@@ -67,7 +56,7 @@ class Pool:
 
     def __init__(
         self,
-        config: Config,
+        config: Callable[[], Config],
         folders: Folders,
         journal: JournalThread,
         troubles: Troubles,
@@ -78,37 +67,31 @@ class Pool:
         self._config, self._folders, self._journal = config, folders, journal
         self._troubles, self._engine = troubles, engine
         self._deliveries, self._outbox = deliveries, outbox
-        self._slots = asyncio.Semaphore(config.jobs)
+        self.workers = Workers(self._claim, self._work_on, self._wait_in_line)
         self.work = asyncio.Event()  # something may have become ready
         self.paused = False
         self.closing = False
         self.running: dict[int, Job] = {}
-        self._ahead = Ahead(config.inbox, journal, engine.foresee, config.jobs)
+        self._ahead = Ahead(config().inbox, journal, engine.foresee, lambda: config().jobs)
         self.changed: Callable[[Job], None] = lambda job: None
         self.moved: Callable[[], None] = lambda: None  # called when an attempt is over
         self.look_again: Callable[[str], None] = lambda source: None
 
-    def workers(self) -> list[Coroutine[None, None, None]]:
-        """Give the workers to be run: one for each slot, and one for each that finishes a job."""
-        return [self._run_worker() for _ in range(2 * self._config.jobs)]
+    def resize(self, jobs: int) -> None:
+        """Let so many ffmpeg live at once, from the start or from now on."""
+        self.workers.resize(jobs)
+        self.wake()
 
-    async def _run_worker(self) -> None:
-        """Take jobs until the pool closes."""
-        while True:
-            if self._slots.locked() and not (self.paused or self.closing):
-                self._ahead.begin()
-            await self._slots.acquire()
-            slot = _Slot(self._slots)
-            try:
-                if self.closing:
-                    return
-                self.work.clear()
-                if claimed := await self._claim():
-                    await self._work_on(*claimed, slot)
-            finally:
-                slot.free()
+    def _wait_in_line(self) -> None:
+        if not self.paused:
+            self._ahead.begin()
 
-    async def _work_on(self, job: Job, crowd: int, slot: _Slot) -> None:
+    async def answer(self) -> None:
+        """Return once a worker without a job has come round: none hangs."""
+        await self.workers.answer(self.wake)
+
+    async def _work_on(self, claimed: tuple[Job, int], slot: Slot) -> None:
+        job, crowd = claimed
         self.running[job.id] = job
         try:
             await self._attempt(job, crowd, slot)
@@ -130,6 +113,7 @@ class Pool:
 
     async def _claim(self) -> tuple[Job, int] | None:
         """Claim a job and say how many share the machine; or wait until one may be there."""
+        self.work.clear()
         if not (self.paused or self.closing or await self._is_blocked()):
             now = time.time()
             try:
@@ -153,24 +137,26 @@ class Pool:
             return journal.next_ready_at()
         counts = journal.counts()
         crowd = counts[JobState.RUNNING] + counts[JobState.QUEUED]
-        return job, min(crowd, self._config.jobs)
+        return job, min(crowd, self._config().jobs)
 
     async def _is_blocked(self) -> bool:
         if self._troubles.blocked:
             return True
-        if not self._config.min_free:
+        least = self._config().min_free
+        if not least:
+            self._troubles.end("space")
             return False
         try:
             free = await asyncio.to_thread(self._folders.free_bytes)
         except OSError:
             return False  # the folders' own check says it better
-        if free >= self._config.min_free:
+        if free >= least:
             self._troubles.end("space")
             return False
         self._troubles.tell(
             "space",
-            f"less than min_free ({self._config.min_free >> 20} MiB) is free in the outbox"
-            f" {self._config.outbox}: no new job starts until there is room",
+            f"less than min_free ({least >> 20} MiB) is free in the outbox"
+            f" {self._config().outbox}: no new job starts until there is room",
             blocking=False,
         )
         self.wake_in(SPACE_SECONDS)
@@ -188,7 +174,7 @@ class Pool:
 
     # one attempt
 
-    async def _attempt(self, job: Job, crowd: int, slot: _Slot) -> None:
+    async def _attempt(self, job: Job, crowd: int, slot: Slot) -> None:
         self.say(job, "queued→running")
         self.changed(job)
         try:
@@ -203,13 +189,13 @@ class Pool:
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
 
-    async def _outcome(self, job: Job, crowd: int, slot: _Slot) -> Outcome:
-        inbox = self._config.inbox
+    async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
+        inbox = self._config().inbox
         admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
-            if rejected := too_restless(job, self._config.max_attempts):
+            if rejected := too_restless(job, self._config().max_attempts):
                 return rejected
             work = self._outbox.work_dir(job)
             task = Task(job, admitted.descriptor, work, crowd, slot.free)
@@ -221,10 +207,10 @@ class Pool:
 
     def _admit(self, job: Job) -> Admitted | Outcome:
         self._outbox.drop_stale_report(job.source)
-        return admit(self._config.inbox, job)
+        return admit(self._config().inbox, job)
 
     async def _decide(self, job: Job, outcome: Outcome) -> Decision:
-        decision = judge(job, outcome, self._config.max_attempts)
+        decision = judge(job, outcome, self._config().max_attempts)
         if isinstance(decision, Close):
             return decision
         fresh = await self._insist(Journal.get, job.id)
@@ -242,8 +228,8 @@ class Pool:
                 )
                 self.say(job, "running→queued", reason)
                 self.wake_in(wait_seconds)
-            case Deliver(verdict, reason, report):
-                after = await self.deliver(job, verdict, reason, report)
+            case Deliver(verdict, reason, report, made):
+                after = await self.deliver(job, verdict, reason, report, made)
             case Close(state):
                 await asyncio.to_thread(self._outbox.clear, job)
                 after = await self._close(job, state)
@@ -259,11 +245,19 @@ class Pool:
         return await self._insist(Journal.supersede, job.id, JobState.RUNNING, now, stale=True)
 
     async def deliver(
-        self, job: Job, verdict: Verdict, reason: str | None, report: str | None = None
+        self,
+        job: Job,
+        verdict: Verdict,
+        reason: str | None,
+        report: str | None = None,
+        made: str | None = None,
     ) -> Job | None:
-        """Commit what is to be delivered, then begin it; None when the job has moved on."""
-        profile = self._config.all_profiles.get(job.profile)
-        wish = output_for(job.source, profile.suffix) if profile else None
+        """Commit what is to be delivered, then begin it; None when the job has moved on.
+
+        made is the name of an encode's output in its work directory: its suffix is that of the
+        profile that it was begun with, whatever the profile has become.
+        """
+        wish = output_for(job.source, made.removeprefix(OUTPUT_STEM)) if made else None
         output, original = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
         if verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")
@@ -293,39 +287,14 @@ class Pool:
         why = f": {printable(reason)}" if reason else ""
         log.info("job=%d profile=%s %s %s%s", job.id, job.profile, step, printable(job.source), why)
 
-    async def close(
-        self, workers: set[asyncio.Task[None]], grace_seconds: float, hurry: asyncio.Event
-    ) -> None:
-        """End the workers: running attempts are given the grace, then TERM, then KILL.
-
-        With hurry they are killed at once. Their jobs go back to the queue. Bounded: what even
-        then does not end, such as a read from a dead disk, is left to the next start.
-        """
+    async def close(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
+        """Go down the stop ladder, see ``Workers``; the jobs go back to the queue."""
         self.closing = True
         self._ahead.close()
         self.wake()
-        if await _ended(workers, hurry, grace_seconds):
-            return
-        self.stop_all(kill=hurry.is_set())
-        if not await _ended(workers, hurry, grace_seconds + STOP_SECONDS):
-            self.stop_all(kill=True)
-            await asyncio.wait(workers, timeout=STOP_SECONDS)
+        return await self.workers.close(grace_seconds, hurry, self._stop_all)
 
-    def stop_all(self, *, kill: bool) -> None:
+    def _stop_all(self, kill: bool) -> None:
         """End every attempt."""
         for job in self.running.values():
             self._engine.stop(job, kill=kill)
-
-
-async def _ended(
-    tasks: set[asyncio.Task[None]], hurry: asyncio.Event, seconds: float | None
-) -> bool:
-    """Wait until all tasks have ended, or hurry is set, or the time is up; tell whether all did."""
-    if not tasks:
-        return True
-    hurried = asyncio.create_task(hurry.wait())
-    everything = asyncio.ensure_future(asyncio.wait(tasks))
-    await asyncio.wait({hurried, everything}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    everything.cancel()
-    return all(task.done() for task in tasks)

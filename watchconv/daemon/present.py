@@ -1,7 +1,7 @@
 """The present, for those who look: the live file, systemd's status line, a listener.
 
 Guarantees: shown when something changes and, while jobs run, as they move, once a second at
-most; an idle daemon writes nothing.
+most; what is shown already is not written again, so an idle daemon writes nothing.
 Does not know the history: the journal does. Errors: a live file that cannot be written is trouble.
 """
 
@@ -9,21 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from watchconv import live
-from watchconv.notify import notify
+from watchconv.errors import JournalError
+from watchconv.journal import Journal
+from watchconv.model import JobState
+from watchconv.names import printable
+from watchconv.notify import is_wanted, notify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from watchconv.convert.engine import Engine
+    from watchconv.daemon.journal_thread import JournalThread
     from watchconv.daemon.pool import Pool
     from watchconv.daemon.trouble import Troubles
     from watchconv.intake.look import Intake
     from watchconv.model import Job, Progress
 
 SHOW_SECONDS = 1.0
+STATUS_LENGTH = 1000  # systemd drops what is longer than 4096 bytes altogether
+
+
+class Listener(Protocol):
+    """Who hears of state changes and of the present."""
+
+    def job_changed(self, job: Job) -> None:
+        """Hear of a job's new state."""
+        ...
+
+    def present(self, now: live.Live) -> None:
+        """Hear what is running and how far it is; about once a second while jobs run."""
+        ...
 
 
 class Present:
@@ -36,11 +54,15 @@ class Present:
         pool: Pool,
         intake: Intake,
         troubles: Troubles,
-        hear: Callable[[live.Live], None] | None,
+        journal: JournalThread,
+        listener: Listener | None,
     ) -> None:
         """Take where the present is to be read from, and who else wants to hear it."""
         self._state_dir, self._engine, self._pool = state_dir, engine, pool
-        self._intake, self._troubles, self._hear = intake, troubles, hear
+        self._intake, self._troubles, self._listener = intake, troubles, listener
+        self._journal = journal
+        self._written: live.Live | None = None
+        self._told = ""
         self.changed = asyncio.Event()
         self.changed.set()  # that we are there is news
 
@@ -51,17 +73,32 @@ class Present:
                 await self.changed.wait()
             self.changed.clear()
             now = self._now()
-            try:
-                await asyncio.to_thread(live.write, self._state_dir, now)
-            except OSError as error:
-                sentence = f"the status cannot be written to {self._state_dir}: {error.strerror}"
-                self._troubles.tell("live", sentence, blocking=False)
-            else:
-                self._troubles.end("live")
-            if self._hear:
-                self._hear(now)
-            notify(f"STATUS={_status_line(now)}")
+            if now != self._written:
+                await self._write(now)
+            if self._listener:
+                self._listener.present(now)
+            if is_wanted():
+                await self._tell_status(now)
             await asyncio.sleep(SHOW_SECONDS)
+
+    async def _write(self, now: live.Live) -> None:
+        try:
+            await asyncio.to_thread(live.write, self._state_dir, now)
+        except OSError as error:
+            sentence = f"the status cannot be written to {self._state_dir}: {error.strerror}"
+            self._troubles.tell("live", sentence, blocking=False)
+        else:
+            self._written = now
+            self._troubles.end("live")
+
+    async def _tell_status(self, now: live.Live) -> None:
+        try:
+            line = status_line(now, await self._journal.asked(Journal.counts))
+        except JournalError as error:
+            line = f"trouble: {error}"
+        if line != self._told:
+            self._told = line
+            notify(f"STATUS={printable(line)[:STATUS_LENGTH]}")
 
     def _now(self) -> live.Live:
         progress = self._engine.progress()
@@ -85,10 +122,20 @@ def _running(job: Job, progress: Progress | None) -> live.Running:
     return row
 
 
-def _status_line(now: live.Live) -> str:
+def status_line(now: live.Live, counts: Mapping[JobState, int]) -> str:
     """Say the present in one line, as ``systemctl status`` shows it."""
-    if now.trouble and now.state == "trouble":
-        return now.trouble[0]
-    shares = [f"{row.progress:.0%}" for row in now.running if row.progress is not None]
+    known = [row.progress for row in now.running if row.progress is not None]
+    shares = [f"{100 * progress:.0f} %" for progress in known]
     shown = f" ({', '.join(shares)})" if shares else ""
-    return f"{now.state}: {len(now.running)} running{shown}, {now.waiting} waiting"
+    words = [f"{len(now.running)} running{shown}", f"{counts[JobState.QUEUED]} queued"]
+    for number, word in (
+        (now.waiting, "waiting"),
+        (counts[JobState.DELIVERING], "delivering"),
+        (counts[JobState.FAILED], "failed"),
+    ):
+        if number:
+            words.append(f"{number} {word}")
+    line = ", ".join(words)
+    if now.state == "trouble" and now.trouble:
+        return f"trouble: {'; '.join(now.trouble)} ({line})"
+    return f"paused: {line}" if now.state == "paused" else line

@@ -22,6 +22,8 @@ from watchconv.model import Job, JobState, Request, Verdict, mtime_ns
 from watchconv.names import numbered, printable, report_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from watchconv.config import Config
     from watchconv.convert.engine import Engine
     from watchconv.daemon.journal_thread import JournalThread
@@ -33,7 +35,9 @@ log = logging.getLogger(__name__)
 class Requests:
     """Carries requests out."""
 
-    def __init__(self, config: Config, journal: JournalThread, pool: Pool, engine: Engine) -> None:
+    def __init__(
+        self, config: Callable[[], Config], journal: JournalThread, pool: Pool, engine: Engine
+    ) -> None:
         self._config, self._journal, self._pool, self._engine = config, journal, pool, engine
 
     async def carry_out(self) -> None:
@@ -78,14 +82,14 @@ class Requests:
     def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""
         assert job.original is not None
-        failed = os.path.join(self._config.error, job.original)
+        failed = os.path.join(self._config().error, job.original)
         back = self._reserve(job, failed)
-        path = os.path.join(self._config.inbox, back)
+        path = os.path.join(self._config().inbox, back)
         stat = os.stat(path)
         report = report_of(failed)
         if os.path.lexists(report):
             os.unlink(report)
-        profile = profile_for(back, self._config.all_profiles, self._config.profile)
+        profile = profile_for(back, self._config().all_profiles, self._config().profile)
         return self._journal.ask(
             Journal.retry, job.id, stat.st_size, mtime_ns(stat), profile, time.time()
         )
@@ -103,7 +107,7 @@ class Requests:
             if not self._journal.ask(Journal.begin_retry, job.id, back):
                 continue
             try:
-                path = files.make_folder(self._config.inbox, folder, files.Ownership())
+                path = files.make_folder(self._config().inbox, folder, files.Ownership())
             except NotADirectoryError:
                 continue
             scratch = os.path.join(path, f".watchconv-{job.id}.part")

@@ -73,7 +73,7 @@ class Outbox:
         retarget: Callable[[int, str | None, str | None], Job],
     ) -> None:
         """Take the folders, the rules, and a way to commit new names to the journal."""
-        self._folders, self._disposal, self._retarget = folders, disposal, retarget
+        self._folders, self.disposal, self._retarget = folders, disposal, retarget
         # while it is held, a report without its original is a crash's or a person's doing
         self._filing = threading.Lock()
 
@@ -87,7 +87,7 @@ class Outbox:
             return None, self._free_in_error(job.source)
         assert output is not None
         original = None
-        if self._disposal.on_success == "move":
+        if self.disposal.on_success == "move":
             original = _free(self._folders.done, job.source)
         return _free(self._folders.outbox, output), original
 
@@ -102,10 +102,10 @@ class Outbox:
         if published is None:
             return JobState.SUPERSEDED
         job = published
-        if self._disposal.on_success == "delete":
-            self._delete_original(job)
-        elif job.original is not None:
+        if job.original is not None:  # what was intended counts, whatever is configured by now
             self._to_done(job)
+        elif self.disposal.on_success == "delete":
+            self._delete_original(job)
         return JobState.DONE
 
     def clear(self, job: Job) -> None:
@@ -157,7 +157,7 @@ class Outbox:
 
     def _move(self, source: str, root: str, wish: str, job: Job, *, ours: bool) -> None:
         """Move a file to its name below root. Raises what ``_TAKEN`` lists when that is taken."""
-        ownership = self._disposal.ownership
+        ownership = self.disposal.ownership
         folder, name = os.path.split(wish)
         path = files.make_folder(root, folder, ownership)
         if ours:
@@ -179,7 +179,7 @@ class Outbox:
 
     def _preserve_mtime(self, source: str, job: Job) -> None:
         """Give the output the original's time while nobody sees it yet."""
-        if self._disposal.preserve_mtime:
+        if self.disposal.preserve_mtime:
             with suppress(OSError):
                 os.utime(source, ns=(time.time_ns(), job.mtime_ns))
 
@@ -243,12 +243,12 @@ class Outbox:
         if not self._can_report(original, job.id):
             raise FileExistsError(errno.EEXIST, "the report's name is taken", original)
         folder, name = os.path.split(original)
-        path = files.make_folder(self._folders.error, folder, self._disposal.ownership)
+        path = files.make_folder(self._folders.error, folder, self.disposal.ownership)
         mark = f"{REPORT_MARK}{json.dumps([job.id, original])}"
         text = f"{job.reason}\n{mark}\n{job.report or ''}"
         report = os.path.join(path, report_of(name))
         files.remove(report)  # ours, or an orphan: anybody's else was refused above
-        files.publish_text(report, text, _scratch(path, job), self._disposal.ownership)
+        files.publish_text(report, text, _scratch(path, job), self.disposal.ownership)
 
     def _remove_report(self, job: Job) -> None:
         assert job.original is not None

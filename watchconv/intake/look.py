@@ -86,9 +86,10 @@ class Intake:
         """
         self._expect = expect
         self._wake_workers = wake_workers
-        self._inbox, self._sieve, self._ask = inbox, sieve, ask
+        self._inbox, self.sieve, self._ask = inbox, sieve, ask
         self._profile_of = profile_of
         self.waiting = waiting
+        self.steps = 0  # grows as a look gets on
         self.ignored = Ignored()
         self._said: set[str] = set()  # folders of which something was said, once
 
@@ -124,7 +125,7 @@ class Intake:
             return set()
         seen = set()
         held_before = self._ask(Journal.held_counts, folder if not deep else None)
-        skips = self._sieve.skips_folder
+        skips = self.sieve.skips_folder
         for here, entries in walk(self._inbox, folder, skips, self._tell_unreadable, deep=deep):
             seen.add(here)
             self._tell_video_folder(here)
@@ -151,7 +152,8 @@ class Intake:
         self, folder: str, entries: Iterator[os.DirEntry[str]], passed_over: list[tuple[str, str]]
     ) -> Iterator[Seen]:
         for entry in entries:
-            reason = self._sieve.reason(entry.name)
+            self.steps += 1
+            reason = self.sieve.reason(entry.name)
             if not entry.is_file(follow_symlinks=False):
                 reason = "a link" if entry.is_symlink() else "no regular file"
             if reason:
@@ -181,7 +183,7 @@ class Intake:
         self, folder: str, name: str, stat: os.stat_result | None, appeared: bool
     ) -> Seen:
         """Sift one name; what is no video by name or no regular file counts as nothing there."""
-        reason = self._sieve.reason(name)
+        reason = self.sieve.reason(name)
         if stat is None:
             self.ignored.discard(folder, name)
         elif not st.S_ISREG(stat.st_mode):
@@ -191,11 +193,11 @@ class Intake:
         return Seen(os.path.join(folder, name), None if reason else stat, appeared)
 
     def _is_skipped(self, folder: str) -> bool:
-        return any(self._sieve.skips_folder(part) for part in folder.split("/") if part)
+        return any(self.sieve.skips_folder(part) for part in folder.split("/") if part)
 
     def _tell_video_folder(self, folder: str) -> None:
         name = os.path.basename(folder)
-        if "." in name and folder not in self._said and self._sieve.reason(name) is None:
+        if "." in name and folder not in self._said and self.sieve.reason(name) is None:
             self._said.add(folder)
             log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
 
@@ -214,6 +216,7 @@ class Intake:
         return held
 
     def _compare_batch(self, batch: list[Seen], looked: Looked, *, own_look: bool) -> int:
+        self.steps += 1
         jobs = self._ask(Journal.held, [seen.source for seen in batch])
         held, new = 0, []
         for source, stat, appeared in batch:
@@ -240,8 +243,8 @@ class Intake:
         """End a job that is not about what lies under its name now; tell whether it was ended."""
         if stat and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns):
             return False
-        if stat is None and not os.path.isdir(self._inbox):
-            return False  # the inbox itself has gone meanwhile
+        if stat is None and (self._is_passed_over(job) or not os.path.isdir(self._inbox)):
+            return False  # it was a video by name when it was ordered; or the inbox has gone
         ended: Job | None = None
         now = time.time()
         match job.state:
@@ -267,6 +270,18 @@ class Intake:
             printable(job.source),
         )
         return True
+
+    def _is_passed_over(self, job: Job) -> bool:
+        """Tell whether a job's file is there all the same, its name being passed over by now."""
+        folder, name = os.path.split(job.source)
+        if not (self.sieve.reason(name) or self._is_skipped(folder)):
+            return False
+        try:
+            stat = os.lstat(os.path.join(self._inbox, job.source))
+        except OSError:
+            return False
+        same = (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
+        return same and st.S_ISREG(stat.st_mode)
 
     def _compare_missing(self, folder: str, looked: Looked) -> None:
         """Find the jobs of a folder whose files are gone, page by page."""

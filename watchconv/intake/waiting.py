@@ -55,7 +55,7 @@ class Waiting:
     """The unsettled files of the inbox."""
 
     def __init__(self, inbox: str, patience: Patience) -> None:
-        self._inbox, self._patience = inbox, patience
+        self._inbox, self.patience = inbox, patience
         self._files: dict[str, Unsettled] = {}
         self.overflow = 0  # how many the last look at everything could not remember
         self.local = True  # whether a read lease proves anything on this file system
@@ -115,7 +115,7 @@ class Waiting:
 
     def _wait_seconds(self, source: str, sight: Sight, now: float) -> tuple[float, str]:
         """Say how long to wait for a file and what it lacks; (0, "") when it may start."""
-        patience, wall_now = self._patience, time.time()
+        patience, wall_now = self.patience, time.time()
         unproven = wait_without_proof(sight, now, patience.settle_network_seconds)
         wait = unproven
         if self.local:
@@ -145,7 +145,7 @@ class Waiting:
         if unproven > 0 and (writing is Writers.UNKNOWN or sight.size == 0):
             return unproven, ""
         end = container_end(descriptor, sight.size)
-        left = self._patience.incomplete_after_seconds - quiet_seconds(sight, now, wall_now)
+        left = self.patience.incomplete_after_seconds - quiet_seconds(sight, now, wall_now)
         if sight.size == 0 or end.ending is not Ending.INCOMPLETE or left <= 0:
             return 0.0, ""
         return min(left, INCOMPLETE_CHECK_SECONDS), end.detail

@@ -223,6 +223,13 @@ class Watcher:
         self._root = (stat.st_dev, stat.st_ino)
         return None
 
+    def died(self) -> bool:
+        """Tell whether a thread that watched has ended by itself; asks memory alone."""
+        return self._observer is not None and not self._lives(self._observer)
+
+    def _lives(self, observer: BaseObserver) -> bool:
+        return observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
+
     def alive(self) -> bool:
         """Tell whether events still come: every thread lives and the inbox is the one watched."""
         if self._observer is None:
@@ -231,11 +238,7 @@ class Watcher:
             stat = os.stat(self._inbox)
         except OSError:
             return False
-        return (
-            (stat.st_dev, stat.st_ino) == self._root
-            and self._observer.is_alive()
-            and all(emitter.is_alive() for emitter in self._observer.emitters)
-        )
+        return (stat.st_dev, stat.st_ino) == self._root and self._lives(self._observer)
 
     def take(self) -> Hints:
         """Take the hints gathered so far."""

@@ -1,0 +1,164 @@
+"""What a daemon is made of, put together: who asks whom, and who hears of what.
+
+Guarantees: whatever changes wakes all who may have something to do now.
+Does not begin or end anything that runs, but for ``close``. Errors: none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from watchconv.convert.engine import LocalEngine
+from watchconv.convert.probe import ProbeWorker
+from watchconv.daemon.bell import Bell
+from watchconv.daemon.deliveries import Deliveries
+from watchconv.daemon.looking import Looking
+from watchconv.daemon.once import Once
+from watchconv.daemon.pool import Pool
+from watchconv.daemon.present import Present
+from watchconv.daemon.requests import Requests
+from watchconv.deliver.files import Ownership
+from watchconv.deliver.outbox import Disposal, Outbox
+from watchconv.intake.look import Intake, Looked
+from watchconv.intake.plan import profile_for
+from watchconv.intake.sieve import Sieve
+from watchconv.intake.waiting import Patience, Waiting
+from watchconv.journal import Journal
+from watchconv.model import Job, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from watchconv.config import Config
+    from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.daemon.present import Listener
+    from watchconv.daemon.trouble import Troubles
+    from watchconv.folders import Folders
+
+
+class Parts:
+    """The parts of one daemon. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        program: str,
+        journal: JournalThread,
+        folders: Folders,
+        troubles: Troubles,
+        listener: Listener | None,
+        *,
+        mark: str,
+    ) -> None:
+        """Take what gives the configuration, the ffmpeg, and the children's mark."""
+        self._config, self._journal, self._listener = config, journal, listener
+        self.probe, self._reader = ProbeWorker(mark), ProbeWorker(mark)
+        self.engine = LocalEngine(config, program, self.probe, self._reader, mark=mark)
+        self.outbox = Outbox(folders, _disposal(config()), self._retarget)
+        self.deliveries = Deliveries(
+            self.outbox,
+            journal,
+            troubles,
+            keep_originals=config().on_success == "keep",
+            ended=self._take_end,
+        )
+        self.pool = Pool(
+            config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
+        )
+        self.intake = self._make_intake()
+        self.looking = Looking(config, folders, self.intake, troubles, self._take_look)
+        self.present = Present(
+            config().state, self.engine, self.pool, self.intake, troubles, journal, listener
+        )
+        self.requests = Requests(config, journal, self.pool, self.engine)
+        self.once = Once(
+            self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
+        )
+        self.pool.changed = self._take_change
+        self.pool.look_again = self.looking.look_again
+        self.looking.healed = self.deliveries.retry.set
+        self.pool.moved = self.deliveries.moved = self.announce
+        self.bell = Bell(config().state)
+
+    def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
+        return self._journal.ask(Journal.retarget, job_id, output=output, original=original)
+
+    def _make_intake(self) -> Intake:
+        config = self._config()
+        loop = asyncio.get_running_loop()
+
+        def announce() -> None:
+            loop.call_soon_threadsafe(self.announce)
+
+        def expect() -> None:
+            if self.probe.pid is None and not self.pool.paused:
+                loop.call_soon_threadsafe(self.probe.warm)
+
+        def profile_of(source: str) -> str:
+            now = self._config()
+            return profile_for(source, now.all_profiles, now.profile)
+
+        return Intake(
+            config.inbox,
+            Sieve(config.extensions, config.ignore),
+            Waiting(config.inbox, _patience(config)),
+            self._journal.ask,
+            profile_of=profile_of,
+            expect=expect,
+            wake_workers=announce,
+        )
+
+    def renew(self, config: Config) -> None:
+        """Make anew what was made of the configuration; the rest asks for it each time."""
+        self.outbox.disposal = _disposal(config)
+        self.deliveries.keep_originals = config.on_success == "keep"
+        self.intake.sieve = Sieve(config.extensions, config.ignore)
+        self.intake.waiting.patience = _patience(config)
+        self.pool.resize(config.jobs)
+        self.looking.look_at_all()
+
+    def announce(self) -> None:
+        """Wake whoever may have something to do now."""
+        self.pool.wake()
+        self.present.changed.set()
+        self.once.moved.set()
+
+    def _take_look(self, looked: Looked | None) -> None:
+        """Hear what a look did; None: it could not be."""
+        if looked:
+            for job in map(self.pool.running.get, looked.taken_away):
+                if job:
+                    self.engine.stop(job, kill=True)
+        self.announce()
+
+    def _take_change(self, job: Job) -> None:
+        """Hear of a job's new state."""
+        if self._listener:
+            self._listener.job_changed(job)
+        self.announce()
+
+    def _take_end(self, job: Job) -> None:
+        """Hear of a job's end."""
+        self.once.failed += job.state is JobState.FAILED
+        self.pool.say(job, f"delivering→{job.state}")
+        self.looking.look_again(job.source)  # something new may lie under its name by now
+        self._take_change(job)
+
+    async def close(self) -> None:
+        """End what holds threads and children."""
+        await self.bell.close()
+        await self.looking.close()
+        await self.probe.close()
+        await self._reader.close()
+
+
+def _disposal(config: Config) -> Disposal:
+    ownership = Ownership(config.owner, config.group, config.mode, config.directory_mode)
+    return Disposal(config.on_success, config.preserve_mtime, ownership)
+
+
+def _patience(config: Config) -> Patience:
+    return Patience(
+        config.settle_seconds, config.settle_network_seconds, config.incomplete_after_seconds
+    )
