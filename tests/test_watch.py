@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -339,6 +339,28 @@ def test_an_inbox_that_was_made_anew_is_not_the_one_that_is_watched(post: Post) 
     assert not post.watcher.alive()
 
     post.inbox.mkdir()
+
+    assert not post.watcher.alive()
+    assert post.watcher.start() is None
+    assert post.watcher.alive()
+
+    (post.inbox / "a.mov").touch()
+    wait_until(lambda: post.take().knows("", "a.mov"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_death_of_the_thread_that_reads_events_is_noticed_and_healed(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    assert not post.watcher.died()
+
+    observer: Any = post.watcher._observer
+    monkeypatch.setattr(observer._inotify_fd, "handle_event", die)
+    (post.inbox / "b.mov").touch()
+    wait_until(post.watcher.died)
 
     assert not post.watcher.alive()
     assert post.watcher.start() is None

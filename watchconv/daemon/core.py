@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from watchconv import live
 from watchconv.convert.leftovers import end_leftovers
+from watchconv.daemon.bell import call
 from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.parts import Parts
 from watchconv.daemon.pulse import Pulse
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchconv.config import Config
+    from watchconv.daemon.looking import Looking
     from watchconv.daemon.present import Listener
 
 log = logging.getLogger(__name__)
@@ -166,6 +170,7 @@ class Daemon:
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
+        threading.excepthook = functools.partial(_tell_of_dead_thread, loop, self._parts.looking)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose exit statuses
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_stop)
@@ -241,3 +246,12 @@ class Daemon:
         self._journal.close()
         live.remove(self._config().state)
         self._folders.unlock()
+
+
+def _tell_of_dead_thread(
+    loop: asyncio.AbstractEventLoop, looking: Looking, end: threading.ExceptHookArgs
+) -> None:
+    """Log the bug that ended a thread, and have the watch begun anew where it was one of its."""
+    why = end.exc_value or end.exc_type()
+    log.error("a thread died of a bug", exc_info=(end.exc_type, why, end.exc_traceback))
+    call(loop, looking.look_at_all)

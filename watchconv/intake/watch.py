@@ -14,6 +14,7 @@ import errno
 import os
 import select
 import threading
+import warnings
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -203,6 +204,8 @@ class Watcher:
 
         # watchdog holds a lone "moved away" back for half a second, and all that follows with it
         InotifyMoveEventGrouper.delay = 0.01
+        # a folder that is made while watches are added may be added twice, which does no harm
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self.stop()
         self._mounts.start()
         try:
@@ -228,7 +231,9 @@ class Watcher:
         return self._observer is not None and not self._lives(self._observer)
 
     def _lives(self, observer: BaseObserver) -> bool:
-        return observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
+        reader = getattr(observer, "_inotify_fd", observer)  # the thread that reads the events
+        threads = (observer, reader, *observer.emitters)
+        return all(thread.is_alive() for thread in threads)
 
     def alive(self) -> bool:
         """Tell whether events still come: every thread lives and the inbox is the one watched."""
