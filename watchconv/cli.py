@@ -28,6 +28,14 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.command in ("install", "uninstall"):
+            from watchconv.commands import install
+
+            return (
+                install.install(arguments)
+                if arguments.command == "install"
+                else install.uninstall(arguments)
+            )
         return _command(arguments.command)(_configuration(arguments), arguments)
     except WatchconvError as error:
         for line in str(error).splitlines():
@@ -117,4 +125,17 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--profile", metavar="PROFILE", help="as if it were dropped for this one")
 
     commands.add_parser("profiles", help="the profiles and their arguments")
+
+    for name, does in (
+        ("install", "write a service for systemd; starts nothing"),
+        ("uninstall", "remove it; files stay"),
+    ):
+        command = commands.add_parser(name, help=does)
+        whose = command.add_mutually_exclusive_group()
+        whose.add_argument("--user", action="store_true", help="a service of your own")
+        whose.add_argument(
+            "--system", action="store_true", help="of the machine; the default for root"
+        )
+        command.add_argument("--name", metavar="N", help="one of several: watchconv@N")
+        command.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     return parser

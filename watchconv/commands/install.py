@@ -1,0 +1,284 @@
+"""``install`` and ``uninstall``: watchconv as a service of systemd's, of the machine or of a user.
+
+Guarantees: starts nothing; can be repeated, and then changes only what is no longer right; a
+configuration that is there is never changed, a folder with files never removed. ``--dry-run``
+tells and does nothing.
+Errors: ``WatchconvError`` before anything is done, where it cannot be done.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watchconv.commands import units
+from watchconv.commands.units import SYSUSERS, Service
+from watchconv.config import load_config
+from watchconv.convert.sandbox.support import support
+from watchconv.errors import WatchconvError
+from watchconv.folders import WORK_DIR
+
+if TYPE_CHECKING:
+    import argparse
+
+    from watchconv.config import Config
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
+_BOOTED = "/run/systemd/system"  # is there while systemd runs
+USER = "watchconv"
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """What does things, or only tells them."""
+
+    is_dry: bool
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file whole, when it is not there as it should be."""
+        old = _read(path)
+        if old == text:
+            print(f"is there     {path}")
+            return
+        print(f"{'change      ' if old is not None else 'write       '} {path}")
+        if not self.is_dry:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            scratch = Path(f"{path}.new")
+            scratch.write_text(text, encoding="utf-8")
+            scratch.chmod(0o644)
+            scratch.replace(path)
+
+    def remove(self, path: str) -> None:
+        """Remove a file that is there."""
+        if os.path.lexists(path):
+            print(f"remove       {path}")
+            if not self.is_dry:
+                os.unlink(path)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder that is there and empty; one with files stays."""
+        if not os.path.isdir(path):
+            return
+        if os.listdir(path):
+            print(f"stays        {path}: it holds files")
+            return
+        print(f"remove       {path}")
+        if not self.is_dry:
+            os.rmdir(path)
+
+    def run(self, *argv: str) -> None:
+        """Run a program of the system's. Raises WatchconvError when it fails."""
+        print(f"run          {' '.join(argv)}")
+        if self.is_dry:
+            return
+        try:
+            ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise WatchconvError(f"{argv[0]} cannot be run: {error.strerror}") from error
+        if ended.returncode:
+            said = (ended.stderr or ended.stdout).strip() or f"status {ended.returncode}"
+            raise WatchconvError(f"{' '.join(argv)} failed: {said}")
+
+
+def install(arguments: argparse.Namespace) -> int:
+    """Write what systemd needs to run watchconv; start nothing."""
+    service, hand = _service(arguments), Hand(arguments.dry_run)
+    program = _program(service)
+    is_new = not os.path.lexists(service.config_file)
+    missing = support().missing
+    text = units.config_text(service, sandbox="auto" if missing else "require")
+    config = None if is_new else load_config(service.config_file)
+    if service.home:
+        writable = []
+    else:
+        writable = units.writable_paths(service, config) if config else [service.root]
+    if is_new:
+        hand.write(service.config_file, text)
+    else:
+        print(f"stays        {service.config_file}")
+    hand.write(service.unit_file, units.unit_text(service, program, writable))
+    if service.drop_in:
+        hand.write(service.drop_in, units.drop_in_text(writable))
+    _make_folders(service, hand, is_new=is_new)
+    _reload(service, hand)
+    _say_next(service, config, program, missing if is_new else ())
+    return 0
+
+
+def uninstall(arguments: argparse.Namespace) -> int:
+    """Take away what install made, but no file of anybody's."""
+    service, hand = _service(arguments), Hand(arguments.dry_run)
+    manager = _systemctl(service)
+    if os.path.lexists(service.unit_file) and _is_booted():
+        hand.run(*manager, "disable", "--now", service.unit)
+    made = _folders_made(service)
+    if service.drop_in:
+        hand.remove(service.drop_in)
+        hand.remove_folder(os.path.dirname(service.drop_in))
+    if not _others(service):
+        hand.remove(service.unit_file)
+    text = _read(service.config_file)
+    if text in [units.config_text(service, sandbox=word) for word in ("auto", "require")]:
+        hand.remove(service.config_file)
+        hand.remove_folder(os.path.dirname(service.config_file))
+    elif text is not None:
+        print(f"stays        {service.config_file}: it was changed")
+    for folder in made:
+        hand.remove_folder(folder)
+    if not service.home:
+        hand.remove(service.tmpfiles)
+    _reload(service, hand)
+    _leave(service, hand)
+    return 0
+
+
+def _service(arguments: argparse.Namespace) -> Service:
+    is_user = arguments.user or (os.geteuid() != 0 and not arguments.system)
+    name = arguments.name
+    if name is not None and (not _NAME.fullmatch(name) or name == "config"):
+        raise WatchconvError(
+            f"{name!r} is no name for a service; take letters, digits, -, _ and ., but not config"
+        )
+    if not is_user and os.geteuid() != 0 and not arguments.dry_run:
+        raise WatchconvError("a service of the system is for root to install: use sudo, or --user")
+    home = os.environ.get("HOME") or os.path.expanduser("~")
+    return Service(home if is_user else None, name)
+
+
+def _program(service: Service) -> str:
+    """Find the command of this environment, by the path that it was called by.
+
+    Raises WatchconvError where the service could not see it.
+    """
+    program = os.path.join(os.path.dirname(os.path.abspath(sys.executable)), "watchconv")
+    if not os.access(program, os.X_OK):
+        raise WatchconvError(
+            f"{program} is missing: a service needs an environment that watchconv is installed in,"
+            " such as one that python3 -m venv /opt/watchconv makes"
+        )
+    needed = [program, os.path.realpath(sys.executable), os.path.realpath(units.__file__)]
+    for path in [] if service.home else needed:
+        if hidden := units.below_hidden(path):
+            raise WatchconvError(
+                f"{path} is below {hidden}, which a system service does not see. Install watchconv"
+                " elsewhere, with the system's Python: /usr/bin/python3 -m venv /opt/watchconv,"
+                " then its pip and its watchconv install. Or use watchconv install --user."
+            )
+    return program
+
+
+def _make_folders(service: Service, hand: Hand, *, is_new: bool) -> None:
+    """Make the user and the folders of a configuration of ours; those of others are theirs."""
+    if service.home:
+        for folder in _siblings(service) if is_new else []:
+            if not os.path.isdir(folder):
+                print(f"make         {folder}")
+                if not hand.is_dry:
+                    os.makedirs(folder)
+        return
+    hand.write(SYSUSERS, Path(units.shipped("systemd/watchconv.sysusers")).read_text("utf-8"))
+    if not _has_user():
+        hand.run("systemd-sysusers", SYSUSERS)
+    if is_new or os.path.lexists(service.tmpfiles):
+        hand.write(service.tmpfiles, units.tmpfiles_text(service))
+        hand.run("systemd-tmpfiles", "--create", service.tmpfiles)
+
+
+def _siblings(service: Service) -> list[str]:
+    return [f"{service.root}/{name}" for name in ("inbox", "outbox", "done", "error")]
+
+
+def _folders_made(service: Service) -> list[str]:
+    """List what install may have made, inner folders first."""
+    if not service.home and not os.path.lexists(service.tmpfiles):
+        return []
+    inbox, outbox, done, error = _siblings(service)
+    return [inbox, f"{outbox}/{WORK_DIR}", outbox, done, error, service.root]
+
+
+def _others(service: Service) -> bool:
+    """Tell whether another instance shares this one's unit."""
+    if not service.name:
+        return False
+    if service.drop_in:
+        left = set(glob(f"{service.units}/watchconv@*.service.d/folders.conf"))
+        return bool(left - {service.drop_in})
+    left = set(glob(f"{os.path.dirname(service.config_file)}/*.yaml"))
+    return bool(left - {service.config_file, Service(service.home).config_file})
+
+
+def _reload(service: Service, hand: Hand) -> None:
+    if not _is_booted():
+        return
+    try:
+        hand.run(*_systemctl(service), "daemon-reload")
+    except WatchconvError as error:  # no bus to a user's systemd, in a cron job, say
+        print(f"             {error}")
+
+
+def _leave(service: Service, hand: Hand) -> None:
+    """Remove the user with the last service; say what else is left, and how it goes away."""
+    state = os.path.expanduser(service.state)
+    if os.path.isdir(state):
+        print(f"stays        {state}: the history of its jobs; rm -r {state} removes it")
+    if service.home or _is_used():
+        return
+    hand.remove(SYSUSERS)
+    if _has_user():
+        print(f"stays        the user {USER}, whom files may belong to; userdel {USER} removes it")
+
+
+def _is_used() -> bool:
+    return any(os.path.lexists(Service(name=name).unit_file) for name in (None, "any"))
+
+
+def _has_user() -> bool:
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        return False
+    return True
+
+
+def _is_booted() -> bool:
+    return os.path.isdir(_BOOTED) and shutil.which("systemctl") is not None
+
+
+def _systemctl(service: Service) -> tuple[str, ...]:
+    return ("systemctl", "--user") if service.home else ("systemctl",)
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _say_next(
+    service: Service, config: Config | None, program: str, missing: tuple[str, ...]
+) -> None:
+    for sentence in missing:
+        print(f"\n{sentence} So the configuration says sandbox: auto.")
+    folders = [config.inbox, config.outbox, config.done, config.error] if config else []
+    for folder in folders:
+        if not os.path.isdir(folder):
+            rights = "" if service.home else f"-o {USER} -g {USER} -m 2775 "
+            print(f"\n{folder} does not exist yet: install -d {rights}{folder}, or mount it")
+    manager = " ".join(_systemctl(service))
+    print("\nNothing was started. Next:")
+    print(f"  {program} --config {service.config_file} check")
+    print(f"  {manager} enable --now {service.unit}")
+    print(f"  {manager} status {service.unit}")
+    if service.home:
+        print("  loginctl enable-linger         # to run when you are not logged in, too")
+    else:
+        print(f"  usermod -aG {USER} NAME      # who may drop files into {service.root}/inbox")

@@ -1,0 +1,174 @@
+"""What a service of systemd's is made of: its files, as they are written for this machine.
+
+Guarantees: the shipped unit with two lines filled in (ExecStart=, ReadWritePaths=), for the only
+service or for a named instance, of the system or of a user; the example as a configuration of its
+own folders. Pure but for reading what the package ships.
+Does not write or run anything: ``install`` does. Errors: ``WatchconvError`` for what no unit can be
+made of.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import watchconv
+from watchconv.errors import WatchconvError
+
+if TYPE_CHECKING:
+    from watchconv.config import Config
+
+# What ProtectHome= and PrivateTmp= hide from a system service.
+HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (named, not used)
+# Too much to open for four folders that have no more in common.
+_TOO_WIDE = ("/", "/etc", "/usr", "/var", "/var/lib", "/run", "/boot")
+_PLAIN = re.compile(r"[\w/.,:@+-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: of the system or of the user with this home; the only one, or by its name."""
+
+    home: str | None = None
+    name: str | None = None
+
+    @property
+    def tag(self) -> str:
+        """Tell it apart in the names of files and folders."""
+        return f"-{self.name}" if self.name else ""
+
+    @property
+    def unit(self) -> str:
+        """Name it as systemctl does."""
+        return f"watchconv@{self.name}.service" if self.name else "watchconv.service"
+
+    @property
+    def units(self) -> str:
+        """The folder of its unit."""
+        return f"{self.home}/.config/systemd/user" if self.home else "/etc/systemd/system"
+
+    @property
+    def unit_file(self) -> str:
+        """The unit; the instances of a user or of the system share one."""
+        return f"{self.units}/watchconv{'@' if self.name else ''}.service"
+
+    @property
+    def drop_in(self) -> str | None:
+        """What an instance has of its own beside the unit that it shares."""
+        shared = self.name and not self.home
+        return f"{self.units}/{self.unit}.d/folders.conf" if shared else None
+
+    @property
+    def config_file(self) -> str:
+        """The configuration."""
+        folder = f"{self.home}/.config/watchconv" if self.home else "/etc/watchconv"
+        return f"{folder}/{self.name or 'config'}.yaml"
+
+    @property
+    def root(self) -> str:
+        """The folder of the four folders."""
+        return f"{self.home or '/srv'}/watchconv{self.tag}"
+
+    @property
+    def state(self) -> str:
+        """The state directory, as the configuration names it."""
+        return f"{'~/.local/state' if self.home else '/var/lib'}/watchconv{self.tag}"
+
+    @property
+    def tmpfiles(self) -> str:
+        """What makes the folders of a system service."""
+        return f"/etc/tmpfiles.d/watchconv{self.tag}.conf"
+
+
+SYSUSERS = "/etc/sysusers.d/watchconv.conf"
+
+
+def shipped(name: str) -> str:
+    """Give the path of a file that comes with the package, in a wheel or in a checkout."""
+    package = Path(watchconv.__file__).parent
+    for folder in (package, package.parent):
+        if (found := folder / name).is_file():
+            return str(found)
+    raise WatchconvError(f"{name} is missing from this installation: install watchconv again")
+
+
+def unit_text(service: Service, program: str, writable: list[str]) -> str:
+    """Write the unit for a program and, where it is not shared, for what it may write."""
+    kind = "-user" if service.home else "@" if service.name else ""
+    text = Path(shipped(f"systemd/watchconv{kind}.service")).read_text(encoding="utf-8")
+    config = "%h/.config/watchconv" if service.home else "/etc/watchconv"
+    command = f"{_word(program)} --config {config}/{'%i' if service.name else 'config'}.yaml run"
+    text = _fill(text, "ExecStart", command)
+    if not service.home and not service.name:
+        text = _fill(text, "ReadWritePaths", _paths(writable))
+    return text
+
+
+def drop_in_text(writable: list[str]) -> str:
+    """Write what an instance may write, in the place of what the shared unit says."""
+    return (
+        "# The common parent of this instance's folders, by `watchconv install`.\n"
+        f"[Service]\nReadWritePaths=\nReadWritePaths={_paths(writable)}\n"
+    )
+
+
+def tmpfiles_text(service: Service) -> str:
+    """Write what makes the folders of a system service."""
+    text = Path(shipped("systemd/watchconv.tmpfiles")).read_text(encoding="utf-8")
+    return text.replace("/srv/watchconv", service.root)
+
+
+def config_text(service: Service, *, sandbox: str) -> str:
+    """Write the example with the folders and the state of this service."""
+    text = Path(shipped("config.example.yaml")).read_text(encoding="utf-8")
+    root = "~" + service.root.removeprefix(service.home) if service.home else service.root
+    text = text.replace("/srv/watchconv/", f"{root}/")
+    text = text.replace("state: /var/lib/watchconv", f"state: {service.state}")
+    return text.replace("sandbox: auto   ", f"sandbox: {sandbox}" + " " * (7 - len(sandbox)))
+
+
+def writable_paths(service: Service, config: Config) -> list[str]:
+    """Say what the unit must open: the common parent of the folders, and a state elsewhere."""
+    named = folders = [config.inbox, config.outbox, config.done, config.error]
+    if "state" in config.model_fields_set and not _is_open(config.state, [service.state]):
+        named = [*folders, config.state]
+    for path in named:
+        if hidden := below_hidden(path):
+            raise WatchconvError(
+                f"{path} is below {hidden}, which a system service does not see; name another"
+                " folder in the configuration, or use watchconv install --user"
+            )
+    parent = os.path.commonpath(folders)
+    opened = folders if parent in _TOO_WIDE else [parent]
+    return [*opened, *(path for path in named if not _is_open(path, opened))]
+
+
+def _is_open(path: str, opened: list[str]) -> bool:
+    return any(os.path.commonpath([path, folder]) == folder for folder in opened)
+
+
+def below_hidden(path: str) -> str | None:
+    """Name the folder above a path that a system service does not see."""
+    return next((folder for folder in HIDDEN if _is_open(path, [folder])), None)
+
+
+def _fill(text: str, key: str, value: str) -> str:
+    filled, count = re.subn(f"(?m)^{key}=.*$", lambda _: f"{key}={value}", text)
+    if count != 1:
+        raise WatchconvError(f"the unit that comes with watchconv has {count} lines {key}=")
+    return filled
+
+
+def _paths(paths: list[str]) -> str:
+    return " ".join(_word(f"-{path}") for path in paths)
+
+
+def _word(text: str) -> str:
+    """Write one word of a unit's line, whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    if any(ord(character) < 0x20 for character in text):
+        raise WatchconvError(f"systemd has no way to write the path {text!r}; name another")
+    return text if _PLAIN.fullmatch(text) else f'"{escaped}"'
