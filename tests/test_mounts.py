@@ -68,6 +68,32 @@ def test_the_longest_and_latest_mount_holds_a_path(path: str, mount: Mount) -> N
     assert mount_of(path, TABLE) == mount
 
 
+SERVICE = "\n".join(
+    [
+        "130 47 0:41 / / ro shared:42 master:1 - ext4 /dev/sda rw",
+        "177 130 0:41 /srv/watchconv /srv/watchconv rw shared:93 master:1 - ext4 /dev/sda rw",
+        "181 130 0:50 /private/tmp /tmp rw shared:64 - tmpfs tmp rw",
+        "182 130 0:41 /data/films /srv/films rw master:1 - ext4 /dev/sda rw",
+        "183 130 8:17 / /mnt/disk rw master:2 - xfs /dev/sdb rw",
+        "184 183 8:17 /a\\040b /mnt/disk/a\\040b rw master:2 - xfs /dev/sdb rw",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "point"),
+    [
+        ("/srv/watchconv/inbox", "/"),
+        ("/mnt/disk/a b/inbox", "/mnt/disk"),
+        ("/srv/films/inbox", "/srv/films"),  # shows another folder
+        ("/tmp/inbox", "/tmp"),
+    ],
+)
+def test_a_mount_that_a_unit_makes_of_a_folder_it_may_write_is_none(path: str, point: str) -> None:
+    """ReadWritePaths= is there for the service alone: to a command, its mount would be gone."""
+    assert mount_of(path, SERVICE).point == point
+
+
 def test_without_a_table_the_mount_is_unknown_and_proves_nothing() -> None:
     mount = mount_of("/srv", "")
 

@@ -31,11 +31,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.command in ("install", "uninstall"):
             from watchconv.commands import install
 
-            return (
-                install.install(arguments)
-                if arguments.command == "install"
-                else install.uninstall(arguments)
-            )
+            return int(getattr(install, arguments.command)(arguments))
         return _command(arguments.command)(_configuration(arguments), arguments)
     except WatchconvError as error:
         for line in str(error).splitlines():
@@ -125,7 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--profile", metavar="PROFILE", help="as if it were dropped for this one")
 
     commands.add_parser("profiles", help="the profiles and their arguments")
+    _add_services(commands)
+    return parser
 
+
+def _add_services(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for name, does in (
         ("install", "write a service for systemd; starts nothing"),
         ("uninstall", "remove it; files stay"),
@@ -138,4 +138,3 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--name", metavar="N", help="one of several: watchconv@N")
         command.add_argument("--dry-run", action="store_true", help="only tell what would be done")
-    return parser

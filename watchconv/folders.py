@@ -55,18 +55,34 @@ class Mount:
 
 
 def mount_of(path: str, mountinfo: str | None = None) -> Mount:
-    """Find the mount that holds a path: the longest mount point, the last one where two match."""
+    """Find the mount that holds a path: the longest mount point, the last one where two match.
+
+    A mount that shows what would be there without it is passed over: systemd makes one of each
+    entry of ReadWritePaths=, which only the service sees.
+    """
     best = Mount("/", "unknown")
+    seen: dict[str, tuple[str, str, str]] = {}
     for line in (mountinfo if mountinfo is not None else _mountinfo()).splitlines():
         left, _, right = line.partition(" - ")
-        fields = left.split(" ")
+        fields = [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), f) for f in left.split(" ")]
         if len(fields) < 5 or not right:
             continue
-        point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+        identity, parent, device, root, point = fields[:5]
+        seen[identity] = (device, root, point)
         inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best.point):
+        if not inside or len(point) < len(best.point):
+            continue
+        if parent == identity or not _shows_the_same(seen[identity], seen.get(parent)):
             best = Mount(point, right.split(" ")[0])
     return best
+
+
+def _shows_the_same(mount: tuple[str, str, str], under: tuple[str, str, str] | None) -> bool:
+    """Tell whether a mount shows what the one under it has there: (device, root, point) of each."""
+    if under is None or mount[0] != under[0]:
+        return False
+    inner = os.path.relpath(mount[2], under[2])
+    return os.path.normpath(os.path.join(under[1], inner)) == mount[1]
 
 
 def _mountinfo() -> str:
