@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
-from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless
+from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, oversize
 from watchconv.convert.ffmpeg import (
     encode_argv,
     encoders_named,
@@ -286,6 +286,24 @@ def test_a_failure_is_told_in_plain_words(
 ) -> None:
     assert words in failure_reason(status, tail)
     assert is_hopeless(tail) is hopeless
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[png @ 0x1] [IMGUTILS @ 0x2] Picture size 16000x16000 exceeds specified max pixel count 9",
+        "[vist#0:0/png @ 0x3] [dec:png @ 0x1] [IMGUTILS @ 0x2] Picture size 16000x16000 exceeds "
+        "specified max pixel count 9, see the documentation if you wish to increase it",
+    ],
+)
+def test_a_frame_that_was_refused_for_its_size_is_told_with_the_figure(line: str) -> None:
+    found = oversize(f"Stream mapping:\n{line}\nExiting normally")
+
+    assert found == "a frame of it is too large: 16000x16000 pixels; max_pixels allows 9"
+
+
+def test_words_of_a_tag_are_no_refusal() -> None:
+    assert oversize("  title : Picture size 1x1 exceeds specified max pixel count 9") is None
 
 
 def test_a_full_disk_is_trouble_of_the_machine_and_never_hopeless() -> None:

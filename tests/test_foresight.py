@@ -80,6 +80,7 @@ def test_a_failure_is_left_to_the_attempt(tmp_path: Path) -> None:
     eye = Eye(tmp_path)
     eye.probe.fails = True
     eye.foresee("a")
+    eye.foresee("a")
 
     eye.probe.fails = False
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.clips import FFMPEG, MEDIA
-from watchconv.convert.sandbox import kernel, landlock, seccomp
+from watchconv.convert.sandbox import child, kernel, landlock, seccomp
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.escape import try_escape
 from watchconv.convert.sandbox.programs import system_reads
@@ -341,6 +342,79 @@ def test_every_older_landlock_confines_reading(
 
     assert run(place, "/bin/cat", str(place.input)).stdout == "the input"
     assert run(place, "/bin/cat", str(place.neighbour)).stdout == ""
+
+
+@needs_all
+@pytest.mark.parametrize("version", range(1, SUPPORT.landlock_abi + 1))
+def test_no_escape_works_under_any_older_landlock(
+    place: Place, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below ABI 3 truncation, below 4 TCP, and UDP always are the filter's to refuse."""
+    monkeypatch.setattr(landlock, "abi", lambda: version)
+    monkeypatch.setattr(child, "support", lambda: replace(SUPPORT, landlock_abi=version))
+
+    assert [escape for escape in try_escape(place.allowance()) if not escape.refused] == []
+
+
+@needs_seccomp
+def test_an_encode_works_under_the_filter_for_an_old_landlock(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "abi", lambda: min(2, SUPPORT.landlock_abi))
+    monkeypatch.setattr(child, "support", lambda: replace(SUPPORT, landlock_abi=2))
+    source = ("-f", "lavfi", "-i", "testsrc=size=64x48:duration=0.2")
+
+    for _ in range(2):  # the second time the output is there, to be opened with O_TRUNC
+        ended = run(place, FFMPEG, "-v", "error", "-y", *source, "-c:v", "libvpx", "a.webm")
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@needs_seccomp
+def test_ptrace_and_other_processes_memory_are_out_of_reach(place: Place) -> None:
+    numbers = {"x86_64": (101, 310, 311, 312), "aarch64": (117, 270, 271, 272)}
+    calls = numbers.get(os.uname().machine)
+    if calls is None:
+        pytest.skip("the numbers of ptrace and process_vm_readv are not known for this machine")
+    refusals = confined(
+        place.allowance(),
+        lambda: [errno_of(lambda n=n: kernel.syscall(n, os.getppid())) for n in calls],  # type: ignore[misc]
+    )
+
+    assert refusals == [errno.EPERM] * 4
+
+
+def test_a_confined_child_gains_no_rights(place: Place) -> None:
+    pr_get_no_new_privs = 39  # what exec hands down
+
+    assert confined(place.allowance(), lambda: kernel.prctl(pr_get_no_new_privs)) == 1
+
+
+@needs_all
+def test_confining_and_launching_a_child_costs_less_than_four_milliseconds(place: Place) -> None:
+    """The quickest of many: what it costs, not what else the machine does meanwhile."""
+    allowance = place.allowance(FFMPEG)
+    allowed = replace(allowance, execute=(*allowance.execute, "/bin/true"))
+
+    def seconds(before: Callable[[], object], *argv: str) -> float:
+        def start() -> float:
+            begin = time.perf_counter()
+            before()
+            subprocess.run(argv, check=True)
+            return time.perf_counter() - begin
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(start).result()
+
+    def confine_it() -> None:
+        confine(allowed, nice=0, io_class="none")
+
+    free = min(seconds(lambda: None, "/bin/true") for _ in range(40))
+    full = min(
+        seconds(confine_it, "setpriv", "--pdeathsig", "KILL", "--", "/bin/true") for _ in range(40)
+    )
+    print(f"confinement with setpriv: {(full - free) * 1000:.2f} ms a child")
+
+    assert full - free < 0.004
 
 
 def test_the_rest_of_the_process_stays_free(place: Place) -> None:

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
 from watchconv.convert.command import Command, Limits
-from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, refusal_of
+from watchconv.convert.failures import (
+    failure_reason,
+    is_disk_full,
+    is_hopeless,
+    oversize,
+    refusal_of,
+)
 from watchconv.convert.ffmpeg import encode_argv, uses_hardware
 from watchconv.convert.foresight import Foresight
 from watchconv.convert.leftovers import environment
@@ -261,6 +267,8 @@ class LocalEngine:
             return Rejected(
                 f"its output is too large: max_output allows {most} bytes", attempt.report()
             )
+        if excess := oversize(attempt.stderr.tail):
+            return Rejected(excess, attempt.report())
         if is_disk_full(attempt.stderr.tail):
             raise EnvironmentTrouble(f"no space left in the outbox {attempt.config.outbox}")
         if ended.status == 0:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SENTENCE_CHARACTERS = 300
 _CONTEXT = r"^(?:\[[^\]]*\] )*"
 _FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceeded)$", re.MULTILINE)
+_OVERSIZE = re.compile(
+    _CONTEXT + r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)", re.MULTILINE
+)
 # In this order; the sentence, and whether a second attempt is useless.
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}", True),
@@ -52,6 +55,14 @@ _PATTERNS = tuple(
 def is_disk_full(tail: str) -> bool:
     """Tell whether the disk was full, whatever the exit status: 5.1 may even exit 0 then."""
     return bool(_FULL.search(tail))
+
+
+def oversize(tail: str) -> str | None:
+    """Say which frame was refused for its size, which 9.0 and 5.1 may pass over and exit 0."""
+    found = _OVERSIZE.search(tail)
+    if found is None:
+        return None
+    return f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
 
 
 def is_hopeless(tail: str) -> bool:
@@ -93,7 +104,7 @@ def _killed(number: int) -> str:
 def refusal_of(media: MediaInfo, max_pixels: int) -> str | None:
     """Say why a file is no video that we convert, or None."""
     if not media.videos:
-        kinds = sorted({stream.kind for stream in media.streams})
+        kinds = sorted({"a cover" if s.attached_picture else s.kind for s in media.streams})
         return f"no video: it holds no video stream, only {' and '.join(kinds) or 'nothing'}"
     pixels = max(stream.width * stream.height for stream in media.videos)
     if pixels > max_pixels:

@@ -27,15 +27,17 @@ class Foresight:
     def __init__(self, probe: ProbeWorker, keep: Callable[[], int]) -> None:
         """Take the probe, and how many files to remember."""
         self._probe, self._keep = probe, keep
-        self._seen: dict[Identity, MediaInfo] = {}
+        self._seen: dict[Identity, MediaInfo | None] = {}  # None: it failed
 
     async def foresee(self, fd: int) -> None:
-        """Probe an open file, if that is not done. What fails is left to the attempt itself."""
+        """Probe an open file, once. What fails is left to the attempt itself."""
         identity = Identity.of(os.fstat(fd))
         if identity in self._seen:
             return
+        found = None
         with suppress(ProbeFailed):
-            self._seen[identity] = await self._probe.probe(fd)
+            found = await self._probe.probe(fd)
+        self._seen[identity] = found
         while len(self._seen) > self._keep():
             del self._seen[next(iter(self._seen))]
 

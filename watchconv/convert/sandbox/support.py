@@ -90,6 +90,7 @@ def _try_landlock() -> None:
 def _seccomp(landlock_abi: int) -> str:
     try:
         instructions = seccomp.child_filter(landlock_abi)
+        seccomp.worker_filter()
         in_throwaway_thread(lambda: _try_seccomp(instructions))
     except seccomp.FilterMissing as why:
         return str(why)
