@@ -271,6 +271,13 @@ FAILURES = [
         "most",
         True,
     ),
+    (
+        69,
+        "[dec:gif @ 0x2] Error submitting packet to decoder: Cannot allocate memory\n"
+        "[dec:gif @ 0x2] Decode error rate 1 exceeds maximum 0.6",
+        "out of memory",
+        False,
+    ),
     (1, "Error while decoding stream #0:0: Invalid data found when", "status 1", False),
     (1, "Error closing file file:/o: No space left on device", "disk is full", False),
     (-9, "", "SIGKILL (was the memory used up?)", False),

@@ -38,11 +38,12 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r".*(?:Could not find tag for codec|codec not currently supported in container"
      r"|is not supported by this format|Raw RGB is not supported|not yet support muxing)",
      "the output's container does not take one of the codecs", True),
+    (r".*(?:Cannot allocate memory|Out of memory)",
+     "ffmpeg ran out of memory (see address_space)", False),
     (r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode", True),
     (r"Cannot determine format of input stream", "nothing of a stream decodes", True),
     (r".*(?:Error opening input|file:.*|Error while opening decoder.*): ?Invalid data found",
      "the file holds invalid data that ffmpeg cannot read", True),
-    (r".*(?:Cannot allocate memory|Out of memory)", "ffmpeg ran out of memory", False),
     (r".*Permission denied", "ffmpeg was not allowed to open a file", False),
     (r".*(?:Error while opening encoder|Could not open encoder)",
      "the encoder takes neither this picture or sound nor these arguments", False),
