@@ -169,6 +169,9 @@ def play(root: Path, port: Port, ffmpeg: str, sandbox: str) -> Played:
             alive = daemon.process is not None and daemon.process.poll() is None
             exit_code = daemon.stop()
         untouched = unopened()
+        with contextlib.suppress(BlockingIOError):
+            os.close(os.open(private[0], os.O_RDONLY | os.O_NONBLOCK))
+        assert not unopened()  # it would have been seen
     jobs = place.jobs()
     ends, reasons = {}, {}
     for case in cases:
