@@ -19,7 +19,12 @@ signal:N        half an output, then dies of signal N
 truncated       half of the bytes, the closing lines of the whole, exit 0
 none            no output at all, exit 0
 empty           an output of no bytes, exit 0
-flood           1 MB of stderr, then like copy
+flood:N         N MB of stderr (``flood``: one), then like copy
+late            like copy, but when all is said and done it does not end
+frozen          like hang, and stops itself as SIGSTOP does: no TERM arrives
+grandchild      like hang, with a child that holds its pipes and ignores TERM
+heir            like copy, with a child that writes on into the output
+hog             takes memory until there is no more; exit status 1
 full            "No space left on device" on stderr, exit 1
 =============== ====================================================================================
 
@@ -100,9 +105,16 @@ def encode(source, target):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     mapping()
     beat(0.1, size)
-    if kind in ("hang", "stubborn"):
-        put(target, half)
+    if kind == "grandchild" and os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         hang()
+    if kind in ("hang", "stubborn", "frozen", "grandchild"):
+        put(target, half)
+        if kind == "frozen":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        hang()
+    if kind == "hog":
+        return hog()
     if kind == "exit":
         put(target, half)
         say("Error: this fake fails on order\\n")
@@ -118,8 +130,11 @@ def encode(source, target):
         return 1
     if kind == "flood":
         line = b"[fake @ 0x1] " + b"noise " * 19 + b"\\n"
-        for _ in range((1 << 20) // len(line) + 1):
-            os.write(2, line)
+        megabytes = int(value or 1)
+        for number in range(megabytes):
+            for _ in range((1 << 20) // len(line) + 1):
+                os.write(2, line)
+            beat(0.1 + 0.8 * number / megabytes, size)
     if kind == "slow":
         least, _, most = value.partition("-")
         left = steps = max(1, int(random.uniform(float(least), float(most or least)) / 0.02))
@@ -137,11 +152,29 @@ def encode(source, target):
     elif kind == "empty":
         put(target, b"")
     elif kind != "none":
-        assert kind in ("copy", "slow", "gate", "flood"), kind
+        assert kind in ("copy", "slow", "gate", "flood", "late", "heir"), kind
         put(target, content)
+    if kind == "heir" and os.fork() == 0:
+        with open(target, "ab", 0) as output:
+            while True:
+                output.write(b"more")
+                time.sleep(0.001)
     beat(1, size, end=True)
     closing()
+    if kind == "late":
+        hang()
     return 0
+
+
+def hog():
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(1 << 24))
+    except MemoryError:
+        taken.clear()
+    say("Error while filtering: Cannot allocate memory\\n")
+    return 1
 
 
 def main(words):

@@ -131,7 +131,7 @@ class StderrReader:
             self._mapping = self._take_route(line)
         self._take_count(line)
         if not _NOISE.search(line):
-            self._keep("".join(c if c.isprintable() or c == "\t" else _visible(c) for c in line))
+            self._keep(line if line.isprintable() else "".join(map(_visible, line)))
 
     def _take_route(self, line: str) -> bool:
         if found := _MAP.match(line):
@@ -163,6 +163,8 @@ class StderrReader:
 
 
 def _visible(character: str) -> str:
+    if character.isprintable() or character == "\t":
+        return character
     return character.encode("unicode_escape").decode()
 
 

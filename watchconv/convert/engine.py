@@ -19,17 +19,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
 from watchconv.convert.command import Command, Limits
-from watchconv.convert.failures import (
-    failure_reason,
-    is_disk_full,
-    is_hopeless,
-    oversize,
-    refusal_of,
-)
+from watchconv.convert.ending import outcome_of
+from watchconv.convert.failures import refusal_of
 from watchconv.convert.ffmpeg import encode_argv, uses_hardware
 from watchconv.convert.foresight import Foresight
 from watchconv.convert.leftovers import environment
-from watchconv.convert.process import Cause, Child
+from watchconv.convert.process import Child
 from watchconv.convert.progress import ProgressReader, progress_of
 from watchconv.convert.reply import NoWorker, ProbeFailed
 from watchconv.convert.sandbox.child import Allowance, confine
@@ -168,7 +163,7 @@ class LocalEngine:
         attempt.ended = ended = await self._encode(attempt, media)
         task.encoded()
         attempt.stderr.close()
-        if outcome := await asyncio.to_thread(self._end_of, attempt, ended):
+        if outcome := await asyncio.to_thread(outcome_of, attempt, ended):
             return outcome
         if attempt.profile.verify is not Verify.OFF and (
             outcome := await self._verify(attempt, media)
@@ -249,37 +244,6 @@ class LocalEngine:
             io_class="none",
         )
 
-    def _end_of(self, attempt: Attempt, ended: Ended) -> Outcome | None:
-        """Say what a child's end means; None when it ended well and the output may be judged."""
-        match ended.cause:
-            case Cause.STOPPED:
-                return Interrupted()
-            case Cause.OVERTIME:
-                return Rejected(
-                    f"it takes too long: {ended.detail}; see time_limit", attempt.report()
-                )
-            case Cause.STALLED:
-                return Broke(ended.detail, attempt.report())
-            case Cause.UNSTARTED:
-                raise EnvironmentTrouble(ended.detail)
-        most = attempt.config.max_output
-        if most and _size(attempt.output) >= most:  # the last write may have been a part
-            return Rejected(
-                f"its output is too large: max_output allows {most} bytes", attempt.report()
-            )
-        if excess := oversize(attempt.stderr.tail):
-            return Rejected(excess, attempt.report())
-        if is_disk_full(attempt.stderr.tail):
-            raise EnvironmentTrouble(f"no space left in the outbox {attempt.config.outbox}")
-        if ended.status == 0:
-            if _size(attempt.output) > 0:
-                return None
-            return Broke("ffmpeg ended well but made no output", attempt.report())
-        status = ended.status if ended.status is not None else -(ended.signal or 0)
-        tail = attempt.stderr.tail
-        kind = Rejected if is_hopeless(tail) else Broke
-        return kind(failure_reason(status, tail), attempt.report())
-
     async def _verify(self, attempt: Attempt, media: MediaInfo) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""
         output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
@@ -318,7 +282,3 @@ class LocalEngine:
 def _programs(program: str, mtime_ns: int) -> tuple[str, ...]:
     """List what every child may execute: asked anew when the program changes."""
     return (*system_reads(program), *launcher()[:1])
-
-
-def _size(path: str) -> int:
-    return os.path.getsize(path) if os.path.exists(path) else 0

@@ -3,7 +3,7 @@
 Guarantees: what was asked of an ffmpeg is asked once per program file, not at every start.
 Does not run an encode.
 Errors: ``MissingExtra`` when there is no ffmpeg, with how to get one; ``ConfigError`` when the
-configured one is missing or a profile needs an encoder that it lacks.
+one to run is missing or does not run, or a profile needs an encoder that it lacks.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def examine_program(path: str, state_dir: str) -> Program:
             return Program(path, known["version"], frozenset(known["encoders"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    program = Program(
-        path, parse_version(_ask(path, "-version")), parse_encoders(_ask(path, "-encoders"))
-    )
+    program = Program(path, version_of(path), parse_encoders(_ask(path, "-encoders").stdout))
     answer = {"key": key, "version": program.version, "encoders": sorted(program.encoders)}
     try:
         with open(cache, "w", encoding="utf-8") as writer:
@@ -79,6 +77,15 @@ def examine_program(path: str, state_dir: str) -> Program:
     except OSError:
         pass  # it is asked again at the next start
     return program
+
+
+def version_of(path: str) -> str:
+    """Ask an ffmpeg for its version. Raises ConfigError where it does not run."""
+    answer = _ask(path, "-version")
+    if answer.returncode:
+        words = answer.stderr.strip().splitlines() or [f"it ends with status {answer.returncode}"]
+        raise ConfigError(f"ffmpeg: {path} does not run: {words[-1]}")
+    return parse_version(answer.stdout)
 
 
 def missing_encoders(program: Program, profiles: Mapping[str, Profile]) -> list[str]:
@@ -93,15 +100,16 @@ def missing_encoders(program: Program, profiles: Mapping[str, Profile]) -> list[
     ]
 
 
-def _ask(path: str, option: str) -> str:
+def _ask(path: str, option: str) -> subprocess.CompletedProcess[str]:
     try:
-        answer = subprocess.run(
+        return subprocess.run(
             [path, "-hide_banner", option] if option != "-version" else [path, option],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_ASK_SECONDS,
             check=False,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"ffmpeg: {path} does not run: {error}") from error
-    return answer.stdout.decode("utf-8", "replace")

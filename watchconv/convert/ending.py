@@ -1,0 +1,62 @@
+"""What the end of an ffmpeg means for its job: judged as such, or the machine's fault.
+
+Guarantees: an ffmpeg that ends badly without a single sign of life, and cannot even say its version
+(its libraries are gone, its file is damaged), costs no job an attempt.
+Does not look into the output: ``verify`` does.
+Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, ffmpeg gone or broken.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, oversize
+from watchconv.convert.process import Cause
+from watchconv.convert.program import version_of
+from watchconv.errors import ConfigError, EnvironmentTrouble
+from watchconv.model import Broke, Interrupted, Outcome, Rejected
+
+if TYPE_CHECKING:
+    from watchconv.convert.attempt import Attempt
+    from watchconv.convert.process import Ended
+
+
+def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
+    """Say what a child's end means; None when it ended well and the output may be judged."""
+    match ended.cause:
+        case Cause.STOPPED:
+            return Interrupted()
+        case Cause.OVERTIME:
+            return Rejected(f"it takes too long: {ended.detail}; see time_limit", attempt.report())
+        case Cause.STALLED:
+            return Broke(ended.detail, attempt.report())
+        case Cause.UNSTARTED:
+            raise EnvironmentTrouble(ended.detail)
+    size = os.path.getsize(attempt.output) if os.path.exists(attempt.output) else 0
+    most = attempt.config.max_output
+    if most and size >= most:  # the last write may have been a part
+        reason = f"its output is too large: max_output allows {most} bytes"
+        return Rejected(reason, attempt.report())
+    if excess := oversize(attempt.stderr.tail):
+        return Rejected(excess, attempt.report())
+    if is_disk_full(attempt.stderr.tail):
+        raise EnvironmentTrouble(f"no space left in the outbox {attempt.config.outbox}")
+    if ended.status == 0 and size > 0:
+        return None
+    if attempt.beat is None:
+        _blame_program(attempt.argv[0])
+    if ended.status == 0:
+        return Broke("ffmpeg ended well but made no output", attempt.report())
+    status = ended.status if ended.status is not None else -(ended.signal or 0)
+    tail = attempt.stderr.tail
+    kind = Rejected if is_hopeless(tail) else Broke
+    return kind(failure_reason(status, tail), attempt.report())
+
+
+def _blame_program(path: str) -> None:
+    """Raise EnvironmentTrouble when an ffmpeg does not run at all, whatever it is to do."""
+    try:
+        version_of(path)
+    except ConfigError as error:
+        raise EnvironmentTrouble(str(error)) from error
