@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -23,10 +24,14 @@ from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA, manifest
 from watchconv.convert.probe import Limits, ProbeWorker
+from watchconv.convert.probe_duration import packets_of
 from watchconv.convert.reply import ProbeFailed, parse_reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from av.container import InputContainer
+    from av.stream import Stream
 
     from watchconv.model import Content, MediaInfo
 
@@ -163,6 +168,20 @@ def test_a_duration_is_what_decodes_whatever_the_headers_announce() -> None:
 
     assert len(decoded()) > 20
     assert wrong == []
+
+
+def test_a_stream_that_appears_in_the_middle_does_not_end_the_reading() -> None:
+    rest = iter(["first", "of a stream that is new to PyAV", "last"])
+
+    def demux(_: list[Stream]) -> Iterator[str]:
+        for packet in rest:
+            if "new" in packet:
+                raise IndexError
+            yield packet
+
+    container = cast("InputContainer", SimpleNamespace(demux=demux))
+
+    assert [str(packet) for packet in packets_of(container, [])] == ["first", "last"]
 
 
 def test_streams_carry_the_codecs_own_names() -> None:

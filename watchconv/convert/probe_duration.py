@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from av.container import InputContainer
     from av.index import IndexEntries
+    from av.packet import Packet
     from av.stream import Stream
 
 MIB = 1 << 20
@@ -192,6 +193,20 @@ def last_step(entries: IndexEntries) -> int:
     return entries[-1].timestamp - entries[-2].timestamp if len(entries) > 1 else 0
 
 
+def packets_of(container: InputContainer, streams: list[Stream]) -> Iterator[Packet[Stream]]:
+    """Read on to the end of the file, packet by packet.
+
+    PyAV stumbles over the first packet of a stream that appears in the middle, which MPEG allows:
+    a new reading of the same streams goes on behind it.
+    """
+    while True:
+        try:
+            yield from container.demux(streams)
+        except IndexError:
+            continue
+        return
+
+
 @dataclass(slots=True)
 class Scan:
     """What reading packets in a row has shown."""
@@ -220,7 +235,7 @@ def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Sca
     units = {s.index: float(s.time_base or 0) for s in streams}
     previous: dict[int, float] = {}
     try:
-        for packet in container.demux(streams):
+        for packet in packets_of(container, streams):
             when = packet.dts if packet.dts is not None else packet.pts
             if when is None:
                 continue

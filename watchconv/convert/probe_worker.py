@@ -39,6 +39,7 @@ from watchconv.convert.probe_duration import (
     Spent,
     has_whole_index,
     is_cover,
+    packets_of,
     prove_duration,
 )
 from watchconv.convert.sandbox.worker import confine_to_nothing
@@ -189,7 +190,7 @@ def examine(reader: Reader) -> Answer:
         packets = [0] * len(container.streams)
         tries = [DECODE_TRIES if s.type in ("video", "audio") else 0 for s in container.streams]
         decodes = [not wanted for wanted in tries]
-        for packet in container.demux():
+        for packet in packets_of(container, list(container.streams)):
             at = packet.stream_index
             packets[at] += packet.dts is not None or packet.size > 0
             if not decodes[at] and tries[at]:
