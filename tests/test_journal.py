@@ -18,7 +18,7 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from watchconv.errors import JournalError
-from watchconv.journal import BACKOFF_LIMIT_SECONDS, Intent, Journal
+from watchconv.journal import BACKOFF_LIMIT_SECONDS, TRIM_JOBS, Intent, Journal
 from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
 from watchconv.store import FILE_NAME, SCHEMA_VERSION
 
@@ -778,6 +778,14 @@ def test_trim_takes_what_ended_long_ago_and_nothing_else(journal: Journal) -> No
         "1/running",
         "2/delivering",
     }
+
+
+def test_a_long_history_is_trimmed_in_parts(old: Journal) -> None:
+    """Whoever waits for the journal has a turn in between."""
+    wait = steps(old, lambda: old.trim(0, NOW + DAY))
+
+    assert old.counts()[JobState.DONE] == MANY // 2 - TRIM_JOBS
+    assert wait < 1_000_000
 
 
 def test_settings_are_remembered_and_forgotten(journal: Journal, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BACKOFF_LIMIT_SECONDS = 600.0
+TRIM_JOBS = 500
 PAUSED, MOUNTS = "paused", "mounts"  # the settings that it remembers
 
 _COLUMNS = (
@@ -306,13 +307,18 @@ class Journal(Store):
         return {state: counts.get(state, 0) for state in JobState}
 
     def trim(self, keep_days: float, now: float) -> int:
-        """Delete the history that ended before; never of files that are still in the inbox."""
+        """Delete the history that ended before; never of files that are still in the inbox.
+
+        At most ``TRIM_JOBS`` a call, lest all who wait for the journal wait for a long history.
+        Returns how many; 0 when nothing is left to delete.
+        """
         old = "ended_at IS NOT NULL AND NOT held AND ended_at < ?"
         before = now - keep_days * 86400
         if not self.read(f"SELECT 1 FROM job WHERE {old} LIMIT 1", (before,)):
             return 0
+        some = f"SELECT id FROM job INDEXED BY job_ended WHERE {old} LIMIT {TRIM_JOBS}"
         with self.writing() as db:
-            return db.execute(f"DELETE FROM job WHERE {old}", (before,)).rowcount
+            return db.execute(f"DELETE FROM job WHERE id IN ({some})", (before,)).rowcount
 
     def setting(self, name: str) -> str | None:
         """Read a remembered setting, such as ``paused``."""

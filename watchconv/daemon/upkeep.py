@@ -43,5 +43,8 @@ async def _tidy(days: float, journal: JournalThread, folders: Folders) -> None:
     points = json.dumps(folders.remembered())
     if await journal.asked(Journal.setting, MOUNTS) != points:
         await journal.asked(Journal.remember, MOUNTS, points)
-    if trimmed := await journal.asked(Journal.trim, days, time.time()):
+    now, trimmed = time.time(), 0
+    while some := await journal.asked(Journal.trim, days, now):
+        trimmed += some
+    if trimmed:
         log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
