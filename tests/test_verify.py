@@ -172,6 +172,7 @@ def test_a_limit_of_time_is_no_truncation() -> None:
         (["-vf", "pad=ceil(max(iw\\,64)/2)*2:2,hflip"], None),
         (["-filter_complex", "[0:v]split[a][b];[a]scale=2:2"], None),
         (["-c:v", "libx264", "-crf", "21"], None),
+        ([], None),  # a profile may leave everything to ffmpeg
     ],
 )
 def test_arguments_that_change_time_are_known(args: list[str], changer: str | None) -> None:

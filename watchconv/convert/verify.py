@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from watchconv.model import Verify
@@ -91,7 +92,7 @@ _STEADY = re.compile(
 
 def time_changer(args: Sequence[str]) -> str | None:
     """Name the argument that makes the output's frames differ from the input's, if any does."""
-    for option, value in zip(args, [*args[1:], ""], strict=True):
+    for option, value in pairwise([*args, ""]):
         if _TIME_OPTIONS.match(option):
             return option
         if _FILTER_OPTIONS.match(option):
