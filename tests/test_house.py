@@ -30,7 +30,7 @@ STOREYS = [
     ("deliver",),
     ("journal", "live", "store", "judge"),
     ("folders",),
-    ("config", "profiles", "logs", "notify", "names"),
+    ("config", "profiles", "logs", "journald", "notify", "names"),
     ("model", "errors"),
     ("",),  # the package itself: its version
 ]

@@ -88,7 +88,7 @@ def test_it_is_ready_when_what_was_left_is_taken_up_and_the_inbox_looked_at(
     with service(scene, unit):
         log = scene.log()
 
-        assert "job=1 running→queued: it was interrupted" in log
+        assert "job=1 profile=copy running→queued a.mkv: it was interrupted" in log
         assert "ignored c.txt" in log
         assert "queued b.mkv" in log
 

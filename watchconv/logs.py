@@ -1,7 +1,8 @@
 """How the log is written: text for people and the system's journal, JSON for collectors.
 
-Guarantees: one line a record but for a bug's traceback, whatever bytes a name holds; under
-systemd's journal no time stamps, and the priority it reads from ``<N>``.
+Guarantees: one line a record but for a bug's traceback, whatever bytes a name holds; each change
+of a job's state is one line. Under systemd's journal there are no time stamps, but priorities and
+the fields JOB_ID, PROFILE and STATE (``journald``).
 Errors: none; a stream that went away is left at that.
 """
 
@@ -10,22 +11,53 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
 
+from watchconv.journald import PRIORITIES, JournalSink
 from watchconv.names import printable
 
-_FIELDS = re.compile(r"\b(job|profile)=(\S+)")
-_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+if TYPE_CHECKING:
+    from watchconv.model import Job, JobState
+
+Stamp = Literal["time", "priority", "none"]
+
+
+def tell(
+    log: logging.Logger,
+    job: Job,
+    words: str,
+    *,
+    state: JobState | None = None,
+    level: int = logging.INFO,
+) -> None:
+    """Log something of a job, so that it is found by the job; state is the one it came into."""
+    extra = about(job, state)
+    log.log(level, "job=%d profile=%s %s", job.id, job.profile, words, extra=extra)
+
+
+def tell_step(
+    log: logging.Logger, job: Job, before: JobState, after: JobState, reason: str | None = None
+) -> None:
+    """Log a job's change of state, with the reason if there is one."""
+    why = f": {printable(reason)}" if reason else ""
+    tell(log, job, f"{before}→{after} {printable(job.source)}{why}", state=after)
+
+
+def about(job: Job, state: JobState | None = None) -> dict[str, dict[str, object]]:
+    """Say for a record's extra what it is about."""
+    fields: dict[str, object] = {"job": job.id, "profile": job.profile}
+    return {"fields": fields | {"state": state} if state else fields}
 
 
 class TextFormat(logging.Formatter):
     """One line of text a record."""
 
-    def __init__(self, *, for_journal: bool) -> None:
+    def __init__(self, stamp: Stamp = "time") -> None:
+        """Begin lines with the local time, with the priority as the journal reads it, or not."""
         super().__init__()
-        self._for_journal = for_journal
+        self._stamp = stamp
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record; control characters are escaped, a traceback keeps its lines."""
@@ -35,14 +67,16 @@ class TextFormat(logging.Formatter):
         if record.exc_info:
             lines = self.formatException(record.exc_info).splitlines()
             line = "\n".join([line, *map(printable, lines)])
-        if self._for_journal:
-            return f"<{_PRIORITIES.get(record.levelno, 5)}>{line}"
+        if self._stamp == "none":
+            return line
+        if self._stamp == "priority":
+            return f"<{PRIORITIES.get(record.levelno, 5)}>{line}"
         moment = datetime.fromtimestamp(record.created)
         return f"{moment.isoformat(sep=' ', timespec='milliseconds')} {line}"
 
 
 class JsonFormat(logging.Formatter):
-    """One JSON object a record: time, level, message, and job and profile where it has them."""
+    """One JSON object a record: time, level, message, and job, profile, state if it has them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
@@ -52,8 +86,7 @@ class JsonFormat(logging.Formatter):
             "level": record.levelname.lower(),
             "message": message,
         }
-        for name, value in _FIELDS.findall(message):
-            row.setdefault(name, int(value) if name == "job" and value.isdigit() else value)
+        row |= getattr(record, "fields", {})
         if record.exc_info:
             row["traceback"] = self.formatException(record.exc_info)
         return json.dumps(row)
@@ -61,10 +94,12 @@ class JsonFormat(logging.Formatter):
 
 def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
     """Send the log to stderr, or to a sink of the caller's, in one of the two formats."""
+    under_journal = sink is None and _is_journal(sys.stderr.fileno())
     target = sink or logging.StreamHandler(sys.stderr)
-    under_journal = sink is None and "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
-    formatter = JsonFormat() if log_format == "json" else TextFormat(for_journal=under_journal)
-    target.setFormatter(formatter)
+    target.setFormatter(_format(log_format, "priority" if under_journal else "time"))
+    if under_journal:
+        target = JournalSink(target)
+        target.setFormatter(_format(log_format, "none"))
     logging.raiseExceptions = False
     root = logging.getLogger()
     root.handlers[:] = [target]
@@ -72,3 +107,13 @@ def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
     logging.getLogger("watchconv").setLevel(logging.INFO)
     # it calls its own orderly stop an error; what really dies there, the watcher finds out
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+
+
+def _format(log_format: str, stamp: Stamp) -> logging.Formatter:
+    return JsonFormat() if log_format == "json" else TextFormat(stamp)
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Tell whether a stream is the one that systemd has connected to its journal."""
+    stat = os.fstat(descriptor)
+    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"

@@ -35,6 +35,7 @@ from watchconv.convert.threads import thread_args
 from watchconv.convert.verify import Fault, verify
 from watchconv.deliver.files import sync_file, sync_folder
 from watchconv.errors import EnvironmentTrouble
+from watchconv.logs import tell
 from watchconv.model import (
     Broke,
     Encoded,
@@ -176,7 +177,7 @@ class LocalEngine:
         profile = attempt.profile
         args, losses = choose_streams(profile.args, media, profile.suffix)
         for loss in losses:
-            log.info("job=%d left out: %s", attempt.job.id, loss)
+            tell(log, attempt.job, f"left out: {loss}")
         attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
         attempt.argv = encode_argv(
             self._program,
@@ -258,7 +259,7 @@ class LocalEngine:
         account = attempt.stderr.account(attempt.beat)
         found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
         for note in found.notes:
-            log.info("job=%d %s", attempt.job.id, note)
+            tell(log, attempt.job, note)
         match found.fault:
             case Fault.INPUT:
                 return Rejected(found.reason, attempt.report())

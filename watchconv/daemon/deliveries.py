@@ -87,9 +87,8 @@ class Deliveries:
             name = printable(job.source)
             self._stuck.add(job.id)
             self._retry_later()
-            self._troubles.tell(
-                cause, f"job {job.id} ({name}) cannot be delivered yet: {error}", blocking=False
-            )
+            sentence = f"job {job.id} ({name}) cannot be delivered yet: {error}"
+            self._troubles.tell(cause, sentence, blocking=False, job=job)
         else:
             self._stuck.discard(job.id)
             self._troubles.end(cause)

@@ -7,6 +7,7 @@ Does not begin or end anything that runs, but for ``close``. Errors: none.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from watchconv.convert.engine import LocalEngine
@@ -25,6 +26,7 @@ from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.journal import Journal
+from watchconv.logs import tell_step
 from watchconv.model import Job, JobState
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from watchconv.daemon.present import Listener
     from watchconv.daemon.trouble import Troubles
     from watchconv.folders import Folders
+
+log = logging.getLogger(__name__)
 
 
 class Parts:
@@ -141,7 +145,7 @@ class Parts:
     def _take_end(self, job: Job) -> None:
         """Hear of a job's end."""
         self.once.failed += job.state is JobState.FAILED
-        self.pool.say(job, f"delivering→{job.state}")
+        tell_step(log, job, JobState.DELIVERING, job.state)
         self.looking.look_again(job.source)  # something new may lie under its name by now
         self._take_change(job)
 

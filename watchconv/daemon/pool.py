@@ -26,6 +26,7 @@ from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
 from watchconv.journal import Intent, Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
+from watchconv.logs import tell, tell_step
 from watchconv.model import Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
 
@@ -96,7 +97,8 @@ class Pool:
         try:
             await self._attempt(job, crowd, slot)
         except JournalError:
-            log.warning("job=%d stays running: the next start takes it up", job.id)
+            words = "stays running: the next start takes it up"
+            tell(log, job, words, level=logging.WARNING)
         finally:
             del self.running[job.id]
             self.moved()
@@ -175,7 +177,7 @@ class Pool:
     # one attempt
 
     async def _attempt(self, job: Job, crowd: int, slot: Slot) -> None:
-        self.say(job, "queued→running")
+        tell_step(log, job, JobState.QUEUED, JobState.RUNNING)
         self.changed(job)
         try:
             outcome = await self._outcome(job, crowd, slot)
@@ -226,14 +228,14 @@ class Pool:
                 after = await self._insist(
                     Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
                 )
-                self.say(job, "running→queued", reason)
+                tell_step(log, job, JobState.RUNNING, JobState.QUEUED, reason)
                 self.wake_in(wait_seconds)
             case Deliver(verdict, reason, report, made):
                 after = await self.deliver(job, verdict, reason, report, made)
             case Close(state):
                 await asyncio.to_thread(self._outbox.clear, job)
                 after = await self._close(job, state)
-                self.say(job, f"running→{state}")
+                tell_step(log, job, JobState.RUNNING, state)
                 self.look_again(job.source)
         if after:
             self.changed(after)
@@ -264,7 +266,7 @@ class Pool:
         intent = Intent(verdict, output, original, reason, report)
         after = await self._insist(Journal.intend, job, intent)
         if after:
-            self.say(job, f"{job.state}→delivering", reason)
+            tell_step(log, job, job.state, JobState.DELIVERING, reason)
             await self._deliveries.begin(after)
         return after
 
@@ -281,11 +283,6 @@ class Pool:
             else:
                 self._troubles.end("journal")
                 return answer
-
-    def say(self, job: Job, step: str, reason: str | None = None) -> None:
-        """Log one change of state in one line."""
-        why = f": {printable(reason)}" if reason else ""
-        log.info("job=%d profile=%s %s %s%s", job.id, job.profile, step, printable(job.source), why)
 
     async def close(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
         """Go down the stop ladder, see ``Workers``; the jobs go back to the queue."""

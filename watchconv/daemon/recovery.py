@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from watchconv.journal import MOUNTS, Journal
+from watchconv.logs import tell_step
 from watchconv.model import JobState, Verdict
 
 if TYPE_CHECKING:
@@ -43,4 +44,4 @@ async def recover(
             await journal.asked(
                 Journal.requeue, job.id, refund=False, not_before=0.0, reason=job.reason
             )
-            log.info("job=%d running→queued: it was interrupted", job.id)
+            tell_step(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from watchconv.deliver import files
 from watchconv.intake.plan import profile_for
 from watchconv.journal import PAUSED, Journal
+from watchconv.logs import tell, tell_step
 from watchconv.model import Job, JobState, Request, Verdict, mtime_ns
 from watchconv.names import numbered, printable, report_of
 
@@ -70,12 +71,12 @@ class Requests:
             after = await asyncio.to_thread(self._bring_back, job)
         except OSError as error:
             name = printable(job.original or job.source)
-            log.warning("job=%d cannot be retried: %s (%s)", job.id, error.strerror, name)
+            words = f"cannot be retried: {error.strerror} ({name})"
+            tell(log, job, words, level=logging.WARNING)
             await self._journal.asked(Journal.drop_request, job.id)
             return
         if after:
-            source = printable(after.source)
-            log.info("job=%d profile=%s failed→queued %s", job.id, after.profile, source)
+            tell_step(log, after, JobState.FAILED, JobState.QUEUED)
             self._pool.changed(after)
             self._pool.wake()
 

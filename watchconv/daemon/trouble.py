@@ -7,6 +7,12 @@ Does not heal anything: who told of a trouble tells of its end. Errors: none.
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
+
+from watchconv.logs import about
+
+if TYPE_CHECKING:
+    from watchconv.model import Job
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +25,12 @@ class Troubles:
         self._blocking: set[str] = set()
         self._on_trial: set[str] = set()  # of those, what is to be seen by trying again
 
-    def tell(self, cause: str, sentence: str, *, blocking: bool = True) -> None:
-        """Note that a trouble is there."""
+    def tell(
+        self, cause: str, sentence: str, *, blocking: bool = True, job: Job | None = None
+    ) -> None:
+        """Note that a trouble is there; job is the one it is about, if it is about one."""
         if self._said.get(cause) != sentence:
-            log.warning("%s", sentence)
+            log.warning("%s", sentence, extra=about(job) if job else None)
         self._said[cause] = sentence
         if blocking:
             self._blocking.add(cause)

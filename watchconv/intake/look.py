@@ -24,6 +24,7 @@ from watchconv.folders import closing, open_folder
 from watchconv.intake.sieve import Ignored, Sieve
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal import Journal
+from watchconv.logs import tell, tell_step
 from watchconv.model import Candidate, Job, JobState, mtime_ns
 from watchconv.names import printable
 
@@ -236,7 +237,7 @@ class Intake:
             looked.added += len(added)
             self._wake_workers()
             for job in added:
-                log.info("job=%d profile=%s queued %s", job.id, job.profile, printable(job.source))
+                tell(log, job, f"queued {printable(job.source)}", state=job.state)
         return held
 
     def _let_go(self, job: Job, stat: os.stat_result | None, looked: Looked) -> bool:
@@ -262,13 +263,7 @@ class Intake:
                 return False
         if ended is None:
             return False  # a worker has claimed it meanwhile, and will see for itself
-        log.info(
-            "job=%d profile=%s queued→%s %s",
-            job.id,
-            job.profile,
-            ended.state,
-            printable(job.source),
-        )
+        tell_step(log, job, JobState.QUEUED, ended.state)
         return True
 
     def _is_passed_over(self, job: Job) -> bool:
