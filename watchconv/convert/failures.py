@@ -1,6 +1,7 @@
 """Why a file is refused or ffmpeg failed, in a sentence, and whether another try may help. Pure.
 
-Guarantees: total: every end has a sentence; what is uncertain is not hopeless.
+Guarantees: total: every end has a sentence; what is uncertain is not hopeless; ffmpeg's words are
+judged line by line, in time that grows with their number only, however a file has them chosen.
 Errors: none.
 """
 
@@ -14,16 +15,14 @@ if TYPE_CHECKING:
     from watchconv.model import MediaInfo
 
 SENTENCE_CHARACTERS = 300
-_CONTEXT = r"^(?:\[[^\]]*\] )*"
-_FULL = re.compile(_CONTEXT + r"\S.*(?:No space left on device|Disk quota exceeded)$", re.MULTILINE)
-_OVERSIZE = re.compile(
-    _CONTEXT + r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)", re.MULTILINE
-)
+_CONTEXT = re.compile(r"(?:\[[^\]]*\] )*")  # who says it: [mov,mp4 @ 0x1]
+_FULL = ("No space left on device", "Disk quota exceeded")
+_OVERSIZE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
+_NO_CODEC = r"  Stream #\S+: Video: none[^(]*\((\w+) /"  # counts where ffmpeg gave up over it
 # In this order; the sentence, and whether a second attempt is useless.
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}", True),
-    (r"  Stream #\S+: Video: none[^(\n]*\((\w+) /.*(?=[\s\S]*^Decod)",
-     "this ffmpeg cannot decode {}", True),
+    (_NO_CODEC, "this ffmpeg cannot decode {}", True),
     (r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
      "this ffmpeg has no decoder for a stream (codec {})", True),
     (r"Unknown input format: '?(\w+)", "this ffmpeg cannot read containers of type {}", True),
@@ -48,19 +47,17 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r".*(?:Error while opening encoder|Could not open encoder)",
      "the encoder takes neither this picture or sound nor these arguments", False),
 )  # fmt: skip
-_PATTERNS = tuple(
-    (re.compile(r"^(?:\[[^\]]*\] )*" + p, re.MULTILINE), s, h) for p, s, h in _FAILURES
-)
+_PATTERNS = tuple((re.compile(p), s, h) for p, s, h in _FAILURES)
 
 
 def is_disk_full(tail: str) -> bool:
     """Tell whether the disk was full, whatever the exit status: 5.1 may even exit 0 then."""
-    return bool(_FULL.search(tail))
+    return any(line.endswith(_FULL) and not line[0].isspace() for line in _said(tail))
 
 
 def oversize(tail: str) -> str | None:
     """Say which frame was refused for its size, which 9.0 and 5.1 may pass over and exit 0."""
-    found = _OVERSIZE.search(tail)
+    found = next(filter(None, map(_OVERSIZE.match, _said(tail))), None)
     if found is None:
         return None
     return f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
@@ -87,10 +84,19 @@ def failure_reason(status: int, tail: str) -> str:
 
 
 def _diagnose(tail: str) -> tuple[str, bool] | None:
+    said = _said(tail)
+    gave_up = "\nDecod" in f"\n{tail}"
     for pattern, sentence, hopeless in _PATTERNS:
-        if found := pattern.search(tail):
+        if pattern.pattern == _NO_CODEC and not gave_up:
+            continue
+        if found := next(filter(None, map(pattern.match, said)), None):
             return sentence.format(*found.groups())[:SENTENCE_CHARACTERS], hopeless
     return None
+
+
+def _said(tail: str) -> list[str]:
+    """Give the lines, each without the context before it."""
+    return [_CONTEXT.sub("", line, count=1) for line in tail.split("\n")]
 
 
 def _killed(number: int) -> str:

@@ -1,0 +1,220 @@
+"""Strangers' words: whatever a file makes ffmpeg or the probe worker say, it is bounded and quick.
+
+What else is fuzzed lives beside its module: names (test_names), YAML (test_config), progress and
+stderr lines (test_ffmpeg), container ends (test_complete), the probe's answers (test_probe),
+reports (test_report).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
+from watchconv.convert.failures import (
+    SENTENCE_CHARACTERS,
+    failure_reason,
+    is_disk_full,
+    is_hopeless,
+    oversize,
+    refusal_of,
+)
+from watchconv.convert.ffmpeg import FORMATS, encode_argv
+from watchconv.convert.reply import ProbeFailed, parse_reply, read_hello
+from watchconv.convert.streams import choose_streams
+from watchconv.convert.verify import verify
+from watchconv.intake.plan import output_for
+from watchconv.intake.sieve import Sieve
+from watchconv.model import Content, MediaInfo, Verify
+from watchconv.names import NAME_MAX_BYTES
+from watchconv.profiles import BUILTIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TAIL_BYTES = 32 << 10
+LINE_BYTES = 4096
+
+counts = st.integers(0, 2**63 - 1)
+small = st.integers(0, 5)
+kinds = st.sampled_from(["video", "audio", "subtitle", "data", "attachment"])
+words = st.from_regex(r"[A-Za-z0-9_.+-]{0,64}", fullmatch=True)
+rows = st.lists(
+    st.tuples(
+        small, kinds, words, st.none() | counts, counts, counts, words, st.booleans(), words
+    ).map(list),
+    max_size=70,
+)
+
+
+@given(
+    demuxer=st.sampled_from(FORMATS.split(",")),
+    duration=st.none() | st.floats(0, allow_nan=False, allow_infinity=False),
+    streams=rows,
+)
+def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
+    demuxer: str, duration: float | None, streams: list[list[object]]
+) -> None:
+    answer = {"media": {"demuxer": demuxer, "duration": duration, "streams": streams}}
+    media = parse_reply(json.dumps(answer).encode())
+    assert isinstance(media, MediaInfo)
+    refusal = refusal_of(media, 1 << 27)
+
+    assert refusal is None or refusal.isprintable()
+    for profile in BUILTIN.values():
+        args, losses = choose_streams(profile.args, media, profile.suffix)
+        argv = encode_argv("ffmpeg", "/in/a", media, args, "/work/o", progress_fd=1)
+        assert all(loss.isprintable() for loss in losses)
+        assert argv[argv.index("-f") + 1] == demuxer
+        assert [word for word in argv if ":/" in word] == ["file:/in/a", "file:/work/o"]
+        assert not any("\0" in word for word in argv)
+
+
+@given(st.binary())
+def test_no_first_words_of_a_worker_do_more_than_fail_it(hello: bytes) -> None:
+    try:
+        missing = read_hello(hello)
+    except ProbeFailed as failed:
+        missing = (failed.reason,)
+
+    assert all(sentence.isprintable() for sentence in missing)
+
+
+accounts = st.builds(
+    Account,
+    inputs=st.lists(
+        st.builds(InputCount, small, small, kinds, counts, st.none() | counts, st.none() | counts)
+    ).map(tuple),
+    outputs=st.lists(
+        st.builds(OutputCount, small, small, kinds, st.none() | counts, counts), min_size=1
+    ).map(tuple),
+    routes=st.lists(
+        st.builds(
+            Route, st.tuples(small, small), st.none() | st.tuples(small, small), st.booleans()
+        )
+    ).map(tuple),
+    duplicated=counts,
+    dropped=counts,
+)
+contents = st.lists(st.builds(Content, small, kinds, words, counts, st.booleans())).map(tuple)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.none() | accounts, contents, st.sampled_from(Verify), st.lists(st.text(max_size=12)))
+def test_every_account_gets_a_verdict(
+    account: Account | None, outputs: tuple[Content, ...], level: Verify, args: list[str]
+) -> None:
+    found = verify(account, MediaInfo("mov", None, ()), outputs, args, level)
+
+    assert (found.fault is None) == (found.reason == "")
+
+
+lines = st.lists(
+    st.text(max_size=60)
+    | st.sampled_from(
+        [
+            "[mov,mp4 @ 0x1] moov atom not found",
+            "  Stream #0:0: Video: none (abcd / 0x1)",
+            "Decoder (codec none) not found",
+            "Unknown encoder '{}'",
+            "Unknown encoder '",
+            "[" * 50,
+            "x: No space left on device",
+            "No space left on device",
+        ]
+    )
+)
+
+
+@given(lines, st.integers(-70, 255))
+def test_any_last_words_give_a_bounded_reason(said: list[str], status: int) -> None:
+    tail = "\n".join(said)
+
+    reason = failure_reason(status, tail)
+
+    assert reason
+    assert len(reason) <= SENTENCE_CHARACTERS + 40
+    assert not (is_disk_full(tail) and is_hopeless(tail))
+    assert oversize(tail) is None or "max_pixels" in (oversize(tail) or "")
+
+
+def filled(line: str) -> str:
+    """Repeat a line until the tail that is kept of ffmpeg's words is full."""
+    return ((line + "\n") * (TAIL_BYTES // (len(line) + 1) + 1))[:TAIL_BYTES]
+
+
+def long(word: str) -> str:
+    return (word * (LINE_BYTES // len(word) + 1))[:LINE_BYTES]
+
+
+# Made of what the patterns look for, so that a careless one goes back and forth over it.
+EVIL = {
+    "streams": filled("  Stream #0:0[0x1](und): Video: none, 1 frame (vvc1 / 0x31637676), 320x180"),
+    "contexts": filled(long("[png @ 0x1] ")),
+    "open contexts": filled("["),
+    "long open contexts": filled(long("[")),
+    "errors": filled(long("Error opening input")),
+    "files": filled(long("file:")),
+    "failures": filled("Decod"),
+    "empty lines": filled(""),
+    "quotes": filled(long("Unknown encoder '")),
+}
+
+
+@pytest.mark.parametrize("tail", EVIL.values(), ids=EVIL)
+def test_no_last_words_keep_the_daemon_busy(tail: str) -> None:
+    """The interpreter is held meanwhile: the whole daemon would stand still."""
+    questions: list[Callable[[], object]] = [
+        lambda: failure_reason(1, tail),
+        lambda: is_hopeless(tail),
+        lambda: is_disk_full(tail),
+        lambda: oversize(tail),
+    ]
+    begin = time.thread_time()
+    for ask in questions:
+        ask()
+
+    assert time.thread_time() - begin < 1
+
+
+@pytest.mark.parametrize("tail", EVIL.values(), ids=EVIL)
+def test_no_flood_of_words_keeps_the_daemon_busy(tail: str) -> None:
+    reader = StderrReader()
+    begin = time.thread_time()
+    for _ in range(32):  # 1 MiB
+        reader.feed(tail.encode())
+    reader.close()
+
+    assert time.thread_time() - begin < 5
+    assert len(reader.tail.encode()) <= TAIL_BYTES
+
+
+paths = st.lists(
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=()), min_size=1, max_size=90)
+    | st.binary(min_size=1, max_size=255)
+    .filter(lambda name: not {0, 47} & set(name))
+    .map(lambda name: name.decode("utf-8", "surrogateescape")),
+    min_size=1,
+    max_size=4,
+).map("/".join)
+
+
+@given(paths)
+def test_any_path_is_sifted_and_has_a_place_in_the_outbox(source: str) -> None:
+    try:
+        encoded = source.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return  # no file system gives such a name
+    output = output_for(source, ".webm")
+    reason = Sieve(["mp4"], []).reason(source.rpartition("/")[2])
+
+    assert reason is None or reason.isprintable()
+    assert output.rpartition("/")[0] == source.rpartition("/")[0]
+    assert len(output.rpartition("/")[2].encode("utf-8", "surrogateescape")) <= NAME_MAX_BYTES
+    assert output.endswith(".webm")
+    assert b"\0" not in encoded
