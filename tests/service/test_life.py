@@ -38,9 +38,11 @@ def test_it_starts_converts_stops_and_starts_again(box: Box) -> None:
     service.systemctl("stop")
     assert service.show("Result") == "success"
     drop(CLIP, service.inbox / "b.mkv")
+    before = (service.inbox / "b.mkv").stat().st_ino
     service.systemctl("start")
     service.wait_for_file(service.done / "b.mkv")
 
+    assert (service.done / "b.mkv").stat().st_ino == before  # moved in one step, not copied
     assert (service.outbox / "mp4/trip/a.mp4").stat().st_size > 0
     assert (service.outbox / "b.webm").stat().st_size > 0
     assert {job["state"] for job in service.jobs()} == {"done"}

@@ -9,6 +9,8 @@ import pytest
 
 from tests.clips import MEDIA
 from tests.daemon import CHECKOUT, drop
+from tests.service.box import PROGRAM
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 CLIP = MEDIA / "media-sample_with_chapters.mkv"
+USER_MANAGER = "/lib/systemd/systemd"
 # For an hour no file is touched that the kernel does not prove to be at rest: what is converted
 # here was proven, although it belongs to others (CAP_LEASE).
 PROVEN = {"profile": "remux", "settle_network_seconds": 3600}
@@ -121,3 +124,30 @@ def test_the_share_of_the_snippet_takes_films_and_gives_them_back(
     assert not (service.done / "trip/a.mkv").exists()
     box.run("systemctl", "stop", "smbd-test")
     service.systemctl("stop")
+
+
+def test_a_user_has_a_service_of_their_own_without_root(box: Box, clip: str) -> None:
+    box.shell(f"""useradd --create-home bob
+        install -d -o bob -g bob -m 700 /run/user/bob
+        systemd-run --unit=bob -p User=bob -p Delegate=yes -E XDG_RUNTIME_DIR=/run/user/bob \
+            {USER_MANAGER} --user""")
+    environment = ("env", "HOME=/home/bob", "XDG_RUNTIME_DIR=/run/user/bob")
+    as_bob = ("setpriv", "--reuid=bob", "--regid=bob", "--clear-groups", *environment)
+    wait_until(lambda: box.attempt(*as_bob, "systemctl", "--user", "is-system-running").stdout)
+
+    told = box.run(*as_bob, PROGRAM, "install")
+    assert "Nothing was started" in told
+    config = "/home/bob/.config/watchconv/config.yaml"
+    quick = "s/^min_free: .*/min_free: 0/; s/^settle_network_seconds: .*/settle_network_seconds: 1/"
+    box.run("sed", "-i", f"{quick}; s/^profile: .*/profile: remux/", config)
+    box.run(*as_bob, "systemctl", "--user", "enable", "--now", "watchconv")
+    box.run(*as_bob, "cp", clip, "/home/bob/watchconv/inbox/a.mkv")
+    done = ("test", "-e", "/home/bob/watchconv/done/a.mkv")
+    log = ("journalctl", "-o", "cat", "_COMM=watchconv")
+    wait_until(lambda: box.attempt(*done).returncode == 0, what=lambda: box.attempt(*log).stdout)
+
+    told = box.run(*as_bob, PROGRAM, "uninstall")
+    assert "stays        /home/bob/watchconv/done: it holds files" in told
+    assert box.attempt(*done).returncode == 0
+    assert "watchconv" not in box.run("find", "/home/bob/.config/systemd")
+    box.run("systemctl", "stop", "bob")
