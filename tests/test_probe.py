@@ -224,6 +224,22 @@ def test_samples_are_counted_only_where_the_container_has_a_whole_index(
     assert [stream.samples for stream in found.streams] == samples
 
 
+def test_tags_that_are_no_utf8_fail_nothing(tmp_path: Path) -> None:
+    clip = tmp_path / "a.avi"
+    subprocess.run(
+        [FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=0.3",
+         "-c:v", "mpeg4", "-metadata", b"title=caf\xe9", "-metadata:s:v", b"title=\xff", clip],
+        check=True,
+    )  # fmt: skip
+    assert b"caf\xe9" in clip.read_bytes()
+
+    async def media() -> MediaInfo:
+        async with working() as worker:
+            return await probe(worker, clip)
+
+    assert [stream.codec for stream in run(media()).streams] == ["mpeg4"]
+
+
 def test_a_cover_is_no_video() -> None:
     async def media() -> MediaInfo:
         async with working() as worker:

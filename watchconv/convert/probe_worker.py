@@ -23,7 +23,7 @@ import resource
 import signal
 import socket
 import stat
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import av
 import av.container
@@ -52,6 +52,10 @@ MIB = 1 << 20
 STREAMS_MOST = 64
 DECODE_TRIES = 100  # packets
 ADDRESS_SPACE = 1536 * MIB
+# tags that are no UTF-8 must not fail the file; from 19 on PyAV sees to that by itself
+FORGIVING: dict[str, Any] = (
+    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
 KINDS = ("video", "audio", "subtitle", "data", "attachment")
 
 Answer = dict[str, object]
@@ -123,8 +127,8 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
     if formats:
         options["format_whitelist"] = formats
     try:
-        container = av.open(
-            reader, "r", options=options, metadata_errors="replace", io_open=refuse_to_open
+        container: InputContainer = av.open(
+            reader, "r", options=options, io_open=refuse_to_open, **FORGIVING
         )
     except MemoryError:
         raise
