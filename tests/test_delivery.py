@@ -30,8 +30,8 @@ from tests.test_files import on_another_device
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
-from watchconv.deliver.files import Ownership
 from watchconv.deliver.outbox import Disposal, Outbox
+from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.folders import Folders
 from watchconv.journal import Intent, Journal

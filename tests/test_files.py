@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from watchconv.deliver import files
-from watchconv.deliver.files import Ownership, copy, make_folder, move, own, publish_text
+from watchconv.deliver.files import copy, make_folder, move, publish_text
+from watchconv.deliver.ownership import Ownership, own
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

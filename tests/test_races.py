@@ -30,8 +30,8 @@ from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
-from watchconv.deliver.files import Ownership
 from watchconv.deliver.outbox import REPORT_MARK
+from watchconv.deliver.ownership import Ownership
 from watchconv.intake.look import Intake
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting

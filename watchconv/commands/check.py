@@ -94,6 +94,10 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
             yield True, f"a file can be renamed from {source} to {target}"
         else:
             yield None, f"from {source} to {target} files are copied: they are on two file systems"
+    from watchconv.deliver.ownership import Ownership
+
+    for sentence in Ownership.of(config).lacks():
+        yield False, sentence
     free = folders.free_bytes()
     yield free >= config.min_free, f"{free >> 20} MiB are free in the outbox"
     if mount_of(config.state).is_network:

@@ -19,8 +19,8 @@ from watchconv.daemon.once import Once
 from watchconv.daemon.pool import Pool
 from watchconv.daemon.present import Present
 from watchconv.daemon.requests import Requests
-from watchconv.deliver.files import Ownership
 from watchconv.deliver.outbox import Disposal, Outbox
+from watchconv.deliver.ownership import Ownership
 from watchconv.intake.look import Intake, Looked
 from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
@@ -158,8 +158,7 @@ class Parts:
 
 
 def _disposal(config: Config) -> Disposal:
-    ownership = Ownership(config.owner, config.group, config.mode, config.directory_mode)
-    return Disposal(config.on_success, config.preserve_mtime, ownership)
+    return Disposal(config.on_success, config.preserve_mtime, Ownership.of(config))
 
 
 def _patience(config: Config) -> Patience:

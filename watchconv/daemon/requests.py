@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from watchconv.deliver import files
+from watchconv.deliver.ownership import Ownership
 from watchconv.intake.plan import profile_for
 from watchconv.journal import PAUSED, Journal
 from watchconv.logs import tell, tell_step
@@ -108,7 +109,7 @@ class Requests:
             if not self._journal.ask(Journal.begin_retry, job.id, back):
                 continue
             try:
-                path = files.make_folder(self._config().inbox, folder, files.Ownership())
+                path = files.make_folder(self._config().inbox, folder, Ownership())
             except NotADirectoryError:
                 continue
             scratch = os.path.join(path, f".watchconv-{job.id}.part")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.convert.program import examine_program, find_program, missing_encoders
 from watchconv.convert.sandbox.support import ready
+from watchconv.deliver.ownership import Ownership
 from watchconv.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ class Settings:
         """Find the ffmpeg, and see that the configuration can be run here. Once, at the start."""
         program = examine_program(find_program(self._now.ffmpeg), self._now.state)
         self._program = program.path
-        for sentence in _demand_usable(self._now, program):
-            log.warning("%s", sentence)
+        _demand_usable(self._now, program)
         return program
 
     def read_again(self) -> Config | None:
@@ -70,8 +70,8 @@ class Settings:
         return self._now
 
 
-def _demand_usable(config: Config, program: Program) -> tuple[str, ...]:
-    """Raise ConfigError for what cannot be run here; return what only is to be known."""
+def _demand_usable(config: Config, program: Program) -> None:
+    """Raise ConfigError for what cannot be run here; log what can be, but not as it was asked."""
     needed = {*config.profiles, config.profile}
     problems = missing_encoders(program, {name: config.all_profiles[name] for name in needed})
     lacks: tuple[str, ...] = ()
@@ -81,4 +81,5 @@ def _demand_usable(config: Config, program: Program) -> tuple[str, ...]:
         problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
-    return lacks
+    for sentence in (*lacks, *Ownership.of(config).lacks()):
+        log.warning("%s", sentence)

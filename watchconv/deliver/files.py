@@ -13,14 +13,17 @@ import errno
 import os
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from filecmp import cmp
 from io import FileIO
 from stat import S_IFREG, S_ISREG
 from typing import TYPE_CHECKING
 
+from watchconv.deliver.ownership import make_one_folder, own
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from watchconv.deliver.ownership import Ownership
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -34,21 +37,6 @@ _RESERVED = 0o200  # who else makes an empty file that nobody may read?
 _reserving = threading.Lock()
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Ownership:
-    """Whose a delivered file is to be; None: as the folder it lands in has it."""
-
-    user: int | None = None
-    group: int | None = None
-    mode: int | None = None
-    folder_mode: int | None = None
-
-    @property
-    def is_set(self) -> bool:
-        """Tell whether any of it was asked for."""
-        return (self.user, self.group, self.mode) != (None, None, None)
 
 
 def move(source: str, target: str, scratch: str, *, ours: bool) -> None:
@@ -250,48 +238,13 @@ def make_folder(root: str, folder: str, ownership: Ownership) -> str:
     for part in folder.split("/") if folder else ():
         parent, path = path, os.path.join(path, part)
         try:
-            os.mkdir(path, 0o777 if ownership.folder_mode is None else ownership.folder_mode)
+            make_one_folder(path, ownership)
         except FileExistsError:
             if os.path.isdir(path):
                 continue
             raise NotADirectoryError(errno.ENOTDIR, "a file is in the place", path) from None
-        own(path, ownership, is_folder=True)
         sync_folder(parent)
     return path
-
-
-def own(
-    path: str, ownership: Ownership, *, like: str | None = None, is_folder: bool = False
-) -> None:
-    """Give a new file or folder its owner, group and mode; by default those of the folder like.
-
-    like is the folder that the path is in, if not told otherwise.
-
-    Without the right to give it away it stays ours: that is no reason to fail a delivery.
-    """
-    above = os.stat(like or os.path.dirname(path))
-    now = os.stat(path)
-    user = above.st_uid if ownership.user is None else ownership.user
-    group = above.st_gid if ownership.group is None else ownership.group
-    if (now.st_uid, now.st_gid) != (user, group):
-        _chown(path, user, group)
-    asked = ownership.folder_mode if is_folder else ownership.mode
-    mode = asked if asked is not None else above.st_mode & (0o2777 if is_folder else 0o666)
-    if now.st_mode & 0o7777 != mode:
-        _chmod(path, mode)
-
-
-def _chown(path: str, user: int, group: int) -> None:
-    try:
-        os.chown(path, user, group)
-    except OSError:  # EPERM, or EINVAL for an id that this user namespace does not have
-        with suppress(OSError):
-            os.chown(path, -1, group)
-
-
-def _chmod(path: str, mode: int) -> None:
-    with suppress(OSError):  # not ours, or a file system that has none
-        os.chmod(path, mode)
 
 
 def sync_file(path: str) -> None:

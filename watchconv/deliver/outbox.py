@@ -22,6 +22,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Protocol
 
 from watchconv.deliver import files
+from watchconv.deliver.ownership import own
 from watchconv.errors import EnvironmentTrouble
 from watchconv.folders import closing, open_folder
 from watchconv.model import Job, JobState, Verdict, mtime_ns
@@ -30,7 +31,7 @@ from watchconv.names import numbered, report_of, with_suffix
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from watchconv.deliver.files import Ownership
+    from watchconv.deliver.ownership import Ownership
     from watchconv.folders import Folders
 
 REPORT_MARK = "watchconv report of: "
@@ -161,10 +162,10 @@ class Outbox:
         folder, name = os.path.split(wish)
         path = files.make_folder(root, folder, ownership)
         if ours:
-            files.own(source, ownership, like=path)
+            own(source, ownership, like=path)
         files.move(source, os.path.join(path, name), _scratch(path, job), ours=ours)
         if ownership.is_set and not ours:
-            files.own(os.path.join(path, name), ownership)
+            own(os.path.join(path, name), ownership)
 
     def _was_published(self, job: Job) -> bool:
         """Judge a delivery whose work directory is gone: a crash after the end, or a person.
