@@ -27,6 +27,7 @@ from tests.daemon import (
     tiny_clip,
 )
 from tests.waiting import LONG, wait_until
+from watchconv.convert.sandbox.support import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -705,6 +706,49 @@ def test_check_is_content_with_a_good_place(quiet: Place) -> None:
     assert not quiet.state.exists() or not list(quiet.state.glob("*.db*"))
     for folder in (quiet.inbox, quiet.outbox, quiet.done, quiet.error):
         assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+def test_check_proves_the_sandbox_by_trying_to_escape(quiet: Place) -> None:
+    said = quiet.run("check").stdout
+    found = support()
+
+    assert f"Landlock ABI {found.landlock_abi or 'none'}, seccomp {found.seccomp}" in said
+    for act in ("read", "write", "truncate", "tcp", "udp"):
+        (line,) = [line for line in said.splitlines() if f" {act}: " in line]
+        assert found.missing or re.fullmatch(rf"ok +{act}: refused \(.+\)", line)
+
+
+def test_a_sandbox_that_is_required_and_cannot_be_had_starts_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {**QUICK, "sandbox": "require"})
+    without_seccomp(place)
+
+    ended = place.run("run", "--once")
+
+    assert ended.returncode == 78
+    assert "sandbox: require cannot be met" in ended.stderr
+    assert "watchconv[sandbox]" in ended.stderr
+    assert place.run("check").returncode == 78
+
+
+def test_a_sandbox_that_can_be_had_in_part_is_said_once(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {**QUICK, "profile": "remux"})
+    without_seccomp(place)
+    for name in ("a.mkv", "b.mkv"):
+        drop(tiny_clip(tmp_path), place.inbox / name)
+
+    ended = place.run("run", "--once")
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("No seccomp filter") == 1
+
+
+def without_seccomp(place: Place) -> None:
+    """Let the program run where pyseccomp is not installed."""
+    packages = place.root / "packages"
+    packages.mkdir()
+    (packages / "pyseccomp.py").write_text("raise ImportError('not here')\n")
+    path = place.environment["PYTHONPATH"]
+    place.environment["PYTHONPATH"] = f"{packages}{os.pathsep}{path}"
 
 
 def test_check_works_beside_a_running_daemon(daemon: Daemon) -> None:

@@ -20,6 +20,7 @@ import sys
 import time
 import unicodedata
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,9 @@ from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config
 from watchconv.convert.leftovers import leftovers
+from watchconv.convert.sandbox.child import Allowance, confine
+from watchconv.convert.sandbox.programs import system_reads
+from watchconv.convert.sandbox.support import support
 from watchconv.intake.sieve import Sieve
 
 if TYPE_CHECKING:
@@ -283,16 +287,17 @@ def left_behind(place: Place) -> list[Path]:
 
 
 def test_no_private_picture_is_in_any_output(played: Played) -> None:
-    magenta = {source for source, output in played.outputs.items() if is_magenta(played, output)}
+    outbox = played.place.outbox
+    magenta = {source for source, name in played.outputs.items() if shows_magenta(outbox / name)}
 
     assert len(played.outputs) > 90
     assert magenta <= MAGENTA_BY_RIGHT
     assert "neighbour-secret.mp4" in magenta  # or the eye is blind
 
 
-def is_magenta(played: Played, output: str) -> bool:
-    """Tell whether any picture of an output is mostly of the canary's colour."""
-    with av.open(str(played.place.outbox / output), metadata_errors="replace") as container:
+def shows_magenta(video: Path) -> bool:
+    """Tell whether any picture of a video is mostly of the canary's colour."""
+    with av.open(str(video), metadata_errors="replace") as container:
         for frame in container.decode(video=0):
             small = frame.reformat(width=16, height=16, format="rgb24")
             pixels = bytes(small.planes[0])
@@ -463,3 +468,61 @@ def test_an_output_that_outgrows_its_limit_is_rejected(tmp_path: Path, maker: Mo
     assert "max_output allows 4194304 bytes" in first
     assert job["attempt"] == 1
     assert files_below(place.outbox) == []
+
+
+# The second line: were the words of the command line not there, the sandbox alone would hold.
+
+
+@pytest.mark.skipif(bool(support().missing), reason=" ".join(support().missing))
+@pytest.mark.parametrize("ffmpeg", FFMPEGS, ids=lambda path: Path(path).name)
+def test_the_sandbox_alone_holds_a_naive_ffmpeg(tmp_path: Path, ffmpeg: str) -> None:
+    """No whitelist, no forced demuxer, the inbox as its folder: what HOSTILE.md tells of."""
+    work = tmp_path / "work"
+    work.mkdir()
+    programs = system_reads(ffmpeg)
+    with Port() as port:
+        expected = hostile_set(tmp_path, port.number)
+        cases = [c["name"] for c in expected["cases"] if {"read", "ssrf"} & set(risks(c))]
+        private = [path for path in (tmp_path / "private").iterdir() if path.is_file()]
+        leaked, tried = [], 0
+        with watched([*private, tmp_path / "inbox" / "neighbour-secret.txt"]) as unopened:
+            for name in cases:
+                path = tmp_path / "inbox" / name
+                if not path.is_file() or path.is_symlink() or name in MAGENTA_BY_RIGHT:
+                    continue
+                tried += 1
+                run_naively(ffmpeg, path, work, programs)
+                output = work / "out.mkv"
+                with contextlib.suppress(av.FFmpegError):  # none, or one that is cut short
+                    if shows_magenta(output):
+                        leaked.append(name)
+                output.unlink(missing_ok=True)
+            untouched = unopened()
+        touched = port.was_touched()
+
+    print(f"{tried} hostile files on a naive {Path(ffmpeg).name} in the sandbox")
+    assert tried > 60
+    assert leaked == []
+    assert untouched
+    assert touched == []
+
+
+def risks(case: dict[str, str]) -> list[str]:
+    return case["risk"].split(",")
+
+
+def run_naively(ffmpeg: str, path: Path, work: Path, programs: tuple[str, ...]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    argv = [ffmpeg, "-v", "quiet", "-y", "-i", path.name, "-frames:v", "9", f"{work}/out.mkv"]
+
+    def start() -> None:
+        allowance = Allowance(read=(descriptor,), write=(str(work),), execute=programs)
+        confine(allowance, nice=0, io_class="none")
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a live playlist waits for ever
+            subprocess.run(argv, cwd=path.parent, stdin=subprocess.DEVNULL, timeout=3, check=False)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(start).result()
+    finally:
+        os.close(descriptor)
