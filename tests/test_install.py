@@ -306,6 +306,18 @@ def test_a_broken_configuration_is_told_before_anything_is_written(
     assert tree(home) == before
 
 
+def test_what_cannot_be_written_is_told_and_done_by_the_next_install(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".config").touch()
+
+    assert main(["install", "--user"]) == 1
+    assert "watchconv.service: Not a directory. What is told" in capsys.readouterr().err
+    (home / ".config").unlink()
+    assert main(["install", "--user"]) == 0
+    assert (home / ".config/watchconv/config.yaml").exists()
+
+
 def test_the_unit_of_several_instances_goes_with_the_last(home: Path) -> None:
     unit = home / ".config/systemd/user/watchconv@.service"
     for name in ("a", "b"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
 from watchconv import live
 from watchconv.live import FILE_NAME, WAKE_DIR, Live, Running
@@ -32,6 +33,20 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
     assert live.read(str(tmp_path)) == now
     assert os.listdir(tmp_path) == [FILE_NAME]
+
+
+def test_a_user_wakes_the_daemon_where_root_did_before() -> None:
+    with open_folder() as folder:
+        with as_nobody():
+            live.wake(str(folder))
+        path = folder / WAKE_DIR / live.WAKE_FILE
+        path.unlink()
+        path.touch(mode=0o444)
+
+        with as_nobody():
+            live.wake(str(folder))
+
+        assert path.stat().st_mode & 0o200
 
 
 def test_nothing_is_read_where_nothing_is(tmp_path: Path) -> None:

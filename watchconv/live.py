@@ -16,6 +16,7 @@ from typing import Any
 FILE_NAME = "live.json"
 WAKE_FILE = "up"
 WAKE_DIR = "wake"  # a folder of its own, so that watching it is not woken by the journal
+_TOUCH = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -87,5 +88,9 @@ def wake(state_dir: str) -> None:
     """Wake the daemon: it has a request to read in the journal."""
     folder = os.path.join(state_dir, WAKE_DIR)
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, WAKE_FILE), "w", encoding="ascii"):
-        pass
+    path = os.path.join(folder, WAKE_FILE)
+    try:
+        os.close(os.open(path, _TOUCH, 0o666))
+    except PermissionError:  # root's, from a command under sudo; the folder is ours
+        os.unlink(path)
+        os.close(os.open(path, _TOUCH, 0o666))

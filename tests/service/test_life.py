@@ -47,6 +47,9 @@ def test_it_starts_converts_stops_and_starts_again(box: Box) -> None:
     assert (service.outbox / "b.webm").stat().st_size > 0
     assert {job["state"] for job in service.jobs()} == {"done"}
     assert service.show("NRestarts") == "0"
+    told = box.run("journalctl", "-o", "cat", "-u", service.unit, "JOB_ID=2").splitlines()
+    assert [line.endswith("b.mkv") for line in told] == [True] * len(told)
+    assert len(told) >= 3
     service.systemctl("disable", "--now")
 
 

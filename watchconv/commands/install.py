@@ -28,6 +28,7 @@ from watchconv.folders import WORK_DIR
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from watchconv.config import Config
 
@@ -90,7 +91,26 @@ class Hand:
 
 def install(arguments: argparse.Namespace) -> int:
     """Write what systemd needs to run watchconv; start nothing."""
-    service, hand = _service(arguments), Hand(arguments.dry_run)
+    return _act(_install, arguments)
+
+
+def uninstall(arguments: argparse.Namespace) -> int:
+    """Take away what install made, but no file of anybody's."""
+    return _act(_uninstall, arguments)
+
+
+def _act(act: Callable[[Service, Hand], None], arguments: argparse.Namespace) -> int:
+    try:
+        act(_service(arguments), Hand(arguments.dry_run))
+    except OSError as error:
+        raise WatchconvError(
+            f"{error.filename}: {error.strerror}. What is told above was done; when this is put"
+            f" right, watchconv {arguments.command} again does the rest"
+        ) from error
+    return 0
+
+
+def _install(service: Service, hand: Hand) -> None:
     program = _program(service)
     is_new = not os.path.lexists(service.config_file)
     missing = support().missing
@@ -100,22 +120,19 @@ def install(arguments: argparse.Namespace) -> int:
         writable = []
     else:
         writable = units.writable_paths(service, config) if config else [service.root]
-    if is_new:
-        hand.write(service.config_file, text)
-    else:
-        print(f"stays        {service.config_file}")
+    _make_folders(service, hand, is_new=is_new)
     hand.write(service.unit_file, units.unit_text(service, program, writable))
     if service.drop_in:
         hand.write(service.drop_in, units.drop_in_text(writable))
-    _make_folders(service, hand, is_new=is_new)
+    if is_new:  # last: what was interrupted before is begun again as a whole
+        hand.write(service.config_file, text)
+    else:
+        print(f"stays        {service.config_file}")
     _reload(service, hand)
     _say_next(service, config, program, missing if is_new else ())
-    return 0
 
 
-def uninstall(arguments: argparse.Namespace) -> int:
-    """Take away what install made, but no file of anybody's."""
-    service, hand = _service(arguments), Hand(arguments.dry_run)
+def _uninstall(service: Service, hand: Hand) -> None:
     manager = _systemctl(service)
     if os.path.lexists(service.unit_file) and _is_booted():
         hand.run(*manager, "disable", "--now", service.unit)
@@ -137,7 +154,6 @@ def uninstall(arguments: argparse.Namespace) -> int:
         hand.remove(service.tmpfiles)
     _reload(service, hand)
     _leave(service, hand)
-    return 0
 
 
 def _service(arguments: argparse.Namespace) -> Service:
@@ -275,7 +291,8 @@ def _say_next(
             print(f"\n{folder} does not exist yet: install -d {rights}{folder}, or mount it")
     manager = " ".join(_systemctl(service))
     print("\nNothing was started. Next:")
-    print(f"  {program} --config {service.config_file} check")
+    as_user = "" if service.home else f"runuser -u {USER} -- "
+    print(f"  {as_user}{program} --config {service.config_file} check")
     print(f"  {manager} enable --now {service.unit}")
     print(f"  {manager} status {service.unit}")
     if service.home:
