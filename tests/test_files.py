@@ -298,6 +298,29 @@ def test_what_is_not_of_our_making_is_never_linked(
     assert not source.exists()
 
 
+def test_without_no_replace_a_copy_that_a_crash_left_is_taken_as_made(
+    far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the name is taken before the kernel can say that the devices differ."""
+    without_no_replace(monkeypatch)
+    files.copy(str(source), str(far / "a"))
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=False)
+
+    assert (far / "a").read_bytes() == CONTENT
+    assert not source.exists()
+
+
+def test_without_no_replace_what_was_dropped_twice_is_kept_twice(
+    near: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_no_replace(monkeypatch)
+    (near / "a").write_bytes(CONTENT)
+    with pytest.raises(FileExistsError):
+        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=False)
+
+    assert source.read_bytes() == CONTENT
+
+
 # a file system whose answer comes after the deed: a server that was slow to say so
 
 

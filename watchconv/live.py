@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,11 +68,9 @@ def read(state_dir: str) -> Live | None:
 
 
 def remove(state_dir: str) -> None:
-    """Remove the file: the daemon stops. Idempotent."""
-    try:
+    """Remove the file: the daemon stops. Idempotent; one that stays behind fools nobody."""
+    with suppress(OSError):
         os.unlink(os.path.join(state_dir, FILE_NAME))
-    except FileNotFoundError:
-        return
 
 
 def start_of(pid: int) -> int | None:

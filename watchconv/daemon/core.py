@@ -75,7 +75,7 @@ class Daemon:
         try:
             most = self._config().max_attempts
             await recover(self._journal, self._folders, parts.outbox, parts.pool, most)
-            await parts.requests.carry_out()
+            await self._carry_out_requests()
             return await self._live()
         finally:
             await self._end()
@@ -199,11 +199,22 @@ class Daemon:
             await rung.wait()
             rung.clear()
             try:
-                await self._parts.requests.carry_out()
-            except (JournalError, EnvironmentTrouble) as error:
-                log.warning("%s", error)
-                asyncio.get_running_loop().call_later(RETRY_SECONDS, rung.set)
+                await self._carry_out_requests()
+            except JournalError as error:
+                self._put_requests_off(error)
             self._parts.announce()
+
+    async def _carry_out_requests(self) -> None:
+        try:
+            await self._parts.requests.carry_out()
+        except EnvironmentTrouble as trouble:
+            self._put_requests_off(trouble)
+        else:
+            self._troubles.end("requests")
+
+    def _put_requests_off(self, error: Exception) -> None:
+        self._troubles.tell("requests", str(error), blocking=False)
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._parts.bell.rung.set)
 
     async def _serve_reloads(self) -> None:
         await self._parts.looking.first_done.wait()  # systemd takes the READY after a reload for it

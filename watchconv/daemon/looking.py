@@ -34,6 +34,7 @@ SPACING_SECONDS = 0.25  # while uploads run
 BURST_SECONDS = 0.02  # after a look that found new jobs: more of the same drop are on their way
 ANSWER_SECONDS = 0.5  # how often a look under way is asked whether it gets on
 TROUBLE_SECONDS = 2.0  # how often folders in trouble are looked after
+UNREAD_SECONDS = 30.0  # when a folder is looked at again that could not be read
 SCAN_LIVE_SECONDS = 900.0
 SCAN_POLLING_SECONDS = 30.0
 
@@ -84,6 +85,11 @@ class Looking:
         """Look at one name soon."""
         with self._watcher.lock:
             self._watcher.hints.add_name(*os.path.split(source))
+        self._due.set()
+
+    def _look_below(self, folders: set[str]) -> None:
+        with self._watcher.lock:
+            self._watcher.hints.trees |= folders
         self._due.set()
 
     async def run(self) -> None:
@@ -162,6 +168,9 @@ class Looking:
         if self._intake.waiting.overflow:
             soon = time.monotonic() + max(1.0, self._config().settle_seconds)
             self._all_at = min(self._all_at, soon)
+        if looked.unread:
+            loop = asyncio.get_running_loop()
+            loop.call_later(UNREAD_SECONDS, self._look_below, looked.unread)
         self._looked(looked)
         return looked.added
 

@@ -75,7 +75,7 @@ class Parts:
         self.present = Present(
             config().state, self.engine, self.pool, self.intake, troubles, journal, listener
         )
-        self.requests = Requests(config, journal, self.pool, self.engine)
+        self.requests = Requests(config, folders, journal, self.pool, self.engine)
         self.once = Once(
             self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
         )

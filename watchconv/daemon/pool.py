@@ -181,7 +181,7 @@ class Pool:
         self.changed(job)
         try:
             outcome = await self._outcome(job, crowd, slot)
-        except EnvironmentTrouble as trouble:
+        except (EnvironmentTrouble, OSError) as trouble:
             sentence = printable(str(trouble))
             self._block_for("attempt", sentence, TROUBLE_SECONDS)
             # the others go first then, lest one job alone is what fills the disk

@@ -3,7 +3,8 @@
 Guarantees: a request is in the journal before it is acted on, and acting on it can be repeated
 after a crash; a retried original never replaces anything in the inbox.
 Does not decide whether a request is allowed: ``Journal.ask`` did.
-Errors: ``JournalError``. A request that cannot be carried out is logged and dropped.
+Errors: ``JournalError``; ``EnvironmentTrouble`` when something cannot be done now: the request is
+kept. One that never can be carried out is logged and dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.deliver import files
 from watchconv.deliver.ownership import Ownership
+from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.plan import profile_for
 from watchconv.journal import PAUSED, Journal
 from watchconv.logs import tell, tell_step
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from watchconv.convert.engine import Engine
     from watchconv.daemon.journal_thread import JournalThread
     from watchconv.daemon.pool import Pool
+    from watchconv.folders import Folders
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +41,27 @@ class Requests:
     """Carries requests out."""
 
     def __init__(
-        self, config: Callable[[], Config], journal: JournalThread, pool: Pool, engine: Engine
+        self,
+        config: Callable[[], Config],
+        folders: Folders,
+        journal: JournalThread,
+        pool: Pool,
+        engine: Engine,
     ) -> None:
-        self._config, self._journal, self._pool, self._engine = config, journal, pool, engine
+        self._config, self._folders, self._journal = config, folders, journal
+        self._pool, self._engine = pool, engine
 
     async def carry_out(self) -> None:
         """Do all that was asked for and not yet done. Idempotent."""
         self._set_paused(await self._journal.asked(Journal.setting, PAUSED) is not None)
+        put_off = None
         for job in await self._journal.asked(Journal.requested):
-            if job.request is Request.RETRY:
-                await self._retry(job)
-            else:
-                await self._cancel(job)
+            try:
+                await (self._retry(job) if job.request is Request.RETRY else self._cancel(job))
+            except EnvironmentTrouble as trouble:
+                put_off = trouble
+        if put_off:
+            raise put_off
 
     def _set_paused(self, paused: bool) -> None:
         if self._pool.paused != paused:
@@ -68,14 +80,17 @@ class Requests:
                 await self._journal.asked(Journal.drop_request, job.id)
 
     async def _retry(self, job: Job) -> None:
+        name = printable(job.original or job.source)
         try:
             after = await asyncio.to_thread(self._bring_back, job)
-        except OSError as error:
-            name = printable(job.original or job.source)
+        except (FileNotFoundError, FileExistsError) as error:
             words = f"cannot be retried: {error.strerror} ({name})"
             tell(log, job, words, level=logging.WARNING)
             await self._journal.asked(Journal.drop_request, job.id)
             return
+        except OSError as error:
+            sentence = f"job {job.id} cannot be retried yet: {error.strerror} ({name})"
+            raise EnvironmentTrouble(sentence) from error
         if after:
             tell_step(log, after, JobState.FAILED, JobState.QUEUED)
             self._pool.changed(after)
@@ -84,6 +99,8 @@ class Requests:
     def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""
         assert job.original is not None
+        if troubles := self._folders.troubles():
+            raise EnvironmentTrouble(f"job {job.id} cannot be retried yet: {troubles[0]}")
         failed = os.path.join(self._config().error, job.original)
         back = self._reserve(job, failed)
         path = os.path.join(self._config().inbox, back)

@@ -32,6 +32,7 @@ _COPY_BYTES = 16 << 20
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 # … and that they make no hard links, or not this one
 _NO_LINKS = _UNSUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTTY}
+_COARSEST_SECONDS = 2  # what FAT makes of a time
 _RESERVED = 0o200  # who else makes an empty file that nobody may read?
 
 _reserving = threading.Lock()
@@ -98,6 +99,13 @@ def _is_copy(path: str, source: str, original: os.stat_result) -> bool:
     if stat.st_size != original.st_size or not S_ISREG(stat.st_mode):
         return False
     return cmp(path, source, shallow=False)
+
+
+def _is_twin(path: str, source: str) -> bool:
+    """Tell a copy with the original's times, as far as a file system keeps them."""
+    original = os.lstat(source)
+    age = os.lstat(path).st_mtime - original.st_mtime
+    return abs(age) <= _COARSEST_SECONDS and _is_copy(path, source, original)
 
 
 def copy(source: str, target: str) -> None:
@@ -169,7 +177,13 @@ def _rename_no_replace(source: str, target: str, *, ours: bool) -> None:
         raise OSError(code, os.strerror(code), source, None, target)
     if ours and _rename_by_link(source, target):
         return
-    _rename_by_reservation(source, target)
+    try:
+        _rename_by_reservation(source, target)
+    except FileExistsError:
+        if ours or not _is_twin(target, source):
+            raise
+        # here EXDEV comes too late to tell a taken name from a copy that a crash interrupted
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source, None, target) from None
 
 
 def _rename_by_link(source: str, target: str) -> bool:

@@ -65,6 +65,7 @@ class Looked:
 
     added: int = 0
     taken_away: list[int] = field(default_factory=list)  # running jobs whose original is gone
+    unread: set[str] = field(default_factory=set)  # folders that could not be read this time
 
 
 class Intake:
@@ -93,6 +94,7 @@ class Intake:
         self.steps = 0  # grows as a look gets on
         self.ignored = Ignored()
         self._said: set[str] = set()  # folders of which something was said, once
+        self._unread: set[str] = set()
 
     def look(self, hints: Hints | None = None) -> Looked:
         """Look at what the hints name and at the files that are due; without hints, at all."""
@@ -102,6 +104,7 @@ class Intake:
         else:
             self._look_at(hints, looked)
         self.ignored.end_look()
+        looked.unread, self._unread = self._unread, set()
         return looked
 
     def _look_at(self, hints: Hints, looked: Looked) -> None:
@@ -173,7 +176,8 @@ class Intake:
         except (FileNotFoundError, NotADirectoryError):
             yield from (Seen(os.path.join(folder, name), None) for name in names)
             return
-        except OSError:
+        except OSError as error:
+            self._tell_unreadable(folder, error)
             return
         with closing(descriptor):
             for name, appeared in names.items():
@@ -203,7 +207,11 @@ class Intake:
             log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
 
     def _tell_unreadable(self, folder: str, error: OSError) -> None:
-        if folder not in self._said and not isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError):
+            return
+        if not isinstance(error, (PermissionError, NotADirectoryError)):
+            self._unread.add(folder)
+        if folder not in self._said:
             self._said.add(folder)
             name = printable(folder) or "the inbox"
             log.warning("cannot look into %s: %s; what is in it waits", name, error.strerror)
