@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from watchconv import live
@@ -122,13 +123,13 @@ def jobs(config: Config, arguments: argparse.Namespace) -> int:
     if journal is None:
         print("[]" if arguments.json else "no jobs yet")
         return 0
-    rows = journal.jobs(state)
-    if arguments.json:
-        _print_json(map(_row, rows))
-    else:
-        for job in rows:
-            print(_line(job))
-    journal.close()
+    with closing(journal):
+        rows = journal.jobs(state)
+        if arguments.json:
+            _print_json(map(_row, rows))
+        else:
+            for job in rows:
+                print(_line(job))
     return 0
 
 
