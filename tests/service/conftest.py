@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def box() -> Iterator[Box]:
-    """A running box with watchconv at /opt/watchconv."""
+def environment() -> Iterator[Path]:
+    """Watchconv installed in an environment of its own, for the boxes to see."""
     if not TOOL.is_file():
         pytest.skip(f"no systemd-box: {TOOL}")
     if os.geteuid() != 0:
@@ -26,12 +26,31 @@ def box() -> Iterator[Box]:
     folder = Path(tempfile.mkdtemp(prefix="watchconv-box-"))
     folder.chmod(0o755)  # the service's user goes through it
     try:
-        (folder / "srv").mkdir()
-        booted = Box(f"watchconv-{os.getpid()}", build_environment(folder / "opt"), folder / "srv")
-        try:
-            booted.up()
-            yield booted
-        finally:
-            booted.down()
+        yield build_environment(folder / "opt")
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def box(environment: Path) -> Iterator[Box]:
+    """The box that the tests share, each with services of its own."""
+    yield from booted("shared", environment)
+
+
+@pytest.fixture
+def fresh_box(environment: Path) -> Iterator[Box]:
+    """A box that nobody else has used."""
+    yield from booted("fresh", environment)
+
+
+def booted(name: str, environment: Path) -> Iterator[Box]:
+    """Boot a box, and throw it away in the end."""
+    srv = environment.parent / name
+    srv.mkdir()
+    found = Box(f"watchconv-{os.getpid()}-{name}", environment, srv)
+    try:
+        found.up()
+        yield found
+    finally:
+        found.down()
+        shutil.rmtree(srv)

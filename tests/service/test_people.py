@@ -78,6 +78,30 @@ def test_the_folders_of_the_group_go_on_belonging_to_it(box: Box, alice: str, cl
     service.systemctl("stop")
 
 
+@pytest.mark.parametrize("whose", ["group", "owner"])
+def test_what_is_delivered_can_be_given_away(box: Box, alice: str, clip: str, whose: str) -> None:
+    """To a group that the service is in as it is, to an owner with the right to do so."""
+    service = box.service(f"given-{whose}", {**PROVEN, whose: "alice", "mode": "0640"})
+    if whose == "owner":
+        rights = "CapabilityBoundingSet=CAP_LEASE CAP_CHOWN"
+        service.drop_in(rights, rights.replace("CapabilityBoundingSet", "AmbientCapabilities"))
+    else:
+        service.drop_in("SupplementaryGroups=alice")
+    service.systemctl("start")
+    box.run("install", "-o", alice, "-g", alice, clip, f"/srv/{service.root.name}/inbox/a.mkv")
+
+    service.wait_for_file(service.done / "a.mkv")
+
+    user, group = (int(box.run("id", kind, alice)) for kind in ("-u", "-g"))
+    daemon = int(box.run("id", "-u", "watchconv"))
+    stat = (service.outbox / "a.mkv").stat()
+    owner = user if whose == "owner" else daemon
+    assert (stat.st_uid, oct(stat.st_mode & 0o777)) == (owner, "0o640")
+    assert stat.st_gid == group or whose == "owner"
+    assert "cannot be given" not in service.log()
+    service.systemctl("stop")
+
+
 def test_two_services_side_by_side_mind_their_own_business(box: Box) -> None:
     one, two = box.service("one", {"profile": "remux"}), box.service("two", {"profile": "mp4"})
     one.systemctl("start")

@@ -83,7 +83,9 @@ class Hand:
         try:
             ended = subprocess.run(argv, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise WatchconvError(f"{argv[0]} cannot be run: {error.strerror}") from error
+            raise WatchconvError(
+                f"{argv[0]} cannot be run: {error.strerror}; a service needs a machine with systemd"
+            ) from error
         if ended.returncode:
             said = (ended.stderr or ended.stdout).strip() or f"status {ended.returncode}"
             raise WatchconvError(f"{' '.join(argv)} failed: {said}")
@@ -241,15 +243,19 @@ def _reload(service: Service, hand: Hand) -> None:
 
 
 def _leave(service: Service, hand: Hand) -> None:
-    """Remove the user with the last service; say what else is left, and how it goes away."""
+    """Remove the user with the last service, unless files may be theirs; say what is left."""
     state = os.path.expanduser(service.state)
     if os.path.isdir(state):
         print(f"stays        {state}: the history of its jobs; rm -r {state} removes it")
     if service.home or _is_used():
         return
     hand.remove(SYSUSERS)
-    if _has_user():
-        print(f"stays        the user {USER}, whom files may belong to; userdel {USER} removes it")
+    if not _has_user():
+        return
+    if left := [*glob("/var/lib/watchconv*"), *glob("/srv/watchconv*")]:
+        print(f"stays        the user {USER}, for the files in {', '.join(left)}")
+    else:
+        hand.run("userdel", USER)
 
 
 def _is_used() -> bool:
