@@ -28,7 +28,7 @@ STOREYS = [
     ("intake",),
     ("convert",),
     ("deliver",),
-    ("journal", "live", "store", "judge"),
+    ("journal", "live", "store", "schema", "judge"),
     ("folders",),
     ("config", "profiles", "logs", "journald", "notify", "names"),
     ("model", "errors"),

@@ -1,104 +1,57 @@
 """The file behind the journal: opened, brought to the present schema, written in transactions.
 
 Guarantees: WAL with ``synchronous=FULL``: what was committed survives a power cut; a transaction
-counts as a whole or not at all; several processes may use the file.
+counts as a whole or not at all; several processes may use the file. The file of an older version
+is migrated in one transaction, by its daemon alone, and a copy of it as it was lies beside it.
 Does not know what the rows mean: that is ``journal``.
 Errors: ``JournalError``, with what to do about it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from watchconv.errors import JournalError
+from watchconv.schema import MIGRATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+log = logging.getLogger(__name__)
+
 FILE_NAME = "journal.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 10
-
-# Statements end with ;; (a trigger holds single ones).
-# held: the row stands for the file that lies at inbox/source. One such row per name.
-_SCHEMA = """
-CREATE TABLE job (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    source BLOB NOT NULL,
-    folder BLOB NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    profile TEXT NOT NULL,
-    state TEXT NOT NULL,
-    held INTEGER NOT NULL DEFAULT 1,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    run INTEGER NOT NULL DEFAULT 0,
-    stale INTEGER NOT NULL DEFAULT 0,
-    not_before REAL NOT NULL DEFAULT 0,
-    queued_at REAL NOT NULL,
-    started_at REAL,
-    ended_at REAL,
-    verdict TEXT,
-    output BLOB,
-    original BLOB,
-    reason TEXT,
-    report TEXT,
-    request TEXT
-);;
-CREATE UNIQUE INDEX job_held ON job (source) WHERE held;;
-CREATE INDEX job_held_folder ON job (folder, source) WHERE held;;
-CREATE INDEX job_source ON job (source, id);;
-CREATE INDEX job_queued ON job (id) WHERE state = 'queued';;
-CREATE INDEX job_ready ON job (not_before) WHERE state = 'queued' AND request IS NULL;;
-CREATE INDEX job_running ON job (id) WHERE state = 'running';;
-CREATE INDEX job_delivering ON job (id) WHERE state = 'delivering';;
-CREATE INDEX job_failed ON job (id) WHERE state = 'failed';;
-CREATE INDEX job_request ON job (id) WHERE request IS NOT NULL;;
-CREATE INDEX job_ended ON job (ended_at) WHERE ended_at IS NOT NULL AND NOT held;;
-
--- counted as it changes: a status must not read a million rows
-CREATE TABLE tally (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID;;
-CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
-    INSERT INTO tally VALUES (new.state, 1)
-        ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
-END;;
-CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN
-    UPDATE tally SET jobs = jobs - 1 WHERE state = old.state;
-END;;
-CREATE TRIGGER job_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN
-    UPDATE tally SET jobs = jobs - 1 WHERE state = old.state;
-    INSERT INTO tally VALUES (new.state, 1)
-        ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
-END;;
-
-CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
-"""
 
 
 class Store:
     """One connection to the file in a state directory, for one thread at a time."""
 
-    def __init__(self, state_dir: str, *, create: bool = True) -> None:
-        """Open the file; where it is missing, create it or raise JournalError."""
+    migrations: ClassVar[tuple[str, ...]] = MIGRATIONS
+
+    def __init__(self, state_dir: str, *, create: bool = True, migrate: bool = False) -> None:
+        """Open the file; where it is missing, create it or raise JournalError.
+
+        migrate is for the daemon, which has the state to itself: others raise JournalError for
+        the file of an older version, lest they change it under a daemon of that version.
+        """
         self.path = os.path.join(state_dir, FILE_NAME)
         try:
-            mode = "rwc" if create else "rw"
-            self._db = sqlite3.connect(
-                f"file:{quote(os.fsencode(self.path))}?mode={mode}",
-                uri=True,
-                isolation_level=None,
-                timeout=BUSY_SECONDS,
-                check_same_thread=False,
-            )
-            self._use_wal()
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA cache_size = -1024")
-            self._migrate()
+            self._db = _connect(self.path, create=create)
+            try:
+                self._use_wal()
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA cache_size = -1024")
+                self._bring_up_to_date(migrate=migrate)
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
             raise _journal_error("open", self.path, error) from error
 
@@ -117,19 +70,54 @@ class Store:
                     raise
                 time.sleep(0.02)
 
-    def _migrate(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _bring_up_to_date(self, *, migrate: bool) -> None:
+        version, newest = self._version(), len(self.migrations)
+        if version > newest:
             raise JournalError(
                 f"the journal {self.path} was written by a newer watchconv (schema {version},"
-                f" this one knows {SCHEMA_VERSION}): run that version, or name another state"
+                f" this one knows {newest}): run that version, or name another state"
             )
-        if version == 0:
-            with self.writing() as db:
-                if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another was quicker
-                    for statement in _SCHEMA.split(";;"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if 0 < version < newest:
+            if not migrate:
+                raise JournalError(
+                    f"the journal {self.path} was written by an older watchconv (schema {version},"
+                    f" this one has {newest}): the daemon brings it up to date when it is started"
+                )
+            copy = self._back_up(version)
+            self._migrate()
+            log.info("the journal is now of schema %d; as it was, it is in %s", newest, copy)
+        elif version == 0:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Carry out the steps that are missing, as one."""
+        with self.writing() as db:
+            for step in self.migrations[self._version() :]:  # read again: another was quicker?
+                for statement in step.split(";;"):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(self.migrations)}")
+
+    def _back_up(self, version: int) -> str:
+        """Put a copy of the file beside it, whole and on disk, and return its path."""
+        path = f"{self.path}.v{version}.backup"
+        scratch = f"{path}.new"
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(scratch)
+            with closing(_connect(scratch, create=True)) as copy:
+                self._db.backup(copy)
+            _sync(scratch)
+            os.replace(scratch, path)
+            _sync(os.path.dirname(path))
+        except OSError as error:
+            raise JournalError(
+                f"the journal {self.path} is of an older version and is not migrated, for it"
+                f" cannot be copied to {path}: {error.strerror}; it is as it was"
+            ) from error
+        return path
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -160,6 +148,24 @@ class Store:
             yield from self._db.execute(sql, values)
         except sqlite3.Error as error:
             raise _journal_error("read", self.path, error) from error
+
+
+def _connect(path: str, *, create: bool) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _journal_error(verb: str, path: str, error: sqlite3.Error) -> JournalError:

@@ -23,10 +23,10 @@ class JournalThread:
     """The thread that owns a journal: its fsync may stall behind ffmpeg's writes."""
 
     def __init__(self, state_dir: str) -> None:
-        """Start the thread and open the journal on it. Raises JournalError."""
+        """Start the thread and open the journal on it, migrated if need be. Raises JournalError."""
         self._pool = ThreadPoolExecutor(1, "journal")
         try:
-            self._journal = self._pool.submit(Journal, state_dir).result()
+            self._journal = self._pool.submit(Journal, state_dir, migrate=True).result()
         except BaseException:
             self._pool.shutdown()
             raise

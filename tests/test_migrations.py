@@ -1,0 +1,279 @@
+"""A journal of any version that was released opens, and is brought up to date or left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.daemon import CHECKOUT, Daemon, Place
+from tests.fakes import write_fake
+from watchconv.errors import JournalError
+from watchconv.journal import PAUSED, Journal
+from watchconv.model import JobState
+from watchconv.schema import MIGRATIONS
+from watchconv.store import FILE_NAME, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FROZEN = {
+    int(path.suffixes[-2].removeprefix(".v")): path
+    for path in (Path(__file__).parent / "data").glob("journal.v*.sql")
+}
+STEPS = (
+    "ALTER TABLE job ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;;"
+    " UPDATE job SET rank = 2 * id;;"
+    " CREATE INDEX job_rank ON job (rank)",
+    "CREATE TABLE machine (name TEXT PRIMARY KEY);; INSERT INTO machine VALUES ('nas')",
+)
+
+
+class Second(Journal):
+    """The journal of a watchconv to come."""
+
+    migrations = (*MIGRATIONS, STEPS[0])
+
+
+class Third(Journal):
+    """And of the one after it."""
+
+    migrations = (*MIGRATIONS, *STEPS)
+
+
+class Wrong(Journal):
+    """One whose last step cannot be carried out."""
+
+    migrations = (*MIGRATIONS, STEPS[0], "INSERT INTO nowhere VALUES (1)")
+
+
+def thaw(folder: Path, version: int = 1) -> Path:
+    """Make a state directory as a watchconv of that version left it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as db:
+        db.executescript("PRAGMA journal_mode = WAL;" + FROZEN[version].read_text("utf-8"))
+    return folder
+
+
+def dump(path: Path) -> list[str]:
+    """Give all that a file holds, its version too."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return [f"version {version}", *db.iterdump()]
+
+
+def tables(path: Path) -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")
+        return [(name, re.sub(r"\s+", " ", sql).strip()) for name, sql in rows]
+
+
+@contextlib.contextmanager
+def opened(kind: type[Journal], folder: Path, *, migrate: bool = True) -> Iterator[Journal]:
+    with contextlib.closing(kind(str(folder), migrate=migrate)) as journal:
+        yield journal
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return thaw(tmp_path / "state")
+
+
+# what was released
+
+
+def test_each_version_that_was_released_is_frozen() -> None:
+    assert set(FROZEN) == set(range(1, SCHEMA_VERSION + 1))
+
+
+@pytest.mark.parametrize("version", FROZEN)
+def test_a_journal_of_any_version_opens_and_goes_on(tmp_path: Path, version: int) -> None:
+    state = thaw(tmp_path / "old", version)
+    with opened(Journal, state) as journal:
+        found = {job.source: job.state for job in journal.jobs()}
+        counts = journal.counts()
+        claimed = journal.claim(10.0**6)
+        assert journal.setting(PAUSED) == "1"
+    (tmp_path / "new").mkdir()
+    Journal(str(tmp_path / "new")).close()
+
+    assert len(found) == sum(counts.values()) == 11
+    assert set(found.values()) == set(JobState)
+    assert found["caf\udce9 \n.mkv"] is JobState.RUNNING
+    assert claimed is not None
+    assert tables(state / FILE_NAME) == tables(tmp_path / "new" / FILE_NAME)
+
+
+def test_the_daemon_takes_up_what_an_earlier_version_left(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {"ffmpeg": write_fake(tmp_path / "fake"), "min_free": 0})
+    thaw(place.state)
+    with Daemon(place) as daemon:
+        for name in ("queued.mkv", "running.mkv", "été.mkv"):
+            place.wait_for(name, "withdrawn")
+        assert place.status()["state"] == "paused"
+        assert daemon.stop() == 0
+
+
+# what is to come
+
+
+def test_a_journal_is_migrated_in_order_and_kept_as_it_was(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = dump(state / FILE_NAME)
+    with caplog.at_level(logging.INFO), opened(Third, state) as journal:
+        ranks = journal.read("SELECT id, rank FROM job")
+        assert journal.read("SELECT name FROM machine") == [("nas",)]
+        assert len(list(journal.jobs())) == 11
+
+    copy = state / f"{FILE_NAME}.v1.backup"
+    assert [rank for _, rank in ranks] == [2 * job_id for job_id, _ in ranks]
+    assert dump(state / FILE_NAME)[0] == "version 3"
+    assert dump(copy) == before
+    assert f"the journal is now of schema 3; as it was, it is in {copy}" in caplog.messages
+    assert {path.name for path in state.iterdir()} == {FILE_NAME, copy.name}
+
+
+def test_only_the_steps_that_are_missing_are_carried_out(state: Path) -> None:
+    with opened(Second, state) as journal:
+        journal.remember("a", "b")
+    with opened(Third, state) as journal:
+        assert journal.setting("a") == "b"
+    with opened(Third, state):
+        pass
+
+    names = sorted(path.name for path in state.iterdir())
+    assert names == [FILE_NAME, f"{FILE_NAME}.v1.backup", f"{FILE_NAME}.v2.backup"]
+    assert dump(state / f"{FILE_NAME}.v2.backup")[0] == "version 2"
+
+
+def test_the_copy_is_a_journal_that_the_older_version_opens(state: Path) -> None:
+    with opened(Third, state):
+        pass
+    with pytest.raises(JournalError, match=r"newer watchconv \(schema 3, this one knows 1\)"):
+        Journal(str(state), migrate=True)
+    (state / f"{FILE_NAME}.v1.backup").replace(state / FILE_NAME)
+
+    with opened(Journal, state) as journal:
+        assert len(list(journal.jobs())) == 11
+
+
+def test_commands_leave_the_journal_of_an_older_version_to_the_daemon(state: Path) -> None:
+    """It may be running, with statements that know the tables as they are."""
+    before = dump(state / FILE_NAME)
+    with pytest.raises(JournalError, match=r"an older watchconv .* the daemon brings it"):
+        Third(str(state), create=False)
+
+    assert dump(state / FILE_NAME) == before
+    assert not list(state.glob("*.backup*"))
+
+
+def test_a_new_journal_has_every_step_and_no_copy(tmp_path: Path) -> None:
+    with opened(Third, tmp_path, migrate=False) as journal:
+        assert journal.read("SELECT name FROM machine") == [("nas",)]
+
+    assert not list(tmp_path.glob("*.backup*"))
+
+
+@pytest.mark.parametrize("name", ["per%cent?", "#hash", "caf\udce9"])
+def test_a_state_directory_of_any_name_is_migrated(tmp_path: Path, name: str) -> None:
+    state = thaw(tmp_path / "state").rename(tmp_path / name)
+    with opened(Third, state) as journal:
+        assert len(list(journal.jobs())) == 11
+
+    assert f"{FILE_NAME}.v1.backup" in os.listdir(state)
+
+
+# what goes wrong
+
+
+def test_a_step_that_fails_leaves_the_journal_as_it_was(state: Path) -> None:
+    before = dump(state / FILE_NAME)
+    with pytest.raises(JournalError, match="no such table: nowhere"):
+        Wrong(str(state), migrate=True)
+
+    assert dump(state / FILE_NAME) == before
+    with opened(Journal, state) as journal:
+        assert len(list(journal.jobs())) == 11
+
+
+def test_without_a_copy_nothing_is_migrated(state: Path) -> None:
+    before = dump(state / FILE_NAME)
+    (state / f"{FILE_NAME}.v1.backup" / "in the way").mkdir(parents=True)
+    with pytest.raises(JournalError, match=r"for it cannot be copied .*it is as it was"):
+        Third(str(state), migrate=True)
+
+    assert dump(state / FILE_NAME) == before
+
+
+# Dies before the n-th step that it takes: each statement, and each step that is durable.
+DIE = """
+import os, sqlite3, sys
+from tests.test_migrations import Third
+
+left = int(sys.argv[2])
+
+
+def step():
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(9)
+
+
+def stepping(function):
+    return lambda *words: (step(), function(*words))[1]
+
+
+class Connection(sqlite3.Connection):
+    def execute(self, *words):
+        step()
+        return super().execute(*words)
+
+    def backup(self, *words, **options):
+        step()
+        return super().backup(*words, progress=lambda *_: step(), pages=1, **options)
+
+
+connect = sqlite3.connect
+sqlite3.connect = lambda *words, **options: connect(*words, factory=Connection, **options)
+os.fsync, os.replace, os.unlink = map(stepping, (os.fsync, os.replace, os.unlink))
+Third(sys.argv[1], migrate=True).close()
+"""
+
+
+def test_after_a_crash_at_any_step_the_journal_is_old_or_new_and_whole(tmp_path: Path) -> None:
+    whole = dump(thaw(tmp_path / "before") / FILE_NAME)
+    steps = seen = 0
+    ended = 9
+    while ended == 9:
+        state = thaw(tmp_path / str(steps))
+        argv = [sys.executable, "-c", DIE, str(state), str(steps)]
+        ended = subprocess.run(argv, cwd=CHECKOUT, check=False).returncode
+        found = dump(state / FILE_NAME)
+        if found[0] == "version 1":
+            assert found == whole
+            with opened(Journal, state):
+                pass
+        else:
+            seen += 1
+        assert dump(state / FILE_NAME)[0] in ("version 1", "version 3")
+        with opened(Third, state) as journal:
+            assert journal.read("SELECT name FROM machine") == [("nas",)]
+            assert len(list(journal.jobs())) == 11
+        assert dump(state / f"{FILE_NAME}.v1.backup") == whole
+        steps += 1
+
+    print(f"\n{steps - 1} crashes while a journal was migrated; {seen} came after its commit")
+    assert ended == 0
+    assert steps > 20
+    assert 0 < seen < steps
