@@ -11,6 +11,7 @@ given, and have ended when the block ends. A tool that this machine lacks skips 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -25,7 +26,7 @@ import pytest
 from tests.waiting import LONG, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
 TRIES = 5  # for a port that nobody else has taken meanwhile
@@ -261,3 +262,18 @@ class Smbd(Server):
             client.stdin.close()
             said = client.stdout.read().decode(errors="replace")
         assert client.returncode == 0, said
+
+
+@contextlib.contextmanager
+def behind_fuse(folder: Path, disk: Path) -> Iterator[None]:
+    """Show another folder's files in this one through FUSE, where no lease proves anything."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("this user may not mount with FUSE")
+    disk.mkdir()
+    with subprocess.Popen([tool("bindfs"), "-f", str(disk), str(folder)]) as mount:
+        try:
+            wait_until(folder.is_mount)
+            yield
+        finally:
+            subprocess.run([tool("fusermount3"), "-u", "-z", str(folder)], check=False)
+            mount.terminate()

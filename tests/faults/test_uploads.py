@@ -5,16 +5,18 @@ Correct is: it decodes, and holds as many frames as what was uploaded last under
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +25,12 @@ import pytest
 
 from tests.clips import FFMPEG
 from tests.daemon import Daemon, Place
-from tests.faults.clients import Smbd, Sshd, run
+from tests.faults.clients import Smbd, Sshd, behind_fuse, run
 from tests.waiting import LONG, wait_until
 from watchconv.folders import mount_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,11 +40,13 @@ PAUSE_SECONDS = 30.0 if ALL else 5.0  # ten times as long as a file must be left
 BYTES_A_SECOND = 250_000  # so a clip takes a few seconds
 KILOBITS = ("-l", str(BYTES_A_SECOND * 8 // 1000))
 FRAMES, OTHER_FRAMES = 120, 70
+EARLY = "begun before the daemon"
 WHILE = "while it is encoded: "
 REPLACED = "slow"  # the profile whose encodes last as long as the clip
 SETTINGS: dict[str, Any] = {
     "jobs": 6,
     "settle_seconds": SETTLE_SECONDS,
+    "settle_network_seconds": 3 * SETTLE_SECONDS,
     "min_free": 0,
     "profile": "quick",
     "profiles": {
@@ -64,6 +68,7 @@ class Stage:
     others: dict[str, Path]  # of OTHER_FRAMES frames
     sshd: Sshd
     smbd: Smbd
+    written: threading.Event = field(default_factory=threading.Event)  # before the daemon starts
 
     def remote(self, target: Path) -> str:
         """Name a file of the inbox as a client of Samba does."""
@@ -199,6 +204,16 @@ def holds_it_open(stage: Stage, clip: Path, target: Path) -> None:
             writer.write(piece)
 
 
+def begins_before_the_daemon(stage: Stage, clip: Path, target: Path) -> None:
+    content = clip.read_bytes()
+    with target.open("wb", buffering=0) as writer:
+        writer.write(content[: len(content) // 2])
+        stage.written.set()
+        wait_until(lambda: stage.place.live().get("waiting"))
+        time.sleep(4 * SETTLE_SECONDS)
+        writer.write(content[len(content) // 2 :])
+
+
 def allocates_first(stage: Stage, clip: Path, target: Path) -> None:
     content = clip.read_bytes()
     with target.open("wb", buffering=0) as writer:
@@ -267,7 +282,7 @@ def replaced(by: Callable[[Stage, Path, Path], object]) -> Callable[[Stage, Path
 
 
 def move(stage: Stage, clip: Path, target: Path) -> None:
-    staged = stage.place.root / f".{target.name}"  # each its own: all are at it at once
+    staged = target.with_name(f".{target.name}")
     shutil.copyfile(clip, staged)
     staged.rename(target)
 
@@ -305,6 +320,7 @@ UPLOADS: dict[str, tuple[Upload, str]] = {
     "rsync --partial broken off and resumed": (rsync_resumes("--partial"), ".mkv"),
     "rsync --inplace broken off and resumed": (rsync_resumes("--inplace"), ".mp4"),
     "rsync --partial --append broken off": (rsync_resumes("--partial", "--append"), ".mp4"),
+    EARLY: (begins_before_the_daemon, ".mp4"),
     "a pause in the middle": (holds_it_open, ".ts"),
     "allocates the full size first": (allocates_first, ".ts"),
     "fills a hole from its end": (fills_a_hole_from_its_end, ".ts"),
@@ -321,9 +337,27 @@ CHANGES: dict[str, tuple[Upload, str]] = {
     "smb": (replaced(smb("plain")), ".mp4"),
 }
 
+EVERYBODY = UPLOADS | {f"{WHILE}{name}": how for name, how in CHANGES.items()}
+# Whose files are whole when they get their name, or say themselves that they are not.
+UNPROVEN = [
+    EARLY,
+    "smb renames",
+    "scp -p",
+    "scp -O -p",
+    "sftp put and rename by link",
+    "sftp broken off and reput",
+    "rsync",
+    "rsync --partial broken off and resumed",
+    "rsync --inplace broken off and resumed",
+    "rsync --partial --append broken off",
+    "allocates, closes and comes back",
+    "closes and comes back to append",
+    f"{WHILE}moves another over it",
+]
+
 
 def target_of(place: Place, name: str) -> Path:
-    _, suffix = UPLOADS.get(name) or CHANGES[name.removeprefix(WHILE)]
+    _, suffix = EVERYBODY[name]
     folder = place.inbox / REPLACED if name.startswith(WHILE) else place.inbox
     return folder / (re.sub(r"\W+", "-", name) + suffix)
 
@@ -343,33 +377,50 @@ def pad(clip: Path, size: int) -> None:
         stream.write((b"\x47\x1f\xff\x10".ljust(188, b"\xff")) * missing)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Everybody has uploaded, side by side, and all has been converted."""
-    folder = tmp_path_factory.mktemp("uploads")
+@contextlib.contextmanager
+def uploaded(folder: Path, names: Iterable[str], disk: Path | None = None) -> Iterator[Place]:
+    """Let all of these upload, side by side, until all is converted; disk: behind FUSE."""
     place = Place(folder / "videos", SETTINGS)
-    (place.inbox / REPLACED).mkdir()
     suffixes = (".ts", ".mkv", ".mp4")
     clips = {suffix: make_clip(folder / f"clip{suffix}", FRAMES) for suffix in suffixes}
     others = {suffix: make_clip(folder / f"other{suffix}", OTHER_FRAMES) for suffix in suffixes}
     pad(others[".ts"], clips[".ts"].stat().st_size)
-    with (
-        Sshd(folder / "ssh") as sshd,
-        Smbd(folder / "smb", place.inbox) as smbd,
-        Daemon(place) as daemon,
-        ThreadPoolExecutor(len(UPLOADS) + len(CHANGES)) as threads,
-    ):
+    with contextlib.ExitStack() as stack:
+        if disk:
+            stack.enter_context(behind_fuse(place.inbox, disk))
+        (place.inbox / REPLACED).mkdir()
+        sshd = stack.enter_context(Sshd(folder / "ssh"))
+        smbd = stack.enter_context(Smbd(folder / "smb", place.inbox))
         stage = Stage(place, clips, others, sshd, smbd)
-        uploads = UPLOADS | {f"{WHILE}{name}": how for name, how in CHANGES.items()}
-        under_way = [
-            threads.submit(upload, stage, clips[suffix], target_of(place, name))
-            for name, (upload, suffix) in uploads.items()
-        ]
-        for upload in under_way:
+        threads = stack.enter_context(ThreadPoolExecutor(len(EVERYBODY)))
+
+        def begin(name: str) -> Future[object]:
+            upload, suffix = EVERYBODY[name]
+            return threads.submit(upload, stage, clips[suffix], target_of(place, name))
+
+        early = [begin(EARLY)]
+        assert stage.written.wait(LONG)
+        daemon = stack.enter_context(Daemon(place))
+        for upload in early + [begin(name) for name in names if name != EARLY]:
             upload.result(LONG + 2 * PAUSE_SECONDS)
         wait_until(lambda: is_through(place), what=daemon.log)
 
         assert daemon.stop() == 0
+        yield place
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Everybody has uploaded."""
+    with uploaded(tmp_path_factory.mktemp("uploads"), EVERYBODY) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def unproven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Those have uploaded who need no kernel that proves who writes."""
+    folder = tmp_path_factory.mktemp("unproven")
+    with uploaded(folder, UNPROVEN, folder / "disk") as place:
         yield place
 
 
@@ -380,11 +431,20 @@ def is_through(place: Place) -> bool:
     return not left and not counts["queued"] + counts["running"] + counts["waiting"]
 
 
-EVERYBODY = [*UPLOADS, *(f"{WHILE}{name}" for name in CHANGES)]
-
-
 @pytest.mark.parametrize("name", EVERYBODY)
 def test_an_upload_becomes_exactly_one_correct_output(place: Place, name: str) -> None:
+    assert mount_of(str(place.inbox)).proves_writers
+    check(place, name)
+
+
+@pytest.mark.parametrize("name", UNPROVEN)
+def test_an_upload_through_fuse_becomes_exactly_one_correct_output(
+    unproven: Place, name: str
+) -> None:
+    check(unproven, name)
+
+
+def check(place: Place, name: str) -> None:
     target = target_of(place, name)
     source = target.relative_to(place.inbox)
     outputs = [p for p in place.outbox.rglob(f"{target.stem}[. ]*") if ".watchconv" not in p.parts]
@@ -405,7 +465,6 @@ def frames_of(path: Path) -> int:
 
 @pytest.mark.parametrize("name", UPLOADS)
 def test_no_encode_of_an_upload_is_begun_before_its_end(place: Place, name: str) -> None:
-    assert mount_of(str(place.inbox)).proves_writers
     source = str(target_of(place, name).relative_to(place.inbox))
     jobs = [job for job in place.jobs() if job["source"] == source]
 
