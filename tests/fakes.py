@@ -20,6 +20,7 @@ truncated       half of the bytes, the closing lines of the whole, exit 0
 none            no output at all, exit 0
 empty           an output of no bytes, exit 0
 flood:N         N MB of stderr (``flood``: one), then like copy
+rewrites:S      like copy, but for S seconds it moves its output about without a word
 late            like copy, but when all is said and done it does not end
 frozen          like hang, and stops itself as SIGSTOP does: no TERM arrives
 grandchild      like hang, with a child that holds its pipes and ignores TERM
@@ -152,8 +153,13 @@ def encode(source, target):
     elif kind == "empty":
         put(target, b"")
     elif kind != "none":
-        assert kind in ("copy", "slow", "gate", "flood", "late", "heir"), kind
+        assert kind in ("copy", "slow", "gate", "flood", "rewrites", "late", "heir"), kind
         put(target, content)
+    if kind == "rewrites":
+        end = time.monotonic() + float(value)
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            put(target, content)
     if kind == "heir" and os.fork() == 0:
         with open(target, "ab", 0) as output:
             while True:

@@ -164,6 +164,18 @@ def test_a_file_that_is_not_settled_waits(patient: House) -> None:
     assert len(patient.intake.waiting) == 0
 
 
+def test_files_age_side_by_side(tmp_path: Path) -> None:
+    house = House.at(tmp_path.resolve(), settle=0.5)
+    for number in range(50):
+        house.put(f"{number}.mov")
+    house.intake.look()
+    wait_until(lambda: len(house.intake.waiting.due()) == len(house.intake.waiting))
+    house.intake.look(Hints())
+
+    assert len(house.states()) == 50
+    house.journal.close()
+
+
 def test_a_file_is_announced_when_it_is_first_seen(patient: House) -> None:
     patient.put("a.mov")
     patient.put("a.txt")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import daemon as harness
 from tests.clips import FFMPEG
 from tests.daemon import Daemon, Place, drop, is_ffmpeg, tiny_clip
 from tests.fakes import write_fake
@@ -139,6 +141,32 @@ def test_a_hundred_megabytes_of_words_leave_memory_flat(ended: Ended) -> None:
 def test_no_child_and_no_descriptor_is_left(ended: Ended) -> None:
     assert ended.children == []
     assert ended.after.descriptors <= ended.before.descriptors
+
+
+# The stall limit is for an encode that stands still, not for what takes its time.
+
+SLOW_DISK = """
+import os, time
+fsync = os.fsync
+os.fsync = lambda descriptor: (time.sleep(1.2), fsync(descriptor))[1]
+from watchconv.__main__ import main
+main()
+"""
+
+
+def test_an_output_that_is_still_written_and_a_slow_disk_are_no_stall(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is +faststart, and so are a busy NAS and a copy to another disk."""
+    monkeypatch.setattr(harness, "PROGRAM", (sys.executable, "-c", SLOW_DISK))
+    program = write_fake(tmp_path / "bin", otherwise="rewrites:3", frames=FRAMES)
+    settings = {**SETTINGS, "max_attempts": 1, "stall_seconds": 1, "ffmpeg": program}
+    place = Place(tmp_path / "videos", settings)
+    with Daemon(place):
+        drop(clip, place.inbox / "a.mkv")
+        place.wait_for("a.mkv", "done")
+
+        assert (place.outbox / "a.webm").read_bytes() == clip.read_bytes()
 
 
 # An ffmpeg that cannot be started is the machine's fault: no job pays for it.

@@ -39,7 +39,7 @@ SETTLE_SECONDS = 0.5
 PAUSE_SECONDS = 30.0 if ALL else 5.0  # ten times as long as a file must be left alone
 BYTES_A_SECOND = 250_000  # so a clip takes a few seconds
 KILOBITS = ("-l", str(BYTES_A_SECOND * 8 // 1000))
-FRAMES, OTHER_FRAMES = 120, 70
+FRAMES, OTHER_FRAMES = 120, 160
 EARLY = "begun before the daemon"
 WHILE = "while it is encoded: "
 REPLACED = "slow"  # the profile whose encodes last as long as the clip
@@ -59,7 +59,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
     """What the clients have at hand."""
 
@@ -68,21 +68,33 @@ class Stage:
     others: dict[str, Path]  # of OTHER_FRAMES frames
     sshd: Sshd
     smbd: Smbd
+    daemon: Daemon | None = None
     written: threading.Event = field(default_factory=threading.Event)  # before the daemon starts
 
     def remote(self, target: Path) -> str:
         """Name a file of the inbox as a client of Samba does."""
         return str(target.relative_to(self.place.inbox)).replace("/", "\\")
 
-    def wait_for_encode(self, target: Path) -> None:
-        """Wait until the encode of a file is under way."""
-        source = str(target.relative_to(self.place.inbox))
-        wait_until(
-            lambda: any(
-                row["source"] == source and row["progress"] for row in self.place.live()["running"]
-            ),
-            what=self.place.log,
-        )
+    @contextlib.contextmanager
+    def encode_held(self, target: Path) -> Iterator[None]:
+        """Wait until a file is read by its encode, and let that rest meanwhile."""
+        pid = wait_until(lambda: self._encode_of(target), what=self.place.log)
+        os.kill(pid, signal.SIGSTOP)
+        yield
+        os.kill(pid, signal.SIGCONT)
+
+    def _encode_of(self, target: Path) -> int:
+        assert self.daemon
+        for pid in self.daemon.encodes():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                has_read = int(Path(f"/proc/{pid}/io").read_text().split()[1])
+                if os.fsencode(f"file:{target}") in words and has_read > 200_000:
+                    return pid
+        return 0
+
+
+Upload = Callable[[Stage, Path, Path], object]
 
 
 def pieces(content: bytes) -> Iterator[bytes]:
@@ -125,14 +137,14 @@ def slowly(content: bytes, count: int = 20) -> Iterator[tuple[int, bytes]]:
 # Samba
 
 
-def smb(share: str) -> Callable[[Stage, Path, Path], None]:
+def smb(share: str) -> Upload:
     def upload(stage: Stage, clip: Path, target: Path) -> None:
         stage.smbd.do(f"put {clip} {stage.remote(target)}", share)
 
     return upload
 
 
-def smb_with_a_pause(share: str) -> Callable[[Stage, Path, Path], None]:
+def smb_with_a_pause(share: str) -> Upload:
     def upload(stage: Stage, clip: Path, target: Path) -> None:
         stage.smbd.feed(stage.remote(target), pieces(clip.read_bytes()), share)
 
@@ -147,7 +159,7 @@ def smb_renames(stage: Stage, clip: Path, target: Path) -> None:
 # OpenSSH
 
 
-def scp(*options: str) -> Callable[[Stage, Path, Path], None]:
+def scp(*options: str) -> Upload:
     def upload(stage: Stage, clip: Path, target: Path) -> None:
         stage.sshd.scp(clip, target, *options)
 
@@ -175,14 +187,14 @@ def sftp_resumes(stage: Stage, clip: Path, target: Path) -> None:
 # rsync
 
 
-def rsync(*options: str) -> Callable[[Stage, Path, Path], None]:
+def rsync(*options: str) -> Upload:
     def upload(stage: Stage, clip: Path, target: Path) -> None:
         stage.sshd.rsync(clip, target, f"--bwlimit={BYTES_A_SECOND // 1000}", *options)
 
     return upload
 
 
-def rsync_resumes(*options: str) -> Callable[[Stage, Path, Path], None]:
+def rsync_resumes(*options: str) -> Upload:
     """It is broken off in the middle, leaves what it has under the final name, and comes again."""
 
     def upload(stage: Stage, clip: Path, target: Path) -> None:
@@ -191,6 +203,38 @@ def rsync_resumes(*options: str) -> Callable[[Stage, Path, Path], None]:
         wait_until(target.exists, what="rsync keeps what it has")
         time.sleep(4 * SETTLE_SECONDS)
         stage.sshd.rsync(clip, target, *options)
+
+    return upload
+
+
+# whole folders
+
+
+def folder_with(stage: Stage, clip: Path, target: Path) -> Path:
+    """Make a folder of the client's own that holds the clip, as it is to lie in the inbox."""
+    folder = stage.place.root / "of the client" / target.parent.name
+    folder.mkdir(parents=True)
+    shutil.copyfile(clip, folder / target.name)
+    return folder
+
+
+def smb_folder(stage: Stage, clip: Path, target: Path) -> None:
+    folder = folder_with(stage, clip, target)
+    stage.smbd.do(f'lcd "{folder.parent}"; recurse ON; prompt OFF; mput {folder.name}')
+
+
+def scp_folder(stage: Stage, clip: Path, target: Path) -> None:
+    stage.sshd.scp(folder_with(stage, clip, target), stage.place.inbox, "-r", *KILOBITS)
+
+
+def sftp_folder(stage: Stage, clip: Path, target: Path) -> None:
+    folder = folder_with(stage, clip, target)
+    stage.sshd.sftp(f'put -R "{folder}" {target.parent}', options=KILOBITS)
+
+
+def rsync_folder(*options: str) -> Upload:
+    def upload(stage: Stage, clip: Path, target: Path) -> None:
+        rsync("-r", *options)(stage, folder_with(stage, clip, target), stage.place.inbox)
 
     return upload
 
@@ -267,16 +311,15 @@ def comes_back_to_append(stage: Stage, clip: Path, target: Path) -> None:
 def appends(stage: Stage, clip: Path, target: Path) -> None:
     content = clip.read_bytes()
     target.write_bytes(content[: len(content) // 2])
-    stage.wait_for_encode(target)
-    with target.open("ab") as writer:
+    with stage.encode_held(target), target.open("ab") as writer:
         writer.write(content[len(content) // 2 :])
 
 
-def replaced(by: Callable[[Stage, Path, Path], object]) -> Callable[[Stage, Path, Path], None]:
+def replaced(by: Upload) -> Upload:
     def upload(stage: Stage, clip: Path, target: Path) -> None:
         move(stage, stage.others[clip.suffix], target)
-        stage.wait_for_encode(target)
-        by(stage, clip, target)
+        with stage.encode_held(target):
+            by(stage, clip, target)
 
     return upload
 
@@ -296,9 +339,8 @@ def overwrite_with_its_size_and_time(stage: Stage, clip: Path, target: Path) -> 
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-# upload: its name, how, and the container; .ts says nothing of its end, the others do
+# an upload's name: how it is done, and the container; .ts says nothing of its end, the others do
 
-Upload = Callable[["Stage", Path, Path], object]
 UPLOADS: dict[str, tuple[Upload, str]] = {
     "smb": (smb("plain"), ".ts"),
     "smb with kernel oplocks": (smb("leased"), ".ts"),
@@ -320,6 +362,12 @@ UPLOADS: dict[str, tuple[Upload, str]] = {
     "rsync --partial broken off and resumed": (rsync_resumes("--partial"), ".mkv"),
     "rsync --inplace broken off and resumed": (rsync_resumes("--inplace"), ".mp4"),
     "rsync --partial --append broken off": (rsync_resumes("--partial", "--append"), ".mp4"),
+    "smb: a folder": (smb_folder, ".ts"),
+    "scp: a folder": (scp_folder, ".ts"),
+    "sftp: a folder": (sftp_folder, ".ts"),
+    "rsync: a folder": (rsync_folder(), ".ts"),
+    "rsync --inplace: a folder": (rsync_folder("--inplace"), ".ts"),
+    "rsync --delay-updates: a folder": (rsync_folder("--delay-updates"), ".ts"),
     EARLY: (begins_before_the_daemon, ".mp4"),
     "a pause in the middle": (holds_it_open, ".ts"),
     "allocates the full size first": (allocates_first, ".ts"),
@@ -349,6 +397,7 @@ UNPROVEN = [
     "rsync",
     "rsync --partial broken off and resumed",
     "rsync --inplace broken off and resumed",
+    "rsync --delay-updates: a folder",
     "rsync --partial --append broken off",
     "allocates, closes and comes back",
     "closes and comes back to append",
@@ -358,14 +407,15 @@ UNPROVEN = [
 
 def target_of(place: Place, name: str) -> Path:
     _, suffix = EVERYBODY[name]
-    folder = place.inbox / REPLACED if name.startswith(WHILE) else place.inbox
-    return folder / (re.sub(r"\W+", "-", name) + suffix)
+    slug = re.sub(r"\W+", "-", name)
+    folder = REPLACED if name.startswith(WHILE) else slug if name.endswith(" a folder") else ""
+    return place.inbox / folder / (slug + suffix)
 
 
-def make_clip(path: Path, frames: int) -> Path:
+def make_clip(path: Path, frames: int, quality: int = 1) -> Path:
     """Make a clip of much noise: about a megabyte, which takes a client a while."""
     noise = f"testsrc=size=96x64:rate=20:duration={frames / 20},noise=alls=80:allf=t"
-    coding = ("-c:v", "mpeg4", "-q:v", "1", "-threads", "1")
+    coding = ("-c:v", "mpeg4", "-q:v", str(quality), "-threads", "1")
     run(FFMPEG, "-v", "error", "-f", "lavfi", "-i", noise, *coding, path)
     return path
 
@@ -383,7 +433,7 @@ def uploaded(folder: Path, names: Iterable[str], disk: Path | None = None) -> It
     place = Place(folder / "videos", SETTINGS)
     suffixes = (".ts", ".mkv", ".mp4")
     clips = {suffix: make_clip(folder / f"clip{suffix}", FRAMES) for suffix in suffixes}
-    others = {suffix: make_clip(folder / f"other{suffix}", OTHER_FRAMES) for suffix in suffixes}
+    others = {suffix: make_clip(folder / f"other{suffix}", OTHER_FRAMES, 4) for suffix in suffixes}
     pad(others[".ts"], clips[".ts"].stat().st_size)
     with contextlib.ExitStack() as stack:
         if disk:
@@ -400,7 +450,7 @@ def uploaded(folder: Path, names: Iterable[str], disk: Path | None = None) -> It
 
         early = [begin(EARLY)]
         assert stage.written.wait(LONG)
-        daemon = stack.enter_context(Daemon(place))
+        stage.daemon = daemon = stack.enter_context(Daemon(place))
         for upload in early + [begin(name) for name in names if name != EARLY]:
             upload.result(LONG + 2 * PAUSE_SECONDS)
         wait_until(lambda: is_through(place), what=daemon.log)
