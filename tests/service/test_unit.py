@@ -10,6 +10,7 @@ import pytest
 from tests.clips import MEDIA
 from tests.daemon import drop
 from tests.service.box import ENVIRONMENT, PROGRAM, Service
+from watchconv.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from tests.service.box import Box
@@ -163,3 +164,26 @@ def test_nothing_is_written_outside_of_the_declared_folders(box: Box) -> None:
         assert box.attempt(*inside, *as_user, place).returncode != 0, place
     box.run(*inside, *as_user, f"/srv/{service.root.name}/inbox/.x")
     service.systemctl("stop")
+
+
+@pytest.mark.parametrize("ffmpeg", ["the system's", "the embedded one"])
+def test_every_built_in_profile_works_in_there(box: Box, ffmpeg: str) -> None:
+    """Confined by the unit and, each ffmpeg once more, by the daemon (``sandbox: require``)."""
+    if ffmpeg == "the embedded one":
+        found = box.shell(
+            f"echo {ENVIRONMENT}/lib/python3*/site-packages/imageio_ffmpeg/binaries/*"
+        )
+        path = next(word for word in found.split() if "/ffmpeg-" in word)
+    else:
+        path = "auto"
+    service = box.service("profiles", {"ffmpeg": path, "jobs": "auto", "profiles": {}})
+    service.systemctl("start")
+
+    for profile in BUILTIN:
+        drop(CLIP, service.inbox / profile / "a.mkv")
+
+    for profile in BUILTIN:
+        service.wait_for_file(service.done / profile / "a.mkv")
+    service.systemctl("stop")
+    for profile in BUILTIN:
+        (service.done / profile / "a.mkv").unlink()

@@ -11,15 +11,13 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shutil
-import subprocess
 import sys
-from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchconv.commands import units
+from watchconv.commands.hand import Hand, is_booted, read_text
 from watchconv.commands.units import SYSUSERS, Service
 from watchconv.config import load_config
 from watchconv.convert.sandbox.support import support
@@ -33,62 +31,7 @@ if TYPE_CHECKING:
     from watchconv.config import Config
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
-_BOOTED = "/run/systemd/system"  # is there while systemd runs
 USER = "watchconv"
-
-
-@dataclass(frozen=True, slots=True)
-class Hand:
-    """What does things, or only tells them."""
-
-    is_dry: bool
-
-    def write(self, path: str, text: str) -> None:
-        """Write a file whole, when it is not there as it should be."""
-        old = _read(path)
-        if old == text:
-            print(f"is there     {path}")
-            return
-        print(f"{'change      ' if old is not None else 'write       '} {path}")
-        if not self.is_dry:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            scratch = Path(f"{path}.new")
-            scratch.write_text(text, encoding="utf-8")
-            scratch.chmod(0o644)
-            scratch.replace(path)
-
-    def remove(self, path: str) -> None:
-        """Remove a file that is there."""
-        if os.path.lexists(path):
-            print(f"remove       {path}")
-            if not self.is_dry:
-                os.unlink(path)
-
-    def remove_folder(self, path: str) -> None:
-        """Remove a folder that is there and empty; one with files stays."""
-        if not os.path.isdir(path):
-            return
-        if os.listdir(path):
-            print(f"stays        {path}: it holds files")
-            return
-        print(f"remove       {path}")
-        if not self.is_dry:
-            os.rmdir(path)
-
-    def run(self, *argv: str) -> None:
-        """Run a program of the system's. Raises WatchconvError when it fails."""
-        print(f"run          {' '.join(argv)}")
-        if self.is_dry:
-            return
-        try:
-            ended = subprocess.run(argv, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise WatchconvError(
-                f"{argv[0]} cannot be run: {error.strerror}; a service needs a machine with systemd"
-            ) from error
-        if ended.returncode:
-            said = (ended.stderr or ended.stdout).strip() or f"status {ended.returncode}"
-            raise WatchconvError(f"{' '.join(argv)} failed: {said}")
 
 
 def install(arguments: argparse.Namespace) -> int:
@@ -136,7 +79,7 @@ def _install(service: Service, hand: Hand) -> None:
 
 def _uninstall(service: Service, hand: Hand) -> None:
     manager = _systemctl(service)
-    if os.path.lexists(service.unit_file) and _is_booted():
+    if os.path.lexists(service.unit_file) and is_booted():
         hand.run(*manager, "disable", "--now", service.unit)
     made = _folders_made(service)
     if service.drop_in:
@@ -144,7 +87,7 @@ def _uninstall(service: Service, hand: Hand) -> None:
         hand.remove_folder(os.path.dirname(service.drop_in))
     if not _others(service):
         hand.remove(service.unit_file)
-    text = _read(service.config_file)
+    text = read_text(service.config_file)
     if text in [units.config_text(service, sandbox=word) for word in ("auto", "require")]:
         hand.remove(service.config_file)
         hand.remove_folder(os.path.dirname(service.config_file))
@@ -234,7 +177,7 @@ def _others(service: Service) -> bool:
 
 
 def _reload(service: Service, hand: Hand) -> None:
-    if not _is_booted():
+    if not is_booted():
         return
     try:
         hand.run(*_systemctl(service), "daemon-reload")
@@ -270,19 +213,8 @@ def _has_user() -> bool:
     return True
 
 
-def _is_booted() -> bool:
-    return os.path.isdir(_BOOTED) and shutil.which("systemctl") is not None
-
-
 def _systemctl(service: Service) -> tuple[str, ...]:
     return ("systemctl", "--user") if service.home else ("systemctl",)
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
 
 
 def _say_next(
