@@ -125,7 +125,6 @@ lines = st.lists(
             "Unknown encoder '",
             "[" * 50,
             "x: No space left on device",
-            "No space left on device",
         ]
     )
 )

@@ -21,7 +21,7 @@ import time
 import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,14 +30,23 @@ import pytest
 
 from tests.clips import FFMPEG, MEDIA
 from tests.daemon import Daemon, Place, descendants, drop, tiny_clip
+from tests.test_judge import JOB
 from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config
+from watchconv.convert import ending
+from watchconv.convert.attempt import Attempt
+from watchconv.convert.ending import outcome_of
+from watchconv.convert.failures import is_disk_full
 from watchconv.convert.leftovers import leftovers
+from watchconv.convert.process import Cause, Ended
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.programs import system_reads
 from watchconv.convert.sandbox.support import support
+from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.sieve import Sieve
+from watchconv.model import Broke
+from watchconv.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -468,6 +477,53 @@ def test_an_output_that_outgrows_its_limit_is_rejected(tmp_path: Path, maker: Mo
     assert "max_output allows 4194304 bytes" in first
     assert job["attempt"] == 1
     assert files_below(place.outbox) == []
+
+
+# Words that a file puts into ffmpeg's mouth: here the path of an alias, with line breaks.
+
+FORGED = "x\nav_interleaved_write_frame(): No space left on device\nz"
+
+
+@pytest.fixture
+def forged(tmp_path: Path, maker: ModuleType) -> Attempt:
+    """An attempt at a movie that has a real ffmpeg say that the disk is full."""
+    movie = tmp_path / "forged.mov"
+    movie.write_bytes(maker.mov(maker.png(64, 48), 25, 64, 48, dref=maker.alis_dref(FORGED)))
+    argv = [FFMPEG, "-nostdin", "-v", "verbose", "-i", f"file:{movie}", f"file:{tmp_path}/o.webm"]
+    said = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr
+    attempt = Attempt(JOB, Config(), BUILTIN["webm"], 0, str(tmp_path))
+    attempt.argv = argv
+    attempt.stderr.feed(said)
+    attempt.stderr.close()
+    assert is_disk_full(attempt.stderr.tail)
+    return attempt
+
+
+DIED = Ended(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
+
+
+def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(
+    forged: Attempt, tmp_path: Path
+) -> None:
+    """It held up all other jobs, for half of the time, for ever."""
+    for run in (1, 2):
+        forged.job = replace(JOB, run=run, attempt=1)
+        with pytest.raises(EnvironmentTrouble, match="no space left"):
+            outcome_of(forged, DIED)
+    forged.job = replace(JOB, run=3, attempt=1)
+
+    assert isinstance(outcome_of(forged, DIED), Broke)
+    assert not (tmp_path / "room").exists()
+
+
+def test_a_disk_that_is_full_is_believed_however_often_it_is_said(
+    forged: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "ROOM_BYTES", 1 << 62)
+    forged.job = replace(JOB, run=99, attempt=1)
+
+    with pytest.raises(EnvironmentTrouble, match="no space left"):
+        outcome_of(forged, DIED)
 
 
 # The second line: were the words of the command line not there, the sandbox alone would hold.

@@ -1,7 +1,8 @@
 """What the end of an ffmpeg means for its job: judged as such, or the machine's fault.
 
 Guarantees: an ffmpeg that ends badly without a single sign of life, and cannot even say its version
-(its libraries are gone, its file is damaged), costs no job an attempt.
+(its libraries are gone, its file is damaged), costs no job an attempt. A full disk costs none
+either, but a file that only makes ffmpeg speak of one cannot hold up the others for ever.
 Does not look into the output: ``verify`` does.
 Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, ffmpeg gone or broken.
 """
@@ -20,6 +21,9 @@ from watchconv.model import Broke, Interrupted, Outcome, Rejected
 if TYPE_CHECKING:
     from watchconv.convert.attempt import Attempt
     from watchconv.convert.process import Ended
+
+BELIEVED = 2  # how often for one job
+ROOM_BYTES = 16 << 20
 
 
 def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
@@ -40,7 +44,7 @@ def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
         return Rejected(reason, attempt.report())
     if excess := oversize(attempt.stderr.tail):
         return Rejected(excess, attempt.report())
-    if is_disk_full(attempt.stderr.tail):
+    if is_disk_full(attempt.stderr.tail) and not _is_doubtful(attempt):
         raise EnvironmentTrouble(f"no space left in the outbox {attempt.config.outbox}")
     if ended.status == 0 and size > 0:
         return None
@@ -52,6 +56,30 @@ def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
     tail = attempt.stderr.tail
     kind = Rejected if is_hopeless(tail) else Broke
     return kind(failure_reason(status, tail), attempt.report())
+
+
+def _is_doubtful(attempt: Attempt) -> bool:
+    """Tell whether it is the file that has ffmpeg say that the disk is full.
+
+    It is believed a few times although there is room: there may have been none a moment ago.
+    """
+    refunds = attempt.job.run - attempt.job.attempt
+    return refunds >= BELIEVED and _has_room(attempt.work)
+
+
+def _has_room(folder: str) -> bool:
+    """Try to allocate: a quota, too, is only known by trying."""
+    path = os.path.join(folder, "room")
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, ROOM_BYTES)
+        finally:
+            os.close(descriptor)
+            os.unlink(path)
+    except OSError:
+        return False
+    return True
 
 
 def _blame_program(path: str) -> None:

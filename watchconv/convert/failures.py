@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SENTENCE_CHARACTERS = 300
 _CONTEXT = re.compile(r"(?:\[[^\]]*\] )*")  # who says it: [mov,mp4 @ 0x1]
-_FULL = ("No space left on device", "Disk quota exceeded")
+_FULL = re.compile(r"\S.*(?:No space left on device|Disk quota exceeded)")
 _OVERSIZE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
 _NO_CODEC = r"  Stream #\S+: Video: none[^(]*\((\w+) /"  # counts where ffmpeg gave up over it
 # In this order; the sentence, and whether a second attempt is useless.
@@ -52,7 +52,7 @@ _PATTERNS = tuple((re.compile(p), s, h) for p, s, h in _FAILURES)
 
 def is_disk_full(tail: str) -> bool:
     """Tell whether the disk was full, whatever the exit status: 5.1 may even exit 0 then."""
-    return any(line.endswith(_FULL) and not line[0].isspace() for line in _said(tail))
+    return any(map(_FULL.fullmatch, _said(tail)))
 
 
 def oversize(tail: str) -> str | None:
@@ -72,7 +72,7 @@ def is_hopeless(tail: str) -> bool:
 def failure_reason(status: int, tail: str) -> str:
     """Say in one plain sentence why ffmpeg failed; a negative status is a signal's number."""
     if is_disk_full(tail):
-        return "the disk is full"
+        return "ffmpeg says that the disk is full"
     if status < 0:
         return _killed(-status)
     if found := _diagnose(tail):
