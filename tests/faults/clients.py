@@ -204,7 +204,6 @@ path = {path}
 read only = no
 guest ok = yes
 guest only = yes
-force user = {user}
 {more}
 """
 SHARES = {
@@ -228,7 +227,7 @@ class Smbd(Server):
         values = {"port": self.port, "folder": self.folder, "user": USER}
         text = _SMBD.format(**values)
         for name, more in SHARES.items():
-            text += _SHARE.format(name=name, path=self._shared, user=USER, more=more)
+            text += _SHARE.format(name=name, path=self._shared, more=more)
         for name in ("private", "lock", "state", "cache", "pid", "ncalrpc"):
             (self.folder / name).mkdir(exist_ok=True)
         self._config.write_text(text)
