@@ -80,8 +80,10 @@ class Stage:
         """Wait until a file is read by its encode, and let that rest meanwhile."""
         pid = wait_until(lambda: self._encode_of(target), what=self.place.log)
         os.kill(pid, signal.SIGSTOP)
-        yield
-        os.kill(pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def _encode_of(self, target: Path) -> int:
         assert self.daemon
@@ -97,19 +99,27 @@ class Stage:
 Upload = Callable[[Stage, Path, Path], object]
 
 
-def pieces(content: bytes) -> Iterator[bytes]:
-    """Give the first half, pause, give the other half."""
-    yield content[: len(content) // 2]
+def halves(clip: Path) -> tuple[bytes, bytes]:
+    content = clip.read_bytes()
+    return content[: len(content) // 2], content[len(content) // 2 :]
+
+
+def with_a_pause(clip: Path) -> Iterator[bytes]:
+    first, rest = halves(clip)
+    yield first
     time.sleep(PAUSE_SECONDS)
-    yield content[len(content) // 2 :]
+    yield rest
 
 
 def break_off(command: list[str], target: Path, words: str = "") -> None:
     """Start a client, and end it when a part of its file is there."""
 
     def begun() -> bool:
-        found = [target, *target.parent.glob(f".{target.name}.*")]
-        return any(path.stat().st_size > 100_000 for path in found if path.exists())
+        for path in (target, *target.parent.glob(f".{target.name}.*")):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > 100_000:
+                    return True
+        return False
 
     with subprocess.Popen(
         command,
@@ -146,7 +156,7 @@ def smb(share: str) -> Upload:
 
 def smb_with_a_pause(share: str) -> Upload:
     def upload(stage: Stage, clip: Path, target: Path) -> None:
-        stage.smbd.feed(stage.remote(target), pieces(clip.read_bytes()), share)
+        stage.smbd.feed(stage.remote(target), with_a_pause(clip), share)
 
     return upload
 
@@ -244,18 +254,18 @@ def rsync_folder(*options: str) -> Upload:
 
 def holds_it_open(stage: Stage, clip: Path, target: Path) -> None:
     with target.open("wb", buffering=0) as writer:
-        for piece in pieces(clip.read_bytes()):
+        for piece in with_a_pause(clip):
             writer.write(piece)
 
 
 def begins_before_the_daemon(stage: Stage, clip: Path, target: Path) -> None:
-    content = clip.read_bytes()
+    first, rest = halves(clip)
     with target.open("wb", buffering=0) as writer:
-        writer.write(content[: len(content) // 2])
+        writer.write(first)
         stage.written.set()
         wait_until(lambda: stage.place.live().get("waiting"))
         time.sleep(4 * SETTLE_SECONDS)
-        writer.write(content[len(content) // 2 :])
+        writer.write(rest)
 
 
 def allocates_first(stage: Stage, clip: Path, target: Path) -> None:
@@ -286,19 +296,18 @@ def fills_a_map_of_a_closed_file(stage: Stage, clip: Path, target: Path) -> None
 
 
 def allocates_and_comes_back(stage: Stage, clip: Path, target: Path) -> None:
-    content = clip.read_bytes()
-    half = len(content) // 2
+    first, rest = halves(clip)
     with target.open("wb") as writer:
-        writer.truncate(len(content))
-        writer.write(content[:half])
+        writer.truncate(len(first + rest))
+        writer.write(first)
     time.sleep(4 * SETTLE_SECONDS)
     with target.open("r+b") as writer:
-        writer.seek(half)
-        writer.write(content[half:])
+        writer.seek(len(first))
+        writer.write(rest)
 
 
 def comes_back_to_append(stage: Stage, clip: Path, target: Path) -> None:
-    first, rest = pieces(clip.read_bytes())
+    first, rest = halves(clip)
     target.write_bytes(first)
     time.sleep(4 * SETTLE_SECONDS)
     with target.open("ab") as writer:
@@ -309,10 +318,10 @@ def comes_back_to_append(stage: Stage, clip: Path, target: Path) -> None:
 
 
 def appends(stage: Stage, clip: Path, target: Path) -> None:
-    content = clip.read_bytes()
-    target.write_bytes(content[: len(content) // 2])
+    first, rest = halves(clip)
+    target.write_bytes(first)
     with stage.encode_held(target), target.open("ab") as writer:
-        writer.write(content[len(content) // 2 :])
+        writer.write(rest)
 
 
 def replaced(by: Upload) -> Upload:
