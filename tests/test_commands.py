@@ -26,8 +26,11 @@ from tests.daemon import (
     run_program,
     tiny_clip,
 )
+from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
 from watchconv.convert.sandbox.support import support
+from watchconv.errors import EnvironmentTrouble
+from watchconv.folders import find_state, make_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -765,6 +768,53 @@ def test_check_tells_every_folder_in_trouble(quiet: Place) -> None:
     assert ended.returncode == 1
     assert str(quiet.inbox) in ended.stdout + ended.stderr
     assert str(quiet.done) in ended.stdout + ended.stderr
+
+
+ASKING = [("pause",), ("resume",), ("retry", "1"), ("cancel", "1"), ("jobs",), ("status",)]
+
+
+@pytest.mark.parametrize("where", ["a file", "below a file"])
+def test_a_state_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    state = tmp_path / "file" if where == "a file" else tmp_path / "file/state"
+    place = Place(tmp_path / "videos", {**SETTINGS, "state": str(state)})
+    for words in (("run",), ("run", "--once"), *ASKING):
+        ended = place.run(*words)
+
+        assert ended.returncode == 1, ended
+        [line] = ended.stderr.splitlines()
+        assert line.startswith(f"watchconv: the state {state} "), line
+    checked = place.run("check")
+    assert checked.returncode == 1
+    assert f"TROUBLE the state {state} " in checked.stdout
+    assert "ok      the folders are there" in checked.stdout  # the rest is told as well
+
+
+def test_a_state_of_another_user_is_told_with_who_may_use_it() -> None:
+    with open_folder() as folder:
+        (folder / "state").mkdir(mode=0o700)
+        (folder / "shut").mkdir(mode=0o755)
+        with as_nobody():
+            if os.access(folder / "state", os.W_OK):
+                pytest.skip("there is no other user to be")
+            with pytest.raises(EnvironmentTrouble, match="be the user of the daemon"):
+                find_state(str(folder / "state"))
+            with pytest.raises(EnvironmentTrouble, match="cannot be made: Permission denied"):
+                make_state(str(folder / "shut/state"))
+
+
+def test_check_tells_a_state_that_is_and_one_that_can_be_made(quiet: Place) -> None:
+    assert f"ok      the state {quiet.state} is not there yet" in quiet.say("check")
+    quiet.say("pause")
+    assert f"ok      the state {quiet.state} is there and can be written" in quiet.say("check")
+
+
+def test_a_request_for_nothing_leaves_nothing_behind(quiet: Place) -> None:
+    ended = quiet.run("retry", 99)
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert not quiet.state.exists()
 
 
 def test_explain_tells_the_command_and_touches_nothing(quiet: Place, clip: Path) -> None:

@@ -5,7 +5,8 @@ taken for deleted and nothing is written under a bare mount point; one daemon pe
 outbox, by locks on the folders' descriptors that leave no file behind.
 Does not look at what is in the folders.
 Errors: what is wrong with a folder is returned as sentences (``troubles``), because it may heal;
-``AlreadyRunning`` when somebody holds a lock.
+``AlreadyRunning`` when somebody holds a lock; ``EnvironmentTrouble`` for a state directory that
+cannot be used, without which nothing can be remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watchconv.errors import AlreadyRunning
+from watchconv.errors import AlreadyRunning, EnvironmentTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,20 +158,7 @@ class Folders:
                 f"the {name} {path} is not mounted: {known.point} is gone; mount it again, or,"
                 " if it is to be without from now on, watchconv check --forget-mounts"
             )
-        try:
-            stat = os.stat(path)
-        except FileNotFoundError:
-            return f"the {name} {path} does not exist: make it, or mount what holds it"
-        except OSError as error:
-            return f"the {name} {path} cannot be reached: {error.strerror}"
-        if not os.path.isdir(path):
-            return f"the {name} {path} is not a folder"
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            why = _access_trouble(path)
-            return f"the {name} {path} cannot be written by user {os.geteuid()}: {why}"
-        if stat.st_nlink == 0:
-            return f"the {name} {path} was deleted: make it again"
-        return None
+        return _fault(name, path)
 
     def lock(self, state_dir: str) -> None:
         """Hold the state directory, and the inbox and outbox as far as they are there.
@@ -213,6 +201,53 @@ class Folders:
         """Say how much may still be written to the outbox. Raises OSError."""
         stat = os.statvfs(self.outbox)
         return stat.f_bavail * stat.f_frsize
+
+
+def find_state(path: str) -> bool:
+    """Tell whether the state directory is there; False where it is still to be made.
+
+    Raises EnvironmentTrouble where something is there that cannot be used.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass  # said below
+    if fault := _fault("state", path):
+        raise EnvironmentTrouble(f"{fault}; be the user of the daemon, or name another state")
+    return True
+
+
+def make_state(path: str, *inside: str) -> None:
+    """Make the state directory and folders inside it. Raises EnvironmentTrouble."""
+    find_state(path)
+    try:
+        for folder in (path, *(os.path.join(path, name) for name in inside)):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentTrouble(
+            f"the state {path} cannot be made: {error.strerror} ({error.filename});"
+            f" make it for user {os.geteuid()}, or name another state"
+        ) from error
+
+
+def _fault(name: str, path: str) -> str | None:
+    """Say what keeps a folder from being used, whatever it is for."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return f"the {name} {path} does not exist: make it, or mount what holds it"
+    except OSError as error:
+        return f"the {name} {path} cannot be reached: {error.strerror}"
+    if not os.path.isdir(path):
+        return f"the {name} {path} is not a folder: something else has its name"
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        why = _access_trouble(path)
+        return f"the {name} {path} cannot be written by user {os.geteuid()}: {why}"
+    if stat.st_nlink == 0:
+        return f"the {name} {path} was deleted: make it again"
+    return None
 
 
 def _access_trouble(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from watchconv import live
 from watchconv.commands.show import open_journal
+from watchconv.folders import make_state
 from watchconv.journal import PAUSED, Journal
 from watchconv.model import JobState, Request
 
@@ -39,7 +40,7 @@ def cancel(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
-    code = 0
+    code, asked = 0, False
     done = "will be retried" if request is Request.RETRY else "will be cancelled"
     for job_id in ids:
         problem = _problem(config, journal, job_id, request)
@@ -48,9 +49,11 @@ def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: R
             code = 1
         else:
             print(f"job {job_id} {done}")
+            asked = True
     if journal:
         journal.close()
-    _wake(config)
+    if asked:
+        _wake(config)
     return code
 
 
@@ -76,7 +79,7 @@ def resume(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _set_paused(config: Config, value: str | None) -> int:
-    os.makedirs(config.state, mode=0o700, exist_ok=True)
+    make_state(config.state, live.WAKE_DIR)
     journal = Journal(config.state)
     journal.remember(PAUSED, value)
     journal.close()

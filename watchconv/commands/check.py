@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from watchconv.commands.show import open_journal
 from watchconv.errors import ConfigError, WatchconvError
-from watchconv.folders import Folders, exported_by_nfs, mount_of
+from watchconv.folders import Folders, exported_by_nfs, find_state, mount_of
 from watchconv.journal import MOUNTS
 from watchconv.names import printable
 
@@ -36,7 +37,7 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
     print(effective_yaml(config))
     trouble = False
     problems: list[str] = []
-    for findings in (_program, _folders, _events, _sandbox):
+    for findings in (_program, _state, _folders, _events, _sandbox):
         try:
             for well, sentence in findings(config, arguments):
                 trouble |= well is False
@@ -72,13 +73,31 @@ def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
         yield None, "no setpriv (util-linux): a crash of the daemon leaves ffmpeg to the next start"
 
 
+def _state(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    state = config.state
+    if find_state(state):
+        yield True, f"the state {state} is there and can be written"
+    else:
+        above = state
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+        if os.access(above, os.W_OK | os.X_OK):
+            yield True, f"the state {state} is not there yet; it can be made"
+        else:
+            who = f"user {os.geteuid()} cannot write to {above}"
+            yield False, f"the state {state} cannot be made: {who}; make it, or name another state"
+    if mount_of(state).is_network:
+        yield None, f"the state {state} is on a network file system: a local one is safer"
+
+
 def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
     folders = Folders(config.inbox, config.outbox, config.done, config.error)
     if arguments.root is not None:
         folders.make()
-    if journal := open_journal(config):
-        folders.remember(json.loads(journal.setting(MOUNTS) or "{}"))
-        journal.close()
+    with suppress(WatchconvError):  # told with the state
+        if journal := open_journal(config):
+            folders.remember(json.loads(journal.setting(MOUNTS) or "{}"))
+            journal.close()
     troubles = folders.troubles()
     for trouble in troubles:
         yield False, trouble
@@ -100,8 +119,6 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
         yield False, sentence
     free = folders.free_bytes()
     yield free >= config.min_free, f"{free >> 20} MiB are free in the outbox"
-    if mount_of(config.state).is_network:
-        yield None, f"the state {config.state} is on a network file system: a local one is safer"
 
 
 def _can_rename(source: str, target: str) -> bool:

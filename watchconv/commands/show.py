@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from watchconv import live
 from watchconv.commands.words import describe_progress, moment
-from watchconv.errors import JournalError
+from watchconv.folders import find_state
 from watchconv.journal import PAUSED, Journal
 from watchconv.model import JobState
 from watchconv.names import printable
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 def open_journal(config: Config) -> Journal | None:
     """Open the journal of a daemon that has run here; None when none has."""
-    if os.path.isdir(config.state) and not os.access(config.state, os.R_OK | os.W_OK | os.X_OK):
-        raise JournalError(
-            f"user {os.geteuid()} may not use the state {config.state}: be the user of the daemon"
-        )
-    if not os.path.exists(os.path.join(config.state, FILE_NAME)):
+    if not find_state(config.state) or not os.path.exists(os.path.join(config.state, FILE_NAME)):
         return None
     return Journal(config.state, create=False)
 

@@ -23,7 +23,7 @@ from watchconv.daemon.settings import Settings
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.upkeep import keep_house
 from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError, MissingExtra
-from watchconv.folders import Folders, mount_of
+from watchconv.folders import Folders, make_state, mount_of
 from watchconv.notify import notify
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Daemon:
     async def run(self) -> int:
         """Live from start to end; return the exit code.
 
-        Raises AlreadyRunning, JournalError, ConfigError or MissingExtra at the start.
+        Raises AlreadyRunning, JournalError, ConfigError, EnvironmentTrouble or MissingExtra at the
+        start.
         """
         parts = self._parts = await self._begin()
         try:
@@ -100,8 +101,7 @@ class Daemon:
         Returns the ffmpeg to use, and the mark of our children.
         """
         state = self._config().state
-        os.makedirs(state, mode=0o700, exist_ok=True)
-        os.makedirs(os.path.join(state, live.WAKE_DIR), exist_ok=True)
+        make_state(state, live.WAKE_DIR)
         if self._make_folders:
             self._folders.make()
         self._folders.lock(state)
