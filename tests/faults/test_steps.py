@@ -360,19 +360,26 @@ def told(world: World, what: object) -> Iterator[None]:
 def at_once(act: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
     """Act on all, some at a time; raise what failed at the end."""
     failures: list[Exception] = []
+    done = 0
 
     def try_it(thing: Any) -> Any:
+        nonlocal done
         try:
             return act(thing)
         except Exception as failure:
-            print(f"FAILED: {thing}: {str(failure)[:2000]}", flush=True)
+            said = "\n".join([str(failure)[:2000], *getattr(failure, "__notes__", ())])
+            print(f"FAILED: {thing}: {said}", flush=True)
             failures.append(failure)
+        finally:
+            done += 1
+            if done % 100 == 0:
+                print(f"{done} of {len(things)}, {len(failures)} failed", flush=True)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = list(pool.map(try_it, things))
+        answers = list(pool.map(try_it, things))
     if failures:
         raise ExceptionGroup(f"{len(failures)} of {len(things)} failed", failures[:3])
-    return done
+    return answers
 
 
 def steps_of_all(
@@ -395,9 +402,9 @@ def steps_of_all(
 
 def choose(faults: Sequence[Fault], draw: random.Random, of_each_scene: int) -> list[Fault]:
     """Choose one for each call of each thread, and some of each scene on the four folders."""
-    if ALL:
-        return list(faults)
     mixed = draw.sample(faults, len(faults))
+    if ALL:
+        return mixed
     chosen = {fault.call: fault for fault in mixed}
     some = [
         f for scene in {f.scene: None for f in mixed} for f in some_of(mixed, scene)[:of_each_scene]
