@@ -74,6 +74,11 @@ class Step:
     def changes(self) -> bool:
         return self.call != LOOKS
 
+    @property
+    def folder(self) -> str:
+        """Name the folder that counts, of its first path that lies in one."""
+        return next(filter(None, self.paths)).partition("/")[0]
+
     def __str__(self) -> str:
         return f"{self.thread:8} {self.call} {' → '.join(self.paths)} #{self.number}"
 
@@ -272,12 +277,12 @@ def _name_threads() -> None:
 def _hurry() -> None:
     """Shorten every wait for better times."""
     from watchconv import journal
-    from watchconv.daemon import core, deliveries, looking, pool
+    from watchconv.daemon import core, deliveries, looking, pool, upkeep
     from watchconv.deliver import files
     from watchconv.intake import admit
 
     deliveries.RETRY_SECONDS = core.RETRY_SECONDS = 0.2
-    looking.TROUBLE_SECONDS = looking.UNREAD_SECONDS = 0.2
+    looking.TROUBLE_SECONDS = looking.UNREAD_SECONDS = upkeep.RETRY_SECONDS = 0.2
     pool.TROUBLE_SECONDS = pool.JOURNAL_SECONDS = pool.SPACE_SECONDS = 0.2
     journal.BACKOFF_LIMIT_SECONDS = admit.LATER_SECONDS = 0.2
     files._COPY_BYTES = 4096  # so that a copy of a small clip takes several

@@ -25,6 +25,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 SEED = int(os.environ.get("WATCHCONV_TEST_SEED") or random.SystemRandom().randrange(10**6))
 ALL = os.environ.get("WATCHCONV_FAULTS") == "all"
 AT_ONCE = len(os.sched_getaffinity(0))
-KILLS, PAIRS, REFUSALS = 4, 2, 4  # of each scene, by default, beside one for each call
+KILLS, PAIRS, REFUSALS, SPELLS = 4, 2, 3, 1  # of each scene, by default, beside one for each call
 TRIES = 3  # what the loop's threads do is not always in the same order: a step may not come
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EXDEV, errno.EMLINK)
 
@@ -119,18 +120,25 @@ SCENES = [
 
 
 class At:
-    """Answers the number-th of the steps that are meant."""
+    """Answers the number-th of the steps that are meant, and a spell of those after it."""
 
-    def __init__(self, answer: Answer, meant: Callable[[Step], bool], number: int = 1) -> None:
-        self.answer, self.meant, self.left = answer, meant, number
+    def __init__(
+        self, answer: Answer, meant: Callable[[Step], bool], number: int = 1, spell: int = 0
+    ) -> None:
+        self.answer, self.meant, self.left, self.spell = answer, meant, number, spell
         self.hit: Step | None = None
 
     def __call__(self, step: Step) -> Answer:
         """Give the answer when the step's turn has come."""
-        self.left -= self.meant(step)
-        if self.hit or self.left:
+        if self.hit is None:
+            self.left -= self.meant(step)
+            if self.left:
+                return None
+            self.hit = step
+        elif self.spell and step.folder == self.hit.folder:
+            self.spell -= 1
+        else:
             return None
-        self.hit = step
         return self.answer
 
 
@@ -176,7 +184,7 @@ class World:
 
         def end_when_over() -> None:
             nonlocal told
-            if words == ("run",) and not told and self._is_over():
+            if words == ("run",) and not told and self._is_over() and _hears_term(daemon):
                 told = True
                 daemon.process.send_signal(signal.SIGTERM)
 
@@ -234,6 +242,13 @@ class World:
         assert "Traceback" not in self.place.log()
 
 
+def _hears_term(daemon: Seen) -> bool:
+    """Tell whether a program has a handler for SIGTERM by now, so that it does not die of it."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -251,6 +266,7 @@ class Room:
         self.copies = write_fake(base / "copies", frames=frames)
         self.fails = write_fake(base / "fails", otherwise="exit:1", frames=frames)
         self._prepared: dict[str, tuple[Path, Path]] = {}
+        self._steps: dict[Callable[[World], int], dict[Scene, list[Step]]] = {}
 
     @contextlib.contextmanager
     def world(self, scene: Scene) -> Iterator[World]:
@@ -281,10 +297,26 @@ class Room:
         ffmpeg = self.fails if scene.fails else self.copies
         return {**SETTINGS, **scene.settings, **away, "ffmpeg": ffmpeg}
 
-    def prepare(self, scene: Scene) -> None:
+    def steps(self, live: Callable[[World], int]) -> dict[Scene, list[Step]]:
+        """Give the steps of lives without any fault: those that two of them have in common."""
+
+        def steps_of(scene: Scene) -> list[Step]:
+            if scene.name not in self._prepared:
+                self._prepare(scene)
+            seen = []
+            for _ in range(2):
+                with self.world(scene) as world, told(world, "no fault"):
+                    assert live(world) in (0, 1)
+                    world.check()
+                    seen.append(world.steps)
+            return [step for step in seen[0] if step in set(seen[1])]
+
+        if live not in self._steps:
+            self._steps[live] = dict(zip(SCENES, at_once(steps_of, SCENES), strict=True))
+        return self._steps[live]
+
+    def _prepare(self, scene: Scene) -> None:
         """Do what comes before the daemon that is killed."""
-        if scene.name in self._prepared:
-            return
         near, far = self._prepared[scene.name] = self._folders()
         place, settings = self._place(scene, near, far), self._settings(scene, far)
         if scene.asked == "retry":
@@ -331,11 +363,15 @@ class Fault:
     step: Step
     answer: Answer
     then: int = 0  # the next life is killed before so many-eth of the steps of its delivery
+    spell: int = 0  # so many more steps on the same folder fail
 
     def __str__(self) -> str:
         answer = self.answer
         what = "killed" if isinstance(answer, signal.Signals) else errno.errorcode[answer or 0]
-        return f"{self.scene}: {what} at: {self.step}" + f", then at {self.then}" * bool(self.then)
+        more = f", then at {self.then}" * bool(self.then) + f" and {self.spell} more" * bool(
+            self.spell
+        )
+        return f"{self.scene}: {what} at: {self.step}{more}"
 
     @property
     def call(self) -> tuple[str, str]:
@@ -343,8 +379,8 @@ class Fault:
 
     def choosers(self) -> list[At]:
         """Give the tries; where the step itself does not come again, a like one will do."""
-        same = [At(self.answer, self.step.__eq__) for _ in range(TRIES - 1)]
-        return [*same, At(self.answer, lambda step: (step.thread, step.call) == self.call)]
+        meant = [self.step.__eq__] * (TRIES - 1) + [lambda s: (s.thread, s.call) == self.call]
+        return [At(self.answer, which, spell=self.spell) for which in meant]
 
 
 @contextlib.contextmanager
@@ -382,24 +418,6 @@ def at_once(act: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
     return answers
 
 
-def steps_of_all(
-    room: Room, live: Callable[[World], int], codes: Sequence[int]
-) -> dict[Scene, list[Step]]:
-    """Give the steps of lives without any fault: those that two of them have in common."""
-
-    def steps_of(scene: Scene) -> list[Step]:
-        seen = []
-        room.prepare(scene)
-        for _ in range(2):
-            with room.world(scene) as world, told(world, "no fault"):
-                assert live(world) in codes
-                world.check()
-                seen.append(world.steps)
-        return [step for step in seen[0] if step in set(seen[1])]
-
-    return dict(zip(SCENES, at_once(steps_of, SCENES), strict=True))
-
-
 def choose(faults: Sequence[Fault], draw: random.Random, of_each_scene: int) -> list[Fault]:
     """Choose one for each call of each thread, and some of each scene on the four folders."""
     mixed = draw.sample(faults, len(faults))
@@ -413,7 +431,7 @@ def choose(faults: Sequence[Fault], draw: random.Random, of_each_scene: int) -> 
 
 
 def some_of(faults: Sequence[Fault], scene: Scene) -> list[Fault]:
-    return [f for f in faults if f.scene == scene and not f.step.paths[0].startswith("state")]
+    return [f for f in faults if f.scene == scene and f.step.folder != "state"]
 
 
 def show(what: str, faults: Sequence[Fault], hits: Sequence[Step | None], began: float) -> None:
@@ -449,7 +467,7 @@ def test_killed_before_a_step_it_keeps_its_promise(room: Room, draw: random.Rand
 
     faults = [
         Fault(scene, step, signal.SIGKILL)
-        for scene, steps in steps_of_all(room, World.live, (0, 1)).items()
+        for scene, steps in room.steps(World.live).items()
         for step in steps
         if step.changes
     ]
@@ -489,7 +507,7 @@ def test_killed_twice_while_it_delivers_it_keeps_its_promise(
             Fault(scene, step, signal.SIGKILL, 0 if ALL else draw.randint(1, left))
             for left, step in enumerate(filter(delivers, reversed(steps)), 1)
         ]
-        for scene, steps in steps_of_all(room, World.live, (0, 1)).items()
+        for scene, steps in room.steps(World.live).items()
     ]
     chosen = [f for some in faults for f in (some if ALL else draw.sample(some, PAIRS))]
     hits = [hit for hits in at_once(kill_at_each, chosen) for hit in hits]
@@ -506,31 +524,65 @@ def test_a_step_that_fails_costs_no_attempt_and_is_made_up_for(
     room: Room, draw: random.Random
 ) -> None:
     began = time.monotonic()
-
-    def refuse(fault: Fault) -> Step | None:
-        for at in fault.choosers():
-            with room.world(fault.scene) as world, told(world, fault):
-                code = world.stay(at)
-                world.look()
-                if code == 1 and at.hit and at.hit.paths[0].startswith("state"):
-                    code = world.stay()  # it did not start: systemd starts it again
-
-                assert code == 0
-                if leftovers_in(world.place):
-                    world.live()  # what could not be removed is removed at the next start
-                world.check(charged=int(fault.scene.asked != "cancel"))
-            if at.hit:
-                return at.hit
-        return None
-
     faults = [
         Fault(scene, step, error)
-        for scene, steps in steps_of_all(room, World.stay, [0]).items()
+        for scene, steps in room.steps(World.stay).items()
         for step in steps
         for error in ERRORS
     ]
     chosen = choose(faults, draw, REFUSALS)
-    hits = at_once(refuse, chosen)
+    hits = at_once(partial(refuse, room), chosen)
     show("errors", chosen, hits, began)
 
     assert calls_of(faults) == calls_hit(hits)
+
+
+def test_a_spell_of_errors_costs_no_attempt_and_is_made_up_for(
+    room: Room, draw: random.Random
+) -> None:
+    """A disk is gone for a while."""
+    began = time.monotonic()
+    faults = [
+        Fault(scene, step, draw.choice(ERRORS), spell=draw.randint(2, 30))
+        for scene, steps in room.steps(World.stay).items()
+        for step in (steps if ALL else draw.sample(steps, SPELLS))
+    ]
+    hits = at_once(partial(refuse, room), faults)
+    show("spells of errors", faults, hits, began)
+
+    assert any(hits)
+
+
+def refuse(room: Room, fault: Fault) -> Step | None:
+    """Refuse a step, and see that the daemon makes up for it by itself."""
+    for at in fault.choosers():
+        with room.world(fault.scene) as world, told(world, fault):
+            codes = [world.stay(at)]
+            world.look()
+            while (
+                codes[-1] and at.hit and at.hit.folder == "state" and len(codes) <= fault.spell + 1
+            ):
+                codes.append(world.stay(at))  # it did not start: systemd starts it again
+
+            assert codes == [1] * (len(codes) - 1) + [0]
+            assert len(codes) > 1 or not said_again(world.place.log())
+            if leftovers_in(world.place):
+                world.live()  # what could not be removed is removed at the next start
+            world.check(charged=int(fault.scene.asked != "cancel"))
+        if at.hit:
+            return at.hit
+    return None
+
+
+def said_again(log: str) -> list[str]:
+    """List the troubles that were told again although they were not over."""
+    told: set[str] = set()
+    again = []
+    for line in log.splitlines():
+        words = line.split(" ", 2)[-1]
+        if words.startswith("over: "):
+            told.discard(words.removeprefix("over: "))
+        elif not words.startswith("job="):
+            again += [words] * (words in told)
+            told.add(words)
+    return again

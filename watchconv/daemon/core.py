@@ -244,7 +244,7 @@ class Daemon:
 
     async def _keep_house(self) -> None:
         await self._parts.looking.first_done.wait()
-        await keep_house(self._config, self._journal, self._folders)
+        await keep_house(self._config, self._journal, self._folders, self._troubles)
 
     # ending
 

@@ -29,7 +29,7 @@ class Troubles:
         self, cause: str, sentence: str, *, blocking: bool = True, job: Job | None = None
     ) -> None:
         """Note that a trouble is there; job is the one it is about, if it is about one."""
-        if self._said.get(cause) != sentence:
+        if sentence not in self._said.values():  # of this cause, or of another one
             log.warning("%s", sentence, extra=about(job) if job else None)
         self._said[cause] = sentence
         if blocking:
@@ -41,7 +41,7 @@ class Troubles:
         self._blocking.discard(cause)
         self._on_trial.discard(cause)
         sentence = self._said.pop(cause, None)
-        if sentence:
+        if sentence and sentence not in self._said.values():
             log.warning("over: %s", sentence)
         return sentence is not None
 
@@ -56,7 +56,7 @@ class Troubles:
     @property
     def sentences(self) -> list[str]:
         """List the present troubles."""
-        return list(self._said.values())
+        return list(dict.fromkeys(self._said.values()))
 
     @property
     def blocked(self) -> bool:

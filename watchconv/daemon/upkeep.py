@@ -1,7 +1,7 @@
 """Once a day: trim the history, and remember the mounts that hold the folders.
 
 Guarantees: writes nothing where nothing has changed. Errors: none; a journal that cannot be
-written is said, and tried again the next day.
+written is trouble, and tried again after ``RETRY_SECONDS``.
 """
 
 from __future__ import annotations
@@ -20,23 +20,28 @@ if TYPE_CHECKING:
 
     from watchconv.config import Config
     from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.daemon.trouble import Troubles
     from watchconv.folders import Folders
 
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86400.0
+RETRY_SECONDS = 60.0
 
 
 async def keep_house(
-    config: Callable[[], Config], journal: JournalThread, folders: Folders
+    config: Callable[[], Config], journal: JournalThread, folders: Folders, troubles: Troubles
 ) -> None:
     """Tidy, for ever."""
     while True:
         try:
             await _tidy(config().keep_history_days, journal, folders)
         except JournalError as error:
-            log.warning("%s", error)
-        await asyncio.sleep(DAY_SECONDS)
+            troubles.tell("house", str(error), blocking=False)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            troubles.end("house")
+            await asyncio.sleep(DAY_SECONDS)
 
 
 async def _tidy(days: float, journal: JournalThread, folders: Folders) -> None:
