@@ -177,12 +177,21 @@ def test_the_end_is_the_whole() -> None:
 
 def test_the_account_of_the_old_ffmpeg() -> None:
     assert read(OLD).account(Beat(duplicated=1, dropped=2)) == Account(
-        (InputCount(0, 0, "video", 14, 14, None), InputCount(0, 1, "audio", 21, None, None)),
+        (InputCount(0, 0, "video", 14, 14, 0), InputCount(0, 1, "audio", 21, None, 0)),
         (OutputCount(0, 0, "video", 14, 14), OutputCount(0, 1, "audio", None, 31)),
         (Route((0, 0), (0, 0), copied=False), Route((0, 1), (0, 1), copied=True)),
         1,
         2,
     )
+
+
+def test_the_errors_that_the_old_ffmpeg_tells_one_by_one_are_counted() -> None:
+    error = "Error while decoding stream #0:0: Invalid data found when processing input\n"
+    told = f"{error}    Last message repeated 3 times\n[aac @ 0x5] {error}{error}"
+
+    account = read(told.encode() + OLD).account()
+
+    assert account and [count.errors for count in account.inputs] == [5, 0]
 
 
 def test_the_account_of_the_new_ffmpeg() -> None:

@@ -615,3 +615,39 @@ def test_no_words_of_a_child_do_more_than_fail_the_probe(reply: bytes) -> None:
 def test_an_answer_that_makes_no_sense_is_refused(reply: bytes) -> None:
     with pytest.raises(ProbeFailed, match="no sense"):
         parse_reply(reply)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "rawvideo"])
+def test_an_index_whose_last_pictures_are_zeros_is_a_cut_file(tmp_path: Path, codec: str) -> None:
+    """So looks an upload that got its final size before its content, index first, and ended."""
+    clip = tmp_path / ("a.mp4" if codec != "rawvideo" else "a.mov")
+    picture = "testsrc2=size=64x48:rate=10:duration=2,format=yuv420p"
+    subprocess.run(
+        [
+            FFMPEG,
+            "-v",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            picture,
+            "-c:v",
+            codec,
+            "-movflags",
+            "+faststart",
+            str(clip),
+        ],
+        check=True,
+    )
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) * 2 // 3].ljust(len(content), b"\0"))
+
+    async def ask() -> str:
+        async with working() as worker:
+            try:
+                return (await probe(worker, clip)).demuxer
+            except ProbeFailed as failed:
+                return failed.reason
+
+    cut = "the file is truncated: zeros stand where its last pictures should be"
+    assert run(ask()) == ("mov" if codec == "rawvideo" else cut)

@@ -19,7 +19,7 @@ def run(
     encoded: int | None,
     *,
     muxed: int | None = None,
-    errors: int | None = 0,
+    errors: int = 0,
     duplicated: int = 0,
     dropped: int = 0,
 ) -> Account:
@@ -48,7 +48,7 @@ WHOLE = [
     pytest.param(run(5, 4, 4), 5, 4, id="dolbyVision-hdr.MOV"),
     pytest.param(run(1, 1, 1), 1, 1, id="metadata_gnre.mp4"),
     pytest.param(run(62, None, None), None, 62, id="remux of file-type-fixture-raw.mts"),
-    pytest.param(run(37, 37, 37, errors=None), None, 37, id="file-type-fixture2.mkv, no index"),
+    pytest.param(run(37, 37, 37, errors=1), None, 37, id="file-type-fixture2.mkv, no index"),
 ]
 
 
@@ -77,7 +77,7 @@ def test_many_drops_are_no_fault_but_are_told() -> None:
 
 
 def test_a_track_that_is_not_used_says_nothing_about_truncation() -> None:
-    unused = InputCount(0, 1, "data", 0, None, None)
+    unused = InputCount(0, 1, "data", 0, None, 0)
     account = run(14, 14, 14)
     account = replace(account, inputs=(*account.inputs, unused))
     both = MediaInfo("mov", None, (*clip(14).streams, Stream(1, "data", "unknown", 99)))
@@ -127,6 +127,21 @@ def test_a_video_that_hardly_decodes_is_no_success(account: Account) -> None:
 
     assert found.fault is Fault.INPUT
     assert "hardly decodes" in found.reason
+
+
+def test_a_video_of_which_much_does_not_decode_is_damaged_or_cut() -> None:
+    found = verify(run(250, 187, 187, errors=62), clip(250), [video(187)], PLAIN, Verify.FULL)
+
+    assert found.fault is Fault.INPUT
+    assert found.reason == (
+        "video stream 0 is damaged or not whole: 62 of its 250 packets do not decode"
+    )
+
+
+def test_a_few_packets_that_do_not_decode_are_a_bad_reception() -> None:
+    found = verify(run(250, 231, 231, errors=19), clip(250), [video(231)], PLAIN, Verify.FULL)
+
+    assert found == Finding()
 
 
 def test_a_stream_that_is_missing_is_told() -> None:

@@ -8,7 +8,7 @@ Does not judge the figures: ``verify`` does. Errors: none.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class InputCount:
     kind: str
     packets: int
     frames: int | None
-    errors: int | None  # None on 5.1, which does not count them
+    errors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,9 @@ _OUT = re.compile(
     _CONTEXT + r"  Output stream #(\d+):(\d+) \((\w+)\): "
     r"(?:(\d+) frames encoded(?: \(\d+ samples\))?; )?(\d+) packets muxed"
 )
+# 5.1 gives no sum of its decode errors, but a line for each, or for several that are equal
+_ERROR = re.compile(r"^Error while decoding stream #(\d+):(\d+): ")
+_REPEATED = re.compile(r"^    Last message repeated (\d+) times$")
 _MAP = re.compile(r"^  Stream #(\d+):(\d+) -> #(\d+):(\d+) \((.*)\)$")
 _GRAPH = re.compile(r"^  Stream #(\d+):(\d+) \(.*\) -> \S+")
 _FROM_GRAPH = re.compile(r"^  \S+ (?:\(graph \d+\) )?-> Stream #\d+:\d+ \(.*\)$")
@@ -93,6 +96,8 @@ class StderrReader:
         self._routes: dict[Route, None] = {}
         self._inputs: dict[tuple[int, int], InputCount] = {}
         self._outputs: dict[tuple[int, int], OutputCount] = {}
+        self._errors: Counter[tuple[int, int]] = Counter()
+        self._erring: tuple[int, int] | None = None  # which stream the line before was about
         self._tail: deque[str] = deque()
         self._tail_bytes = 0
 
@@ -130,6 +135,7 @@ class StderrReader:
         elif self._mapping:
             self._mapping = self._take_route(line)
         self._take_count(line)
+        self._take_error(line)
         if not _NOISE.search(line):
             self._keep(line if line.isprintable() else "".join(map(_visible, line)))
 
@@ -146,14 +152,24 @@ class StderrReader:
             file, stream, kind, packets, frames, errors = found.groups()
             key = (_int(file), _int(stream))
             if key in self._inputs or len(self._inputs) < 1000:
+                counted = self._errors[key] if errors is None else _int(errors)
                 self._inputs[key] = InputCount(
-                    *key, kind, _int(packets), _optional(frames), _optional(errors)
+                    *key, kind, _int(packets), _optional(frames), counted
                 )
         elif found := _OUT.match(line):
             file, stream, kind, frames, packets = found.groups()
             key = (_int(file), _int(stream))
             if key in self._outputs or len(self._outputs) < 1000:
                 self._outputs[key] = OutputCount(*key, kind, _optional(frames), _int(packets))
+
+    def _take_error(self, line: str) -> None:
+        if self._erring and (found := _REPEATED.match(line)):
+            self._errors[self._erring] += _int(found[1])
+            return
+        self._erring = None
+        if (found := _ERROR.match(line)) and len(self._errors) < 1000:
+            self._erring = (_int(found[1]), _int(found[2]))
+            self._errors[self._erring] += 1
 
     def _keep(self, line: str) -> None:
         self._tail.append(line)

@@ -56,6 +56,20 @@ ADDRESS_SPACE = 1536 * MIB
 FORGIVING: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
+# decoders of pixels as they are: black is zeros
+BARE_PIXELS = (
+    "raw",
+    "v210",
+    "v308",
+    "v408",
+    "v410",
+    "r10k",
+    "r210",
+    "avrp",
+    "ayuv",
+    "y41p",
+    "yuv4",
+)
 KINDS = ("video", "audio", "subtitle", "data", "attachment")
 
 Answer = dict[str, object]
@@ -147,6 +161,8 @@ def probe(reader: Reader, formats: str) -> Answer:
         demuxer = container.format.name.split(",")[0]
         indexed = has_whole_index(demuxer, reader)
         streams = list(container.streams)[:STREAMS_MOST]
+        if indexed and any(ends_in_zeros(stream, reader) for stream in streams):
+            raise Refused("the file is truncated: zeros stand where its last pictures should be")
         rows = [describe(stream, indexed) for stream in streams]
         duration_seconds = prove_duration(container, reader, demuxer, indexed)
     return {"media": {"demuxer": demuxer, "duration": duration_seconds, "streams": rows}}
@@ -167,6 +183,19 @@ def describe(stream: Stream, indexed: bool) -> list[object]:
         is_cover(stream),
         language_of(stream),
     ]
+
+
+def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
+    """Tell whether a video's last picture was never written; only bare pixels may be zeros."""
+    codec = stream.codec_context
+    if stream.type != "video" or codec is None or is_cover(stream):
+        return False
+    entries = stream.index_entries
+    last = next((entry for entry in reversed(entries) if entry.size > 1), None)
+    if last is None or codec.name.startswith(BARE_PIXELS):
+        return False
+    picture = reader.peek(last.pos, min(last.size, MIB))
+    return bool(picture) and not any(picture)
 
 
 def kind_of(stream: Stream) -> str:

@@ -125,6 +125,11 @@ def _short(there: int, wanted: int) -> bool:
     return there < wanted * 0.9 and wanted - there > 3
 
 
+def _many(errors: int, packets: int) -> bool:
+    """Tell whether more of a video is damaged than a bad reception or a rough cut leaves."""
+    return errors > 3 and errors * 10 > packets
+
+
 def _without_account(media: MediaInfo, outputs: Sequence[Content], *, whole: bool) -> Finding:
     """Compare packets in and out: all that is left where ffmpeg says nothing."""
     note = ("verify: ffmpeg gave no account, so only the packets were compared",)
@@ -169,12 +174,13 @@ def _decoding_fault(account: Account) -> Finding | None:
     for count in account.inputs:
         if count.frames is None or count.kind not in ("video", "audio") or count.packets <= 3:
             continue
-        if count.frames * 10 < count.packets or (count.errors or 0) > count.frames:
-            return Finding(
-                Fault.INPUT,
-                f"{count.kind} stream {count.stream} hardly decodes: {count.frames:,} frames "
-                f"came of {count.packets:,} packets",
-            )
+        name = f"{count.kind} stream {count.stream}"
+        if count.frames * 10 < count.packets or count.errors > count.frames:
+            reason = f"hardly decodes: {count.frames:,} frames came of {count.packets:,} packets"
+            return Finding(Fault.INPUT, f"{name} {reason}")
+        if count.kind == "video" and _many(count.errors, count.packets):
+            reason = f"{count.errors:,} of its {count.packets:,} packets do not decode"
+            return Finding(Fault.INPUT, f"{name} is damaged or not whole: {reason}")
     return None
 
 

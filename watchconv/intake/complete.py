@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
 _MOST_PARTS = 4096
-_TAIL_BYTES = 512
+_FEW_ZEROS, _MANY_ZEROS = 512, 4096
+_SECTORS_BYTES = 128 * 1024
+_ASF = bytes.fromhex("3026b2758e66cf11")
 
 
 class Writers(StrEnum):
@@ -51,12 +53,13 @@ class Ending(StrEnum):
 
     WHOLE = "whole"  # its end is the file's end, and all that it needs is there
     INCOMPLETE = "incomplete"  # more must come, or the file is truncated
+    UNSURE = "unsure"  # it looks as if more must come, but a whole file may look like this too
     NO_WORD = "no word"  # unknown format, or one that does not say where it ends
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerEnd:
-    """What the container says; ``detail`` tells a person why it is INCOMPLETE, else it is empty."""
+    """What the container says; ``detail`` tells a person why more must come, else it is empty."""
 
     ending: Ending
     detail: str = ""
@@ -93,27 +96,55 @@ def container_end(fd: int, size: int) -> ContainerEnd:
 
     size is the file's, from fstat of the same descriptor. The format is told by the first
     bytes, never by a name. A file whose last bytes are all zero is never WHOLE: so looks one that
-    was given its final size before its content.
+    was given its final size before its content. Many zeros are more than chance.
     """
     if size == 0:
         return ContainerEnd(Ending.INCOMPLETE, "the file is empty")
-    end = _ending_by_format(fd, size)
-    return _NO_WORD if end is _WHOLE and _ends_in_zeros(fd, size) else end
+    head = os.pread(fd, 512, 0)
+    end = _ending_by_format(fd, size, head)
+    if end.ending is Ending.INCOMPLETE or not _ends_in_zeros(fd, size, _FEW_ZEROS):
+        return end
+    zeros = _meaning_of_zeros(fd, size, head)
+    if zeros and _ends_in_zeros(fd, size, _MANY_ZEROS):
+        return ContainerEnd(zeros, "it ends in zeros, for it got its size before its content")
+    return _NO_WORD
 
 
-def _ending_by_format(fd: int, size: int) -> ContainerEnd:
-    head = os.pread(fd, 12, 0)
+def _ending_by_format(fd: int, size: int, head: bytes) -> ContainerEnd:
     if head[4:8] in _FIRST_BOXES:
         return _mp4_end(fd, size)
     if head[:4] == _EBML:
         return _matroska_end(fd, size)
-    if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+    if _is_avi(head):
         return _avi_end(fd, size)
     return _NO_WORD
 
 
-def _ends_in_zeros(fd: int, size: int) -> bool:
-    return not any(os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES)))
+def _is_avi(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"AVI "
+
+
+def _meaning_of_zeros(fd: int, size: int, head: bytes) -> Ending | None:
+    """Say what many zeros at the end mean: these formats end in something else, or may not.
+
+    An mp4 may end in silence that is not compressed, a Video CD in a few empty sectors.
+    """
+    if head[4:8] in _FIRST_BOXES:
+        names = [part.name for part in _walk(fd, size, _read_box)[0]]
+        content = names[-1:] == [b"mdat"] or not {b"mdat", b"moof"}.intersection(names)
+        return Ending.UNSURE if content else None
+    if _is_avi(head):
+        parts, _ = _walk(fd, size, _read_chunk, 12)
+        return None if parts and parts[-1].name == b"JUNK" else Ending.INCOMPLETE
+    if head[:4] == b"\0\0\1\xba":
+        return Ending.INCOMPLETE if _ends_in_zeros(fd, size, _SECTORS_BYTES) else Ending.UNSURE
+    transport = b"GGG" in (head[0:377:188], head[4:389:192])
+    known = head.startswith((_EBML, b"FLV\1", b"OggS", _ASF))
+    return Ending.INCOMPLETE if known or transport else None
+
+
+def _ends_in_zeros(fd: int, size: int, count: int) -> bool:
+    return not any(os.pread(fd, count, max(0, size - count)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +156,13 @@ class _Part:
 
 
 def _walk(
-    fd: int, size: int, read_part: Callable[[int, int], _Part | None]
+    fd: int, size: int, read_part: Callable[[int, int], _Part | None], at: int = 0
 ) -> tuple[list[_Part], int]:
     """Step from part to part, up to and including the first that is open or too long.
 
     Returns the parts, and the offset up to which they lie whole in the file.
     """
     parts: list[_Part] = []
-    at = 0
     while at < size and len(parts) < _MOST_PARTS and (part := read_part(fd, at)):
         parts.append(part)
         if part.end is None or part.end > size:
@@ -257,6 +287,13 @@ def _read_riff(fd: int, at: int) -> _Part | None:
     length = int.from_bytes(header[4:8], "little")
     # recorders write one of these first and the true size at the end; pipes and crashes keep it
     return _Part(header[8:], None if length in {0, 0xFFFFFFFF} else at + 8 + length)
+
+
+def _read_chunk(fd: int, at: int) -> _Part | None:
+    """Read one chunk inside a RIFF; they begin at even offsets."""
+    header = os.pread(fd, 8, at)
+    length = int.from_bytes(header[4:], "little")
+    return _Part(header[:4], at + 8 + length + length % 2) if any(header[:4]) else None
 
 
 def _avi_end(fd: int, size: int) -> ContainerEnd:

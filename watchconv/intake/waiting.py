@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 from watchconv.intake.admit import open_original
-from watchconv.intake.complete import Ending, Writers, container_end, writers
+from watchconv.intake.complete import Writers, container_end, writers
 from watchconv.intake.settle import (
     Sight,
     quiet_seconds,
@@ -146,6 +146,6 @@ class Waiting:
             return unproven, ""
         end = container_end(descriptor, sight.size)
         left = self.patience.incomplete_after_seconds - quiet_seconds(sight, now, wall_now)
-        if sight.size == 0 or end.ending is not Ending.INCOMPLETE or left <= 0:
+        if sight.size == 0 or not end.detail or left <= 0:
             return 0.0, ""
         return min(left, INCOMPLETE_CHECK_SECONDS), end.detail
