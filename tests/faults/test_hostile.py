@@ -526,6 +526,22 @@ def test_a_disk_that_is_full_is_believed_however_often_it_is_said(
         outcome_of(forged, DIED)
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_that_an_ffmpeg_leaves_in_the_place_of_its_output_is_none(
+    tmp_path: Path, link: Callable[[str, str], None]
+) -> None:
+    """Where there is no Landlock to forbid it."""
+    (tmp_path / "private").write_text("private")
+    attempt = Attempt(JOB, Config(), BUILTIN["webm"], 0, str(tmp_path))
+    attempt.argv = [FFMPEG]
+    link(str(tmp_path / "private"), attempt.output)
+
+    outcome = outcome_of(attempt, replace(DIED, status=0))
+
+    assert isinstance(outcome, Broke)
+    assert "made no output" in outcome.reason
+
+
 # The second line: were the words of the command line not there, the sandbox alone would hold.
 
 

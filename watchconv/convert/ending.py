@@ -10,6 +10,7 @@ Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, ffmpeg g
 from __future__ import annotations
 
 import os
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, oversize
@@ -37,7 +38,7 @@ def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
             return Broke(ended.detail, attempt.report())
         case Cause.UNSTARTED:
             raise EnvironmentTrouble(ended.detail)
-    size = os.path.getsize(attempt.output) if os.path.exists(attempt.output) else 0
+    size = _size(attempt.output)
     most = attempt.config.max_output
     if most and size >= most:  # the last write may have been a part
         reason = f"its output is too large: max_output allows {most} bytes"
@@ -56,6 +57,15 @@ def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
     tail = attempt.stderr.tail
     kind = Rejected if is_hopeless(tail) else Broke
     return kind(failure_reason(status, tail), attempt.report())
+
+
+def _size(output: str) -> int:
+    """Give the size of an output; a link to another file is none of ffmpeg's making."""
+    try:
+        stat = os.lstat(output)
+    except FileNotFoundError:
+        return 0
+    return stat.st_size if S_ISREG(stat.st_mode) and stat.st_nlink == 1 else 0
 
 
 def _is_doubtful(attempt: Attempt) -> bool:

@@ -43,10 +43,17 @@ _METADATA = (
     "setxattr", "lsetxattr", "removexattr", "lremovexattr",
     _SETXATTRAT, _REMOVEXATTRAT, _FILE_SETATTR,
 )  # fmt: skip
+# What root may do to the whole machine, and no file is involved.
+_MACHINE = (
+    "init_module", "finit_module", "delete_module", "kexec_load", "reboot", "swapon", "swapoff",
+    "mount", "umount2", "pivot_root", "unshare", "setns", "bpf", "perf_event_open", "keyctl",
+    "add_key", "request_key", "settimeofday", "clock_settime", "sethostname", "setdomainname",
+    "acct", "quotactl",
+)  # fmt: skip
 _PATHS = (
     "open", "openat", _OPENAT2, "creat", "open_by_handle_at", "truncate", "mkdir", "mkdirat",
     "mknod", "mknodat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2",
-    "link", "linkat", "symlink", "symlinkat", "mount", "chroot",
+    "link", "linkat", "symlink", "symlinkat", "chroot",
 )  # fmt: skip
 _SOCKETS = ("socket", "socketpair", "socketcall", "connect", "bind", "listen")
 _PROCESSES = ("execve", "execveat", "fork", "vfork")
@@ -80,7 +87,7 @@ def child_filter(landlock_abi: int) -> bytes:
     """
     rules = _Rules()
     rules.refuse("socket", rules.is_not(0, socket.AF_UNIX))
-    rules.refuse_all(("socketcall", "connect", *_SPYING, *_METADATA))
+    rules.refuse_all(("socketcall", "connect", *_SPYING, *_METADATA, *_MACHINE))
     rules.refuse("utimensat", rules.is_not(1, 0))  # 0: the times of an open descriptor
     if landlock_abi < 3:
         _refuse_truncation(rules)
@@ -90,7 +97,7 @@ def child_filter(landlock_abi: int) -> bytes:
 def worker_filter() -> bytes:
     """Compile what the probe worker is refused, for the calling process and no other."""
     rules = _Rules()
-    rules.refuse_all((*_SOCKETS, *_PROCESSES, *_SPYING, *_METADATA, *_PATHS, *_SIGNALS))
+    rules.refuse_all((*_SOCKETS, *_PROCESSES, *_SPYING, *_METADATA, *_MACHINE, *_PATHS, *_SIGNALS))
     rules.refuse("utimensat")
     rules.refuse("tgkill", rules.is_not(0, os.getpid()))  # abort() is one to ourselves
     # Threads only. Flags behind a pointer cannot be judged: the C library then falls back to clone.
