@@ -204,10 +204,19 @@ def test_a_system_service_is_for_root(
     assert "use sudo, or --user" in capsys.readouterr().err
 
 
-def test_user_and_system_together_is_usage() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["install", "--user", "--system"],
+        ["--config", "/etc/x.yaml", "install", "--user"],
+        ["--root", "/srv/x", "uninstall", "--user"],
+    ],
+)
+def test_what_does_not_go_together_is_usage(home: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["install", "--user", "--system"])
+        main(words)
     assert ended.value.code == 2
+    assert tree(home) == {}
 
 
 # a service of one user
@@ -247,7 +256,9 @@ def test_a_service_of_a_user_is_made_can_be_made_again_and_is_taken_away(
 
     assert main(["uninstall", "--user", "--dry-run"]) == 0
     assert tree(home) == made
+    announced = capsys.readouterr().out
     assert main(["uninstall", "--user"]) == 0
+    assert capsys.readouterr().out == announced
     assert [path for path in home.rglob("*") if path.is_file()] == []
     assert not (home / "watchconv").exists()
     assert main(["uninstall", "--user"]) == 0  # nothing is left to do

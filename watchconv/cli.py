@@ -26,9 +26,12 @@ EXIT_TROUBLE, EXIT_USAGE, EXIT_ALREADY_RUNNING, EXIT_CONFIG = 1, 2, 75, 78
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     try:
         if arguments.command in ("install", "uninstall"):
+            if arguments.config or arguments.root:
+                parser.error("a service has a configuration of its own: --name N tells which")
             from watchconv.commands import install
 
             return int(getattr(install, arguments.command)(arguments))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from watchconv.errors import WatchconvError
@@ -22,6 +22,7 @@ class Hand:
     """What does things, or only tells them."""
 
     is_dry: bool
+    _gone: set[str] = field(default_factory=set)  # so that a dry run tells of the folder too
 
     def write(self, path: str, text: str) -> None:
         """Write a file whole, when it is not there as it should be."""
@@ -41,6 +42,7 @@ class Hand:
         """Remove a file that is there."""
         if os.path.lexists(path):
             print(f"remove       {path}")
+            self._gone.add(path)
             if not self.is_dry:
                 os.unlink(path)
 
@@ -48,10 +50,11 @@ class Hand:
         """Remove a folder that is there and empty; one with files stays."""
         if not os.path.isdir(path):
             return
-        if os.listdir(path):
+        if {os.path.join(path, name) for name in os.listdir(path)} - self._gone:
             print(f"stays        {path}: it holds files")
             return
         print(f"remove       {path}")
+        self._gone.add(path)
         if not self.is_dry:
             os.rmdir(path)
 
