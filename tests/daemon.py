@@ -287,6 +287,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def most_megabytes(pid: int) -> float:
+    """Say what a process held in memory at most since its start."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii"))
+    assert found
+    return int(found[1]) / 1024
+
+
 def encodes(pid: int) -> list[int]:
     """Give the ffmpeg processes below one that are executing ffmpeg, not starting it."""
     return [child for child in descendants(pid) if is_ffmpeg(child)]

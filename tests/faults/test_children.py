@@ -6,7 +6,6 @@ What one of them alone does to its job is told in ``tests.test_daemon_with_fake`
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from tests import daemon as harness
 from tests.clips import FFMPEG
-from tests.daemon import Daemon, Place, drop, is_ffmpeg, tiny_clip
+from tests.daemon import Daemon, Place, drop, is_ffmpeg, most_megabytes, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from watchconv.convert.leftovers import leftovers
@@ -73,9 +72,7 @@ class Resting:
 
     @classmethod
     def of(cls, pid: int) -> Resting:
-        most = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-        assert most
-        return cls(int(most[1]) / 1024, len(os.listdir(f"/proc/{pid}/fd")))
+        return cls(most_megabytes(pid), len(os.listdir(f"/proc/{pid}/fd")))
 
 
 @dataclass(frozen=True)
