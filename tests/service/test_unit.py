@@ -97,6 +97,22 @@ def test_an_instance_is_taken_away_without_a_trace_and_leaves_the_other_alone(bo
     assert "gone" not in places(box)
 
 
+def test_the_files_do_when_they_are_copied_by_hand(fresh_box: Box) -> None:
+    """As the unit's own first lines say."""
+    fresh_box.shell(f"""cd {SHIPPED}
+        cp watchconv.service /etc/systemd/system
+        systemd-sysusers $PWD/watchconv.sysusers
+        systemd-tmpfiles --create $PWD/watchconv.tmpfiles
+        install -D -m 644 ../config.example.yaml /etc/watchconv/config.yaml""")
+    service = Plain(fresh_box)
+    service.configure({"profile": "remux"})
+
+    service.systemctl("enable", "--now")
+    drop(CLIP, service.inbox / "a.mkv")
+
+    service.wait_for_file(service.done / "a.mkv")
+
+
 def test_what_never_ran_leaves_nothing_at_all(fresh_box: Box) -> None:
     before = places(fresh_box)
     fresh_box.run(PROGRAM, "install")
