@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 # what a filter may read: fontfile=/…, movie=/…, subtitles='/…'
 _PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
 SMALL_BYTES = 64 << 20  # an output that is read back in no time
+TERM_SECONDS = 3.0  # from TERM to KILL: what is ended is thrown away, there is little to tidy up
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class LocalEngine:
             env=environment(self._mark, attempt.work),
             stall_seconds=config.stall_seconds,
             time_limit=limit_seconds,
-            grace_seconds=config.stop_grace_seconds,
+            grace_seconds=min(TERM_SECONDS, config.stop_grace_seconds),
             limits=Limits(
                 address_space_bytes=0 if uses_hardware(attempt.args) else config.address_space,
                 file_size_bytes=config.max_output,

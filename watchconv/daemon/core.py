@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
+# the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
+# twice what is left to a child that was told to end, then threads and probes that do not answer
+LADDER_SECONDS = 45.0
 MAY_END = ("pulse", "bell")  # the tasks that do not live as long as the daemon
 
 
@@ -139,7 +142,8 @@ class Daemon:
         ends: set[asyncio.Future[Any]] = {t for t in tasks if t.get_name() not in MAY_END}
         bugs = (parts.deliveries.broken, parts.pool.workers.broken)
         await asyncio.wait({*ends, *bugs, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        notify("STOPPING=1", "STATUS=stopping")
+        longest = 2 * self._config().stop_grace_seconds + LADDER_SECONDS
+        notify("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={longest * 1e6:.0f}")
         await self._stop_all({*tasks, stopped})
         for bug in bugs:
             if bug.done():
@@ -149,7 +153,7 @@ class Daemon:
         return int(self._once and left)
 
     async def _stop_all(self, tasks: set[asyncio.Future[Any]]) -> None:
-        """Go down the stop ladder, whose longest way is three times the grace and 30 s.
+        """Go down the stop ladder: the grace for jobs to finish, TERM, a moment, KILL.
 
         Raises the bug that ended a task, if one did.
         """

@@ -101,7 +101,7 @@ class Workers(Generic[J]):
         if await self._ended(hurry, grace_seconds):
             return True
         stop(hurry.is_set())
-        if not await self._ended(hurry, grace_seconds + STOP_SECONDS):
+        if not await self._ended(hurry, STOP_SECONDS):
             stop(True)
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         return all(task.done() for task in self._tasks)
