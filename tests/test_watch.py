@@ -348,6 +348,12 @@ def test_an_inbox_that_was_made_anew_is_not_the_one_that_is_watched(post: Post) 
     wait_until(lambda: post.take().knows("", "a.mov"))
 
 
+def test_what_is_watched_is_counted(post: Post) -> None:
+    before = post.watcher.watched
+    (post.inbox / "a/b").mkdir(parents=True)
+    wait_until(lambda: post.watcher.watched == before + 2)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_death_of_the_thread_that_reads_events_is_noticed_and_healed(
     post: Post, monkeypatch: pytest.MonkeyPatch

@@ -65,8 +65,8 @@ class Looking:
 
     @property
     def steps(self) -> int:
-        """Give a number that grows as looks get on."""
-        return self._turns + self._intake.steps
+        """Give a number that changes as looks, and what comes before them, get on."""
+        return self._turns + self._intake.steps + self._watcher.watched
 
     async def answer(self) -> None:
         """Return once no look is under way or it has come a step further: none hangs."""

@@ -226,6 +226,12 @@ class Watcher:
         self._root = (stat.st_dev, stat.st_ino)
         return None
 
+    @property
+    def watched(self) -> int:
+        """Count the folders that are watched; it grows while a large tree is begun to be."""
+        reader = getattr(self._observer, "_inotify_fd", None)
+        return len(getattr(reader, "_watch_for_wd", ()))
+
     def died(self) -> bool:
         """Tell whether a thread that watched has ended by itself; asks memory alone."""
         return self._observer is not None and not self._lives(self._observer)
