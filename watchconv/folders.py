@@ -252,7 +252,10 @@ def _fault(name: str, path: str) -> str | None:
 
 def _access_trouble(path: str) -> str:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        return "its file system is mounted read-only"
+        late = "; if it was made after the service was started, restart the service"
+        return (
+            f"its file system is mounted read-only{late if 'INVOCATION_ID' in os.environ else ''}"
+        )
     return "permission denied; change its owner or mode"
 
 
