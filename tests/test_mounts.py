@@ -177,7 +177,8 @@ def test_a_file_in_a_folders_place_is_told(house: Folders) -> None:
     Path(house.done).touch()
     house.make()
 
-    assert house.troubles() == [f"the done {house.done} is not a folder"]
+    said = f"the done {house.done} is not a folder: something else has its name"
+    assert house.troubles() == [said]
 
 
 def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
