@@ -28,8 +28,9 @@ from tests.daemon import (
 )
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
+from watchconv.convert import program
 from watchconv.convert.sandbox.support import support
-from watchconv.errors import EnvironmentTrouble
+from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.folders import find_state, make_state
 
 if TYPE_CHECKING:
@@ -630,6 +631,54 @@ def test_an_encoder_that_this_ffmpeg_lacks_is_bad_configuration(tmp_path: Path) 
         assert ended.returncode == 78, ended
         assert "libnonsense" in ended.stderr + ended.stdout
         assert "odd" in ended.stderr + ended.stdout
+
+
+def test_what_ffmpeg_lacks_is_told_with_all_other_mistakes(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {})
+    place.config.write_text(
+        f"inbox: {place.inbox}\noutbox: {place.outbox}\ndone: {place.done}\n"
+        f"error: {place.error}\nstate: {place.state}\nsettle_secnds: 2\nprofiles:\n"
+        "  odd: {suffix: .mkv, args: -c:v libnonsense -c:a libnoise}\n  broken: {args: -an}\n"
+        "  strange: {suffix: .xyz, args: -c copy}\n  named: {suffix: .xyz, args: -f matroska}\n"
+    )
+    for words in (("run",), ("check",)):
+        ended = place.run(*words)
+        said = ended.stderr.replace(f"watchconv: {place.config}:", "")
+
+        assert ended.returncode == 78
+        lines = said.splitlines()
+        assert [line.split(": ")[:2] for line in lines] == [
+            ["6", "settle_secnds"],
+            ["8", "profiles.odd.args"],
+            ["9", "profiles.broken.suffix"],
+            ["10", "profiles.strange.suffix"],
+        ]
+        assert "has no encoder libnoise, libnonsense;" in lines[1]
+        assert "has no container for names in .xyz" in lines[3]
+
+
+def test_what_is_no_ffmpeg_is_bad_configuration(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "ffmpeg": "/bin/true"})
+    for words in (("run",), ("check",)):
+        ended = place.run(*words)
+
+        assert ended.returncode == 78
+        line = place.config.read_text().splitlines().index("ffmpeg: /bin/true") + 1
+        told = f"watchconv: {place.config}:{line}: ffmpeg: /bin/true is no ffmpeg: "
+        assert ended.stderr.startswith(told)
+    assert place.run("status").returncode == 0  # it has no need of one
+
+
+def test_an_ffmpeg_that_gives_no_answer_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mute = tmp_path / "ffmpeg"
+    mute.write_text("#!/bin/sh\nexec sleep 600\n")
+    mute.chmod(0o755)
+    monkeypatch.setattr(program, "_ASK_SECONDS", 0.2)
+
+    with pytest.raises(ConfigError, match=r"does not run: it gave no answer to -version within"):
+        program.examine_program(str(mute), str(tmp_path))
 
 
 def test_an_ffmpeg_that_is_not_there_is_told_with_how_to_get_one(tmp_path: Path) -> None:

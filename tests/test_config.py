@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,31 @@ MISTAKES = [
         'profiles: {p: {suffix: .x, args: ["a\\0b"]}}',
         "profiles.p.args: 'a\\x00b' holds a NUL byte, which no argument can",
     ),
+    ("profiles: {p: {suffix: '.mp4 '}}", "profiles.p.suffix: '.mp4 ' is no suffix; write one that"),
+    (
+        "profiles: {p: {suffix: .mkv.part}}",
+        "profiles.p.suffix: '.mkv.part' is how unfinished files",
+    ),
+    (
+        "profiles: {p: {suffix: .x, args: -c copy -map}}",
+        "profiles.p.args: -map has no value; write one, or remove it",
+    ),
+    (
+        "profiles: {p: {suffix: .x, args: -c copy extra.mkv}}",
+        "profiles.p.args: 'extra.mkv' would be another output; remove it, or write its option",
+    ),
+    (
+        "profiles: {p: {suffix: .x, args: -an extra.mkv -map 0}}",
+        "profiles.p.args: 'extra.mkv' would be another output; remove it, or write its option",
+    ),
+    (
+        "profiles: {p: {suffix: .x, args: -map -c:v copy}}",
+        "profiles.p.args: 'copy' would be another output; remove it, or write its option",
+    ),
+    (
+        "profiles: {p: {suffix: .x, args: -i /etc/passwd}}",
+        "profiles.p.args: -i names another input, and there is one only; remove it",
+    ),
     ("? [a]\n: b", "a list or a group cannot be a key; write a word"),
     ("nice: !!python/name:os.system 3", "nice: the tag !!python/name:os.system means nothing"),
 ]
@@ -162,6 +188,25 @@ def test_what_watchconv_sets_itself_is_no_argument_of_a_profile(
         f"config.yaml:4: profiles.p.args: {option} is set by watchconv itself; "
         "remove it (and its value)"
     ]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "-map 0 -map -0:s -c copy",
+        "-metadata -i -metadata title=-x",
+        "-an -sn -c:v libx264 -bitexact",
+        "-vn -copyts -map_metadata -1 -shortest",
+        "-c:v libx264 -x264-params keyint=30 -nosuchopt 3",
+        '-vf "scale=-2:720, fps=25" -b:v 1M',
+    ],
+)
+def test_what_may_be_an_argument_is_one(tmp_path: Path, args: str) -> None:
+    text = yaml.safe_dump({"profiles": {"p": {"suffix": ".web.mp4", "args": args}}})
+    config = load(tmp_path, text)
+
+    assert config.profiles["p"].args == tuple(shlex.split(args))
+    assert config.profiles["p"].suffix == ".web.mp4"
 
 
 def test_everything_wrong_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -341,4 +341,4 @@ def test_the_listing_of_encoders_and_the_version_are_read() -> None:
 
     assert parse_encoders(listing) == {"libx264", "opus"}
     assert parse_version("ffmpeg version 5.1.9-0+deb12u1 Copyright") == "5.1.9-0+deb12u1"
-    assert parse_version("sh: not found") == "unknown"
+    assert parse_version("sh: not found") is None

@@ -288,7 +288,7 @@ def test_this_ffmpeg_has_every_encoder_of_the_built_in_profiles() -> None:
 
     assert wanted <= there
     assert wanted == {"libvpx", "libvorbis", "libx264", "libx265", "aac", "libsvtav1", "libopus"}
-    assert parse_version(ask("-version")) != "unknown"
+    assert parse_version(ask("-version"))
 
 
 def test_the_first_profile_is_what_the_project_began_with() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from watchconv.config import Config
 
+_NEED_FFMPEG = ("run", "check")  # others are to be quick, and leave it alone
 EXIT_TROUBLE, EXIT_USAGE, EXIT_ALREADY_RUNNING, EXIT_CONFIG = 1, 2, 75, 78
 
 
@@ -50,12 +51,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _configuration(arguments: argparse.Namespace) -> Config:
-    from watchconv.config import config_for_root, find_config, load_config
+    from watchconv.config import config_for_root, find_config, load_config, nothing_more
 
+    demands = nothing_more
+    if arguments.command in _NEED_FFMPEG:
+        from watchconv.convert.program import find_unusable as demands
     if arguments.root is not None:
-        return config_for_root(arguments.root)
+        return config_for_root(arguments.root, demands)
     arguments.config = arguments.config or find_config(os.environ)  # a reload reads the same
-    return load_config(arguments.config)
+    return load_config(arguments.config, demands)
 
 
 def _command(name: str) -> Callable[[Config, argparse.Namespace], int]:

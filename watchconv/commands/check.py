@@ -61,13 +61,12 @@ def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
 
     program = examine_program(find_program(config.ffmpeg), config.state)
     yield True, f"ffmpeg {program.version}: {program.path}"
-    if missing := missing_encoders(program, config.all_profiles):
-        own = [line for line in missing if line.split(".")[1] in config.profiles]
-        for line in set(missing) - set(own):
-            yield None, f"built in, not usable here: {line}"
-        if own:
-            raise ConfigError("\n".join(own))
-    else:
+    missing = missing_encoders(program, config.all_profiles)
+    for line in missing:  # those of the configuration's own would have been refused
+        yield None, f"built in, not usable here: {line}"
+    if not program.encoders:
+        yield None, "its encoders are not known: it does not tell them (-encoders)"
+    elif not missing:
         yield True, f"it has the encoders of all {len(config.all_profiles)} profiles"
     if not launcher():
         yield None, "no setpriv (util-linux): a crash of the daemon leaves ffmpeg to the next start"

@@ -17,7 +17,7 @@ import os
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from watchconv.config.keys import Config, IoNice, LogFormat, OnSuccess, Sandbox, TimeLimit
-from watchconv.config.load import config_for_root, find_config, load_config
+from watchconv.config.load import config_for_root, find_config, load_config, nothing_more
 from watchconv.config.show import effective_yaml, schema
 
 __all__ = [
@@ -31,5 +31,6 @@ __all__ = [
     "effective_yaml",
     "find_config",
     "load_config",
+    "nothing_more",
     "schema",
 ]

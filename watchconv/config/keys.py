@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo
 
 from watchconv.config import values as read
+from watchconv.config.arguments import read_args
 from watchconv.model import Profile, Verify
 from watchconv.profiles import BUILTIN
 
@@ -131,7 +132,7 @@ class ProfileKeys(_Group):
     suffix: Annotated[str, _reader(read.read_suffix, str)] = Field(
         description="what outputs end with; ffmpeg picks the container by it"
     )
-    args: Annotated[tuple[str, ...], _reader(read.read_args, str | list[str | float])] = Field(
+    args: Annotated[tuple[str, ...], _reader(read_args, str | list[str | float])] = Field(
         (), description="what stands between input and output on ffmpeg's command line"
     )
     verify: Annotated[Verify, _choice(Verify)] = Field(

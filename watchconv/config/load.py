@@ -11,6 +11,7 @@ Errors: ``ConfigError`` only.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from watchconv.config.document import Path
+
+# Looks at what is sound, in a configuration whose other keys are broken, for what else is wrong.
+Demands = Callable[[Config, Collection[str]], Iterable[Problem]]
+
+
+def nothing_more(config: Config, broken: Collection[str]) -> Iterable[Problem]:
+    """Demand nothing of a configuration but that it is sound in itself."""
+    return ()
+
 
 VARIABLE = "WATCHCONV_CONFIG"
 PLACES = ("config.yaml", "~/.config/watchconv/config.yaml", "/etc/watchconv/config.yaml")
@@ -52,17 +62,20 @@ def find_config(environ: Mapping[str, str], places: tuple[str, ...] = PLACES) ->
     )
 
 
-def load_config(path: str) -> Config:
-    """Read a file; relative paths in it are relative to the folder that it is in."""
+def load_config(path: str, demands: Demands = nothing_more) -> Config:
+    """Read a file; relative paths in it are relative to the folder that it is in.
+
+    demands looks for more that is wrong, and is told together with the rest.
+    """
     try:
         document = parse(_read(path))
     except Unreadable as error:
         raise _refuse(path, [error.problem]) from error
     folder = os.path.dirname(os.path.abspath(path))
-    return _build(document, path, folder)
+    return _build(document, path, folder, demands)
 
 
-def config_for_root(root: str) -> Config:
+def config_for_root(root: str, demands: Demands = nothing_more) -> Config:
     """Give the configuration of ``--root DIR``: its five folders, everything else by default."""
     if os.path.lexists(root) and not os.path.isdir(root):
         raise _refuse(root, [Problem((), "is not a folder; --root takes one, or makes it")])
@@ -73,7 +86,7 @@ def config_for_root(root: str) -> Config:
         raise _refuse(root, [Problem((), f"cannot be found ({error.strerror})")]) from error
     values = {key: os.path.join(folder, key) for key in FOLDERS}
     values["state"] = os.path.join(folder, ".state")
-    return _build(Document(values), root, "/")
+    return _build(Document(values), root, "/", demands)
 
 
 def _read(path: str) -> bytes:
@@ -89,7 +102,7 @@ def _read(path: str) -> bytes:
         raise Unreadable(None, f"cannot be read ({why}); check its name and rights") from error
 
 
-def _build(document: Document, where: str, folder: str) -> Config:
+def _build(document: Document, where: str, folder: str, demands: Demands) -> Config:
     values = dict(document.values)
     problems = document.problems + list(_empty(document, values))
     try:
@@ -98,14 +111,23 @@ def _build(document: Document, where: str, folder: str) -> Config:
         problems += [_explain(detail) for detail in error.errors(include_url=False)]
         # What is sound is looked at all the same: a person is told everything at once.
         sound = {key: values[key] for key in values.keys() - _keys(problems)}
+        sound["profiles"] = _sound_profiles(values.get("profiles"), problems)
         sound.setdefault("state", "/")
         config = Config.model_validate(sound, context={"folder": folder})
     written = values.get("profiles")
     names = written if isinstance(written, dict) else ()
     problems += find_conflicts(config, _keys(problems), names)
+    problems += demands(config, _keys(problems))
     if problems:
         raise _refuse(where, problems, document)
     return config
+
+
+def _sound_profiles(written: object, problems: list[Problem]) -> dict[str, Any]:
+    wrong = {problem.path[:2] for problem in problems}
+    if not isinstance(written, dict) or ("profiles",) in wrong:
+        return {}
+    return {name: keys for name, keys in written.items() if ("profiles", name) not in wrong}
 
 
 def _empty(document: Document, values: dict[str, Any]) -> Iterator[Problem]:

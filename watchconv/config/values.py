@@ -1,4 +1,4 @@
-"""Single values, as a person writes them: folders, sizes, numbers, modes, owners, arguments.
+"""Single values, as a person writes them: folders, sizes, numbers, modes, owners, suffixes.
 
 Guarantees: each ``read_*`` takes what stands in the file (text) and what a program passes
 (the finished value), and gives the finished value. None stands for the words auto, any and
@@ -16,7 +16,6 @@ import math
 import os
 import pwd
 import re
-import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -33,11 +32,9 @@ OUTPUT_BYTES_MIN = 1 << 20  # below this hardly anything is a video
 UID_MAX = 2**32 - 2
 _FILE_NAME_MAX = 255
 
+_SUFFIX = re.compile(r"(?:\.[^\s./]+)+")
+_UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp")
 _SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(?:([KMGTP])(I)?)?(B)?", re.IGNORECASE | re.ASCII)
-
-# What watchconv writes on every command line itself: these would answer its questions twice,
-# silence the lines it reads, or hang a child on a terminal.
-RESERVED = frozenset({"-y", "-n", "-v", "-loglevel", "-progress", "-nostdin", "-stdin", "-report"})
 
 
 def show(value: object) -> str:
@@ -258,37 +255,12 @@ def read_profile_name(value: object) -> str:
 def read_suffix(value: object) -> str:
     """Take what the names of a profile's outputs end with."""
     suffix = read_text(value, "a suffix such as .mp4")
-    if not suffix.startswith(".") or "/" in suffix or not suffix.strip("."):
+    if not _SUFFIX.fullmatch(suffix):
         raise ValueError(f"{show(suffix)} is no suffix; write one that starts with a dot: .mp4")
+    if suffix.lower().endswith(_UNFINISHED):
+        raise ValueError(f"{show(suffix)} is how unfinished files end; write one such as .mp4")
     if len(os.fsencode(suffix)) > SUFFIX_MAX_BYTES:
         raise ValueError(f"is too long; write at most {SUFFIX_MAX_BYTES} bytes, such as .mp4")
     if printable(suffix) != suffix:
         raise ValueError("holds characters that cannot be seen; write a suffix such as .mp4")
     return suffix
-
-
-def read_args(value: object) -> tuple[str, ...]:
-    """Take arguments for ffmpeg: a text that is split as a shell would, or a list."""
-    args = _split(value) if isinstance(value, str) else _listed(value)
-    for arg in args:
-        if "\0" in arg:
-            raise ValueError(f"{show(arg)} holds a NUL byte, which no argument can")
-        if arg in RESERVED:
-            raise ValueError(f"{arg} is set by watchconv itself; remove it (and its value)")
-    return args
-
-
-def _split(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text, comments=False))
-    except ValueError as error:
-        raise ValueError("a quote is not closed, or a \\ is the last character") from error
-
-
-def _listed(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{show(value)} is no text; write arguments as a text or a list")
-    for item in value:
-        if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise ValueError(f"{show(item)} is no argument; write texts and numbers")
-    return tuple(str(item) for item in value)

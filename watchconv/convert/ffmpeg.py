@@ -82,7 +82,7 @@ def parse_encoders(listing: str) -> frozenset[str]:
     return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\S+)", listing, re.MULTILINE)) - {"="}
 
 
-def parse_version(text: str) -> str:
-    """Read the version out of the first line of ``ffmpeg -version``."""
-    found = re.match(r"ffmpeg version (\S+)", text)
-    return found[1] if found else "unknown"
+def parse_version(text: str) -> str | None:
+    """Read the version out of the answer to ``ffmpeg -version``; None when it is no ffmpeg's."""
+    found = re.search(r"^ffmpeg version (\S+)", text, re.MULTILINE)
+    return found[1] if found else None
