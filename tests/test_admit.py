@@ -6,20 +6,22 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.test_judge import JOB
 from tests.unprivileged import as_nobody, open_folder
+from tests.waiting import wait_until
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.admit import Admitted, admit, compare, open_original
 from watchconv.model import Gone, Identity, Job, Rejected, Stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SOURCE = "trip/a.mov"
 
@@ -220,6 +222,21 @@ def test_a_refused_file_is_closed_again(inbox: Path) -> None:
         admit(str(inbox), replace(job, size=99))
 
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_pipe_is_not_opened_even_for_a_moment(inbox: Path) -> None:
+    """Who waits to write into it would be let in."""
+    (inbox / SOURCE).unlink()
+    put_pipe(inbox / SOURCE)
+    with subprocess.Popen(["sh", "-c", 'exec 3> "$0"', inbox / SOURCE]) as writer:
+        wait_until(lambda: Path(f"/proc/{writer.pid}/stat").read_text().split()[2] == "S")
+        for _ in range(100):
+            with pytest.raises(OSError, match="regular"):
+                open_original(str(inbox), SOURCE)
+
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(0.3)
+        writer.kill()
 
 
 def test_a_device_is_gone(inbox: Path) -> None:

@@ -102,17 +102,17 @@ def compare(inbox: str, admitted: Admitted) -> Stale | Gone | Interrupted | None
 def open_original(inbox: str, source: str) -> int:
     """Open an original for reading, or raise OSError.
 
-    Never follows a link, not even in a folder on the way, never waits for a pipe, and takes
-    regular files only.
+    Never follows a link, not even in a folder on the way; what is no regular file is not opened
+    at all, for that alone wakes a pipe's writer and starts a device.
     """
     path = os.path.join(inbox, source)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not st.S_ISREG(os.fstat(descriptor).st_mode):
+        same = f"/proc/self/fd/{handle}"
+        if not st.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.ELOOP, "it is no regular file")
-        if os.readlink(f"/proc/self/fd/{descriptor}") != path:
+        if os.readlink(same) != path:
             raise OSError(errno.ELOOP, "a folder on the way to it is a link")
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        return os.open(same, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(handle)
