@@ -274,17 +274,27 @@ def _name_threads() -> None:
     Path("/proc/thread-self/comm").write_text("main")
 
 
-def _hurry() -> None:
+def hurry() -> None:
     """Shorten every wait for better times."""
     from watchconv import journal
     from watchconv.daemon import core, deliveries, looking, pool, upkeep
     from watchconv.deliver import files
     from watchconv.intake import admit
 
-    deliveries.RETRY_SECONDS = core.RETRY_SECONDS = 0.2
-    looking.TROUBLE_SECONDS = looking.UNREAD_SECONDS = upkeep.RETRY_SECONDS = 0.2
-    pool.TROUBLE_SECONDS = pool.JOURNAL_SECONDS = pool.SPACE_SECONDS = 0.2
-    journal.BACKOFF_LIMIT_SECONDS = admit.LATER_SECONDS = 0.2
+    waits = {
+        core: ["RETRY_SECONDS"],
+        deliveries: ["RETRY_SECONDS"],
+        looking: ["TROUBLE_SECONDS", "UNREAD_SECONDS"],
+        pool: ["TROUBLE_SECONDS", "JOURNAL_SECONDS", "SPACE_SECONDS"],
+        upkeep: ["RETRY_SECONDS"],
+        admit: ["LATER_SECONDS"],
+        journal: ["BACKOFF_LIMIT_SECONDS"],
+    }
+    for room, names in waits.items():
+        for name in names:
+            assert hasattr(room, name), name
+            setattr(room, name, 0.2)
+    assert files._COPY_BYTES
     files._COPY_BYTES = 4096  # so that a copy of a small clip takes several
 
 
@@ -308,7 +318,7 @@ def main() -> None:
     assert run
     channel = socket.socket(fileno=int(sys.argv.pop(1)))
     _name_threads()
-    _hurry()
+    hurry()
     listener = _ask_before_each_step()
     # not the write() of a step: that would wait for a watcher who waits for this
     socket.send_fds(channel, [b"!"], [listener])

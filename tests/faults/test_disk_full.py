@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HURRY = """
-from watchconv.daemon import core, deliveries, pool
-deliveries.RETRY_SECONDS = core.RETRY_SECONDS = 0.2
-pool.TROUBLE_SECONDS = pool.JOURNAL_SECONDS = pool.SPACE_SECONDS = 0.2
+from tests.faults.steps import hurry
 from watchconv.__main__ import main
+hurry()
 main()
 """
 KIB, MIB = 1 << 10, 1 << 20

@@ -513,7 +513,7 @@ def test_killed_twice_while_it_delivers_it_keeps_its_promise(
     hits = [hit for hits in at_once(kill_at_each, chosen) for hit in hits]
     show("pairs of kills", chosen, hits, began)
 
-    assert any(hits)
+    assert sum(map(bool, hits)) > len(chosen) / 2
 
 
 def delivers(step: Step) -> bool:
@@ -550,7 +550,7 @@ def test_a_spell_of_errors_costs_no_attempt_and_is_made_up_for(
     hits = at_once(partial(refuse, room), faults)
     show("spells of errors", faults, hits, began)
 
-    assert any(hits)
+    assert sum(map(bool, hits)) > len(faults) / 2
 
 
 def refuse(room: Room, fault: Fault) -> Step | None:
