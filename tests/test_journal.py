@@ -943,6 +943,25 @@ def test_a_journal_that_cannot_be_written_is_told() -> None:
     assert re.search("state directory.*write there|is the state directory writable", sentence)
 
 
+def test_a_disk_that_was_read_only_when_the_journal_was_opened_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens to read what it cannot open to write, and leaves it at that."""
+    Journal(str(tmp_path)).close()
+    connect = sqlite3.connect
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            sqlite3, "connect", lambda path, **more: connect(path.replace("=rwc", "=ro"), **more)
+        )
+        journal = Journal(str(tmp_path))
+    with pytest.raises(JournalError, match="is the state directory writable"):
+        add(journal, "first")
+
+    assert len(add(journal, "second")) == 1
+
+    journal.close()
+
+
 @pytest.mark.parametrize("names", [1, 50, 20_000])
 def test_a_full_disk_is_told_as_such_and_heals(journal: Journal, names: int) -> None:
     """The file may not grow: SQLite answers as it does on a full disk."""

@@ -45,9 +45,7 @@ class Store:
         try:
             self._db = _connect(self.path, create=create)
             try:
-                self._use_wal()
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA cache_size = -1024")
+                self._set_up()
                 self._bring_up_to_date(migrate=migrate)
             except BaseException:
                 self._db.close()
@@ -58,6 +56,22 @@ class Store:
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._db.close()
+
+    def _set_up(self) -> None:
+        self._use_wal()
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA cache_size = -1024")
+
+    def _open_again(self) -> None:
+        """Open the file anew: SQLite never tries to write what it once could open only to read."""
+        before = self._db
+        try:
+            self._db = _connect(self.path, create=False)
+            self._set_up()
+        except sqlite3.Error:
+            before, self._db = self._db, before
+        if before is not self._db:
+            before.close()
 
     def _use_wal(self) -> None:
         """Switch a new file to WAL; SQLite does not wait for others who do the same."""
@@ -133,6 +147,8 @@ class Store:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if error.sqlite_errorname == "SQLITE_READONLY":
+                self._open_again()
             raise _journal_error("write", self.path, error) from error
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
