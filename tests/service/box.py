@@ -98,13 +98,14 @@ class Box:
 
 
 class Service:
-    """One instance of watchconv in a box."""
+    """One service of watchconv in a box."""
 
-    def __init__(self, box: Box, name: str) -> None:
-        self.box, self.name = box, name
-        self.unit = f"watchconv@{name}.service"
-        self.config = f"/etc/watchconv/{name}.yaml"
-        self.root = box.srv / f"watchconv-{name}"  # as the tests see it
+    def __init__(self, box: Box, name: str | None = None) -> None:
+        """Take the box, and the instance's name; None is the plain service."""
+        self.box = box
+        self.unit = f"watchconv@{name}.service" if name else "watchconv.service"
+        self.config = f"/etc/watchconv/{name or 'config'}.yaml"
+        self.root = box.srv / (f"watchconv-{name}" if name else "watchconv")  # as the tests see it
         self.inbox, self.outbox = self.root / "inbox", self.root / "outbox"
         self.done, self.error = self.root / "done", self.root / "error"
 

@@ -23,17 +23,6 @@ PLACES = "/etc/systemd/system /etc/sysusers.d /etc/tmpfiles.d /etc/watchconv /sr
 SHIPPED = f"{ENVIRONMENT}/lib/python3*/site-packages/watchconv/systemd"
 
 
-class Plain(Service):
-    """The service that has no name."""
-
-    def __init__(self, box: Box) -> None:
-        super().__init__(box, "")
-        self.unit, self.config = "watchconv.service", "/etc/watchconv/config.yaml"
-        self.root = box.srv / "watchconv"
-        self.inbox, self.outbox = self.root / "inbox", self.root / "outbox"
-        self.done, self.error = self.root / "done", self.root / "error"
-
-
 def places(box: Box) -> str:
     """Show all that install may write, with modes and owners."""
     return box.shell(
@@ -51,7 +40,7 @@ def test_the_only_service_is_installed_runs_and_is_taken_away_but_for_what_is_yo
     assert places(box) == before
 
     told = box.run(PROGRAM, "install", "--system")
-    service = Plain(box)
+    service = Service(box)
     made = places(box)
     assert "Nothing was started" in told
     assert service.show("ActiveState") == "inactive"
@@ -104,7 +93,7 @@ def test_the_files_do_when_they_are_copied_by_hand(fresh_box: Box) -> None:
         systemd-sysusers $PWD/watchconv.sysusers
         systemd-tmpfiles --create $PWD/watchconv.tmpfiles
         install -D -m 644 ../config.example.yaml /etc/watchconv/config.yaml""")
-    service = Plain(fresh_box)
+    service = Service(fresh_box)
     service.configure({"profile": "remux"})
 
     service.systemctl("enable", "--now")
