@@ -25,7 +25,7 @@ LEGAL = RAW.map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_"))
 NAMES = st.one_of(
     LEGAL.map(os.fsdecode),
     st.text("aé中🎬. ()", min_size=1, max_size=80).filter(lambda t: len(t.encode()) <= 255),
-).filter(lambda name: name not in (".", ".."))
+).filter(lambda name: name.strip("."))  # what is only dots is hidden, and no file of ours
 FOLDERS = st.sampled_from(["", "mp4", "a/b", "/srv/in box"])
 SUFFIXES = st.sampled_from([".mp4", ".webm", ".mkv", ".é", ".tar-gz-of-some-length"])
 
