@@ -300,6 +300,39 @@ def test_retry_all_takes_every_failed_job(quiet: Place, clip: Path) -> None:
         assert {job["attempt"] for job in quiet.jobs()} == {0}
 
 
+def test_a_file_that_was_repaired_in_error_is_taken_back(place: Place, clip: Path) -> None:
+    (place.root / "no-video.mkv").write_text("no video\n" * 100)
+    drop(place.root / "no-video.mkv", place.inbox / "slow/repaired.mkv")
+    job = place.wait_for("slow/repaired.mkv", "failed")
+    shutil.copyfile(clip, place.error / "slow/repaired.mkv")
+    place.say("retry", job["id"])
+    after = place.wait_for("slow/repaired.mkv", "done")
+
+    assert after["id"] == job["id"]
+    assert (place.done / "slow/repaired.mkv").read_bytes() == clip.read_bytes()
+    assert not (place.error / "slow/repaired.mkv.log").exists()
+
+
+def test_a_retry_never_takes_the_original_of_another_job(place: Place, clip: Path) -> None:
+    first = failed(place, clip, "twice.mkv")
+    (place.error / "wrong/twice.mkv").unlink()
+    longer = place.root / "longer.mkv"
+    longer.write_bytes(clip.read_bytes() + bytes(100))
+    drop(longer, place.inbox / "wrong/twice.mkv")
+    second = wait_until(
+        lambda: (
+            (job := place.job("wrong/twice.mkv"))["id"] != first
+            and job["state"] == "failed"
+            and job["id"]
+        )
+    )
+    place.run("retry", first)
+    told = f"job={first} profile=wrong cannot be retried: under its original's name lies that"
+    wait_until(lambda: f"{told} of job {second} now" in place.log(), what=place.log)
+
+    assert (place.error / "wrong/twice.mkv").read_bytes() == longer.read_bytes()
+
+
 def test_a_retry_that_fails_again_is_told_by_a_new_log(place: Place, clip: Path) -> None:
     job_id = failed(place, clip, "again.mkv")
     first = (place.error / "wrong/again.mkv.log").stat().st_mtime_ns

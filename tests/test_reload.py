@@ -155,6 +155,7 @@ def test_what_counts_as_a_video_is_judged_anew_and_an_order_stays_one(
     wait_until(lambda: len(scene.jobs()) == 3)
     for name in ("a.mkv", "b.mkv", "c.film"):
         scene.let_through(name)
+    for name in ("a.mkv", "b.mkv", "c.film"):
         scene.wait_for(name, "done")
     drop(clip, scene.inbox / "d.film")
     drop(clip, scene.inbox / "e.mkv")

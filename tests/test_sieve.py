@@ -43,9 +43,9 @@ NO_VIDEO = "no video by name"
         ("a.mp4.crdownload", PARTIAL),
         ("a.mp4.!qB", PARTIAL),
         ("a\nb.mp4.part", PARTIAL),
-        ("a.proxy.mp4", PARTIAL),
-        ("A.Proxy.MP4", PARTIAL),
-        ("raw1.mov", PARTIAL),
+        ("a.proxy.mp4", "it is like *.proxy.mp4 in ignore"),
+        ("A.Proxy.MP4", "it is like *.proxy.mp4 in ignore"),
+        ("raw1.mov", "it is like raw[12].mov in ignore"),
     ],
 )
 def test_a_name_has_its_reason(name: str, reason: str | None) -> None:
@@ -78,6 +78,29 @@ def test_folders_of_ignored_names_are_skipped_whole(name: str, skipped: bool) ->
     assert skipped == VIDEOS.skips_folder(name)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "passed_over", "left"),
+    [
+        ("raw/*", ["raw/a.mp4", "RAW/b.mp4", "raw/day/c.mp4"], ["raw.mp4", "x/raw/a.mp4"]),
+        ("/raw/*.mp4", ["raw/a.mp4"], ["raw/a.mov", "x/raw/a.mp4"]),
+        ("*/raw/*", ["x/raw/a.mp4", "x/y/raw/a.mp4"], ["raw/a.mp4"]),
+        ("priv/", ["priv/a.mp4", "x/priv/y/a.mp4"], ["private/a.mp4", "x/priv.mp4"]),
+        ("x/priv/", ["x/priv/a.mp4"], ["priv/a.mp4", "y/x/priv/a.mp4"]),
+        ("*.mp4/", ["trip.mp4/a.mp4"], ["trip/a.mp4"]),
+    ],
+)
+def test_a_pattern_with_a_slash_is_about_the_path_and_one_that_ends_with_it_about_folders(
+    pattern: str, passed_over: list[str], left: list[str]
+) -> None:
+    sieve = Sieve(["mp4", "mov"], [pattern])
+
+    def stays(path: str) -> bool:
+        folder, name = os.path.split(path)
+        return sieve.skips(folder) or sieve.reason(name, folder) is not None
+
+    assert [path for path in passed_over + left if stays(path)] == passed_over
+
+
 @given(
     st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=30),
     st.lists(st.text(max_size=6), max_size=4),
@@ -85,8 +108,8 @@ def test_folders_of_ignored_names_are_skipped_whole(name: str, skipped: bool) ->
 def test_no_name_and_no_pattern_trips_the_sieve(name: str, patterns: list[str]) -> None:
     sieve = Sieve(["mp4"], patterns)
 
-    assert sieve.reason(name) in {None, PARTIAL, NO_VIDEO}
-    assert (sieve.reason(name) == PARTIAL) == sieve.skips_folder(name)
+    assert sieve.reason(name) in {None, NO_VIDEO} or sieve.skips_folder(name)
+    assert sieve.skips_folder(name) == sieve.skips(name)
 
 
 @pytest.fixture

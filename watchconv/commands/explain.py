@@ -57,7 +57,11 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
 
     inside = path.startswith(config.inbox + "/")
     source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
-    reason = Sieve(config.extensions, config.ignore).reason(os.path.basename(path))
+    sieve = Sieve(config.extensions, config.ignore)
+    folder, base = os.path.split(source)
+    reason = sieve.reason(base, folder)
+    if sieve.skips(folder):
+        reason = f"all that is in {folder} is"
     if reason:
         raise _Refused(f"in the inbox it would be ignored: {reason}")
     name = chosen or profile_for(source, config.all_profiles, config.profile)

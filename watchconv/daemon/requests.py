@@ -13,6 +13,7 @@ import asyncio
 import errno
 import logging
 import os
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -104,22 +105,33 @@ class Requests:
         failed = os.path.join(self._config().error, job.original)
         back = self._reserve(job, failed)
         path = os.path.join(self._config().inbox, back)
-        stat = os.stat(path)
+        found = os.stat(path)
         report = report_of(failed)
         if os.path.lexists(report):
             os.unlink(report)
         profile = profile_for(back, self._config().all_profiles, self._config().profile)
         return self._journal.ask(
-            Journal.retry, job.id, stat.st_size, mtime_ns(stat), profile, time.time()
+            Journal.retry, job.id, found.st_size, mtime_ns(found), profile, time.time()
         )
+
+    def _demand_original(self, job: Job, found: os.stat_result) -> None:
+        """Raise FileNotFoundError unless what lies under an original's name may count as it.
+
+        It may have been repaired since; but another job's original may have come in its place.
+        """
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "what has its original's name is no file")
+        if (found.st_size, mtime_ns(found)) == (job.size, job.mtime_ns):
+            return
+        if (newer := self._journal.ask(_newest_of_original, job)) != job.id:
+            words = f"under its original's name lies that of job {newer} now; retry that one"
+            raise FileNotFoundError(errno.ENOENT, words)
 
     def _reserve(self, job: Job, failed: str) -> str:
         """Move the original to the first free form of its name, reserved before; return that."""
         if not os.path.lexists(failed) and self._journal.ask(Journal.holds_name, job.id):
             return job.source  # an earlier try moved it
-        stat = os.lstat(failed)
-        if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
-            raise FileNotFoundError(errno.ENOENT, "its original is no longer there", failed)
+        self._demand_original(job, os.lstat(failed))
         for number in range(1, 10_000):
             back = numbered(job.source, number)
             folder, name = os.path.split(back)
@@ -136,3 +148,9 @@ class Requests:
                 continue
             return back
         raise FileExistsError(0, "every form of its name is taken in the inbox")
+
+
+def _newest_of_original(journal: Journal, job: Job) -> int:
+    """Find the last of the failed jobs whose originals had this name in error/."""
+    same = (j.id for j in journal.jobs(JobState.FAILED) if j.original == job.original)
+    return max(same, default=job.id)

@@ -125,7 +125,7 @@ class Intake:
         self.waiting.forget_missing()
 
     def _look_below(self, folder: str, looked: Looked, *, deep: bool) -> set[str]:
-        if self._is_skipped(folder):
+        if self.sieve.skips(folder):
             return set()
         seen = set()
         held_before = self._ask(Journal.held_counts, folder if not deep else None)
@@ -157,7 +157,7 @@ class Intake:
     ) -> Iterator[Seen]:
         for entry in entries:
             self.steps += 1
-            reason = self.sieve.reason(entry.name)
+            reason = self.sieve.reason(entry.name, folder)
             if not entry.is_file(follow_symlinks=False):
                 reason = "a link" if entry.is_symlink() else "no regular file"
             if reason:
@@ -169,7 +169,7 @@ class Intake:
 
     def _list_names(self, folder: str, names: dict[str, bool]) -> Iterator[Seen]:
         """List single names of a folder, as events named them, in the manner of a listing."""
-        if self._is_skipped(folder):
+        if self.sieve.skips(folder):
             return
         try:
             descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
@@ -188,7 +188,7 @@ class Intake:
         self, folder: str, name: str, stat: os.stat_result | None, appeared: bool
     ) -> Seen:
         """Sift one name; what is no video by name or no regular file counts as nothing there."""
-        reason = self.sieve.reason(name)
+        reason = self.sieve.reason(name, folder)
         if stat is None:
             self.ignored.discard(folder, name)
         elif not st.S_ISREG(stat.st_mode):
@@ -196,9 +196,6 @@ class Intake:
         if stat and reason and not st.S_ISDIR(stat.st_mode):
             self.ignored.add(folder, name, reason)
         return Seen(os.path.join(folder, name), None if reason else stat, appeared)
-
-    def _is_skipped(self, folder: str) -> bool:
-        return any(self.sieve.skips_folder(part) for part in folder.split("/") if part)
 
     def _tell_video_folder(self, folder: str) -> None:
         name = os.path.basename(folder)
@@ -277,7 +274,7 @@ class Intake:
     def _is_passed_over(self, job: Job) -> bool:
         """Tell whether a job's file is there all the same, its name being passed over by now."""
         folder, name = os.path.split(job.source)
-        if not (self.sieve.reason(name) or self._is_skipped(folder)):
+        if not (self.sieve.reason(name, folder) or self.sieve.skips(folder)):
             return False
         try:
             stat = os.lstat(os.path.join(self._inbox, job.source))

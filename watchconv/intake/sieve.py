@@ -1,7 +1,8 @@
 """Which names count: videos by name; the rest is passed over, counted, and said once.
 
 Guarantees: pure and quick (a folder may hold hundreds of thousands of names); patterns are the
-shell's, matched without regard to case.
+shell's, matched without regard to case: with a / inside against the path below the inbox, else
+against the name alone; one that ends with / is for folders only.
 Does not look at the file: whether it is a video is for the probe to say.
 Errors: none.
 """
@@ -13,12 +14,12 @@ import logging
 import os
 import re
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.names import printable, split_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -55,26 +56,58 @@ BUILTIN_IGNORE = (
 )
 
 
+class _Pattern(NamedTuple):
+    """A pattern of the configuration's."""
+
+    written: str
+    match: Callable[[str], object]
+    of_path: bool
+    for_folders: bool
+
+    @classmethod
+    def of(cls, written: str) -> _Pattern:
+        shape = written.removeprefix("/").removesuffix("/")
+        match = re.compile(fnmatch.translate(shape), re.IGNORECASE).match
+        of_path = "/" in written.removesuffix("/")
+        return cls(written, match, of_path, written.endswith("/"))
+
+    def fits(self, name: str, folder: str) -> bool:
+        return bool(self.match(os.path.join(folder, name) if self.of_path else name))
+
+
 class Sieve:
     """Tells which names to pass over, and why."""
 
     def __init__(self, extensions: Iterable[str] | None, ignore: Iterable[str]) -> None:
         """Take the extensions that count, in lower case without dot (None: every name does)."""
         self._extensions = None if extensions is None else frozenset(extensions)
-        patterns = [fnmatch.translate(p) for p in (*BUILTIN_IGNORE, *ignore)]
+        patterns = map(fnmatch.translate, BUILTIN_IGNORE)
         self._ignored = re.compile("|".join(patterns), re.IGNORECASE).match
+        self._own = [_Pattern.of(written) for written in ignore]
 
-    def reason(self, name: str) -> str | None:
-        """Say why a file of this name is no video, or None when it is one by name."""
+    def reason(self, name: str, folder: str = "") -> str | None:
+        """Say why a file of this name, in a folder below the inbox, is no video by name, or None.
+
+        Whether the folder itself is passed over is for ``skips`` to tell.
+        """
         if self._ignored(name):
             return "its name is that of a partial or system file"
+        for pattern in self._own:
+            if not pattern.for_folders and pattern.fits(name, folder):
+                return f"it is like {pattern.written} in ignore"
         if self._extensions is None or split_suffix(name)[1][1:].lower() in self._extensions:
             return None
         return "no video by name"
 
-    def skips_folder(self, name: str) -> bool:
-        """Tell whether a folder of this name is passed over with all that is in it."""
-        return self._ignored(name) is not None
+    def skips_folder(self, path: str) -> bool:
+        """Tell whether a folder, below one that is not, is passed over with all that is in it."""
+        above, name = os.path.split(path)
+        return bool(self._ignored(name)) or any(own.fits(name, above) for own in self._own)
+
+    def skips(self, path: str) -> bool:
+        """Tell whether a folder or one that it lies in is passed over; "" is the inbox."""
+        parts = path.split("/") if path else []
+        return any(self.skips_folder("/".join(parts[: n + 1])) for n in range(len(parts)))
 
 
 class Ignored:

@@ -68,7 +68,8 @@ def walk(
         with closing(descriptor), os.scandir(descriptor) as entries:
             yield here, _files(entries, found, lambda e, here=here: trouble(here, e))  # type: ignore[misc]
         if deep:
-            pending.extend(os.path.join(here, name) for name in found if not skips(name))
+            below = (os.path.join(here, name) for name in found)
+            pending.extend(folder for folder in below if not skips(folder))
 
 
 def _files(
