@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "ionice": "none",
     "jobs": 4,
     "max_attempts": 2,
-    "stall_seconds": 2,
+    "stall_seconds": 3,
     "stop_grace_seconds": 0.5,
     "address_space": "512MiB",
 }
@@ -39,12 +39,12 @@ GOOD = [f"good {n}.mkv" for n in range(20)]
 ENDS_WELL = {"flood": "flood:100", "heir": "heir"}
 # what it does, and what the first line of its report says
 ENDS_BADLY = {
-    "mute": ("mute", "no progress for 2 seconds"),
-    "hang": ("hang", "no progress for 2 seconds"),
-    "late": ("late", "no progress for 2 seconds"),
-    "stubborn": ("stubborn", "no progress for 2 seconds"),
-    "frozen": ("frozen", "no progress for 2 seconds"),
-    "grandchild": ("grandchild", "no progress for 2 seconds"),
+    "mute": ("mute", "no progress for 3 seconds"),
+    "hang": ("hang", "no progress for 3 seconds"),
+    "late": ("late", "no progress for 3 seconds"),
+    "stubborn": ("stubborn", "no progress for 3 seconds"),
+    "frozen": ("frozen", "no progress for 3 seconds"),
+    "grandchild": ("grandchild", "no progress for 3 seconds"),
     "truncated": ("truncated", f"of the {FRAMES} packets written"),
     "nothing": ("none", "made no output"),
     "empty": ("empty", "made no output"),
@@ -145,7 +145,7 @@ def test_no_child_and_no_descriptor_is_left(ended: Ended) -> None:
 SLOW_DISK = """
 import os, time
 fsync = os.fsync
-os.fsync = lambda descriptor: (time.sleep(1.2), fsync(descriptor))[1]
+os.fsync = lambda descriptor: (time.sleep(0.8), fsync(descriptor))[1]
 from watchconv.__main__ import main
 main()
 """
@@ -156,8 +156,8 @@ def test_an_output_that_is_still_written_and_a_slow_disk_are_no_stall(
 ) -> None:
     """So is +faststart, and so are a busy NAS and a copy to another disk."""
     monkeypatch.setattr(harness, "PROGRAM", (sys.executable, "-c", SLOW_DISK))
-    program = write_fake(tmp_path / "bin", otherwise="rewrites:3", frames=FRAMES)
-    settings = {**SETTINGS, "max_attempts": 1, "stall_seconds": 1, "ffmpeg": program}
+    program = write_fake(tmp_path / "bin", otherwise="rewrites:5", frames=FRAMES)
+    settings = {**SETTINGS, "max_attempts": 1, "ffmpeg": program}
     place = Place(tmp_path / "videos", settings)
     with Daemon(place):
         drop(clip, place.inbox / "a.mkv")
