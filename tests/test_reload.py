@@ -208,6 +208,35 @@ def test_what_becomes_of_originals_is_that_of_the_new_configuration(
     assert (scene.outbox / "b.mkv").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize(("before", "after"), [("keep", "move"), ("delete", "keep")])
+def test_an_original_that_is_left_by_a_change_of_mind_is_not_converted_again(
+    tmp_path: Path, clip: Path, before: str, after: str
+) -> None:
+    """What becomes of it was decided before its delivery, which had to wait, and changed then."""
+    scene = Scene(tmp_path / "videos", on_success=before)
+    away = scene.done.with_name("away")
+    with Daemon(scene) as daemon:
+        drop(clip, scene.inbox / "a.mkv")
+        wait_until(daemon.encodes)
+        scene.done.rename(away)
+        scene.let_through("a.mkv")
+        wait_until(lambda: "cannot be delivered yet" in scene.log())
+        scene.change(daemon, on_success=after)
+        away.rename(scene.done)
+        scene.wait_for("a.mkv", "done")
+        scene.let_through("b.mkv")
+        drop(clip, scene.inbox / "b.mkv")
+        scene.wait_for("b.mkv", "done")
+        scene.change(daemon, jobs=2)  # and all is looked at
+        drop(clip, scene.inbox / "c.mkv")
+        scene.let_through("c.mkv")
+        scene.wait_for("c.mkv", "done")
+
+        assert (scene.inbox / "a.mkv").exists()
+        assert len(scene.jobs()) == 3
+        assert tree(scene.outbox) == ["a.mkv", "b.mkv", "c.mkv"]
+
+
 def test_a_full_disk_that_no_longer_matters_is_over(tmp_path: Path, clip: Path) -> None:
     scene = Scene(tmp_path / "videos", "copy", min_free="1000PiB")
     with Daemon(scene) as daemon:
@@ -265,6 +294,17 @@ def test_a_profile_that_needs_what_this_ffmpeg_lacks_is_refused(
 
     assert "profiles.copy.args" in said
     assert "libnobody" in said
+
+
+def test_an_ffmpeg_that_is_gone_meanwhile_is_told_and_ends_nobody(
+    scene: Scene, daemon: Daemon
+) -> None:
+    os.rename(scene.ffmpeg, scene.ffmpeg + ".away")
+    said = scene.reload(daemon, "the new configuration is not used")
+    assert f"ffmpeg: {scene.ffmpeg} cannot be found" in said
+
+    os.rename(scene.ffmpeg + ".away", scene.ffmpeg)
+    assert "changed: nothing" in scene.change(daemon)
 
 
 @pytest.mark.parametrize("key", ["inbox", "done", "state", "ffmpeg", "log_format"])

@@ -72,7 +72,10 @@ def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
 
     keep puts a new answer there.
     """
-    stat = os.stat(path)
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise ConfigError(f"ffmpeg: {path} cannot be found: {error.strerror}") from error
     key = [path, stat.st_size, stat.st_mtime_ns]
     known_file = os.path.join(state_dir, _CACHE)
     try:

@@ -178,8 +178,7 @@ class Daemon:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose exit statuses
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_stop)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(signal.SIGHUP, self._take_hangup, sys.stderr.isatty())
+        loop.add_signal_handler(signal.SIGHUP, self._take_hangup, sys.stderr.isatty())
 
     def _take_stop(self) -> None:
         if self._stop.is_set():

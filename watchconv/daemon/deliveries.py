@@ -45,7 +45,10 @@ class Deliveries:
         keep_originals: bool,
         ended: Callable[[Job], None],
     ) -> None:
-        """Take what does the work, and whom to tell of each job that has ended."""
+        """Take what does the work, and whom to tell of each job that has ended.
+
+        keep_originals: those that are not to be moved stay in the inbox, they are not deleted.
+        """
         self._outbox, self._journal, self._troubles = outbox, journal, troubles
         self.keep_originals, self._ended = keep_originals, ended
         self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
@@ -107,7 +110,7 @@ class Deliveries:
             expected = JobState.DELIVERING
             ended = self._journal.ask(Journal.supersede, job.id, expected, now, stale=False)
         else:
-            # one that was to be moved was moved, whatever has been configured since
+            # one that was not to be moved stays, whatever has been configured since
             held = self.keep_originals and state is JobState.DONE and job.original is None
             ended = self._journal.ask(Journal.finish, job.id, state, now, held=held)
         self._outbox.clear(job)
