@@ -251,10 +251,13 @@ def test_a_full_disk_that_no_longer_matters_is_over(tmp_path: Path, clip: Path) 
 def test_a_broken_configuration_changes_nothing_and_every_error_is_said(
     scene: Scene, daemon: Daemon, clip: Path
 ) -> None:
-    scene.configure({**scene.settings, "jobs": 0, "profil": "x", "profile": "nobody"})
+    lacking = {**COPY, "args": "-c:v libnobody"}
+    wrong = {"jobs": 0, "profil": "x", "profile": "nobody", "profiles": {"lacking": lacking}}
+    scene.configure({**scene.settings, **wrong})
 
     said = scene.reload(daemon, "the new configuration is not used")
     assert ": jobs: " in said
+    assert "profiles.lacking.args: " in said
     assert ": profil: unknown key; did you mean profile?" in said
     assert ": profile: there is no profile 'nobody'" in said
     assert "the old one stays" in wait_until(lambda: "".join(scene.live()["trouble"]))
@@ -301,7 +304,7 @@ def test_an_ffmpeg_that_is_gone_meanwhile_is_told_and_ends_nobody(
 ) -> None:
     os.rename(scene.ffmpeg, scene.ffmpeg + ".away")
     said = scene.reload(daemon, "the new configuration is not used")
-    assert f"ffmpeg: {scene.ffmpeg} cannot be found" in said
+    assert f": ffmpeg: {scene.ffmpeg} is no program" in said
 
     os.rename(scene.ffmpeg + ".away", scene.ffmpeg)
     assert "changed: nothing" in scene.change(daemon)
@@ -312,7 +315,8 @@ def test_what_needs_a_restart_is_named_and_left(
     scene: Scene, daemon: Daemon, clip: Path, tmp_path: Path, key: str
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    new = {"ffmpeg": "/bin/true", "log_format": "json"}.get(key, str(tmp_path / "elsewhere"))
+    other = write_fake(tmp_path / "other")
+    new = {"ffmpeg": other, "log_format": "json"}.get(key, str(tmp_path / "elsewhere"))
 
     said = scene.change(daemon, **{key: new}, max_attempts=5)
     assert f"{key} is another one now: that takes effect with the next start" in said

@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Run the daemon; return its exit code."""
     from watchconv.config import load_config
+    from watchconv.convert.program import find_unusable
     from watchconv.daemon import Daemon
 
     listener = _listener(config)
     if listener is None:
         logs.set_up(config.log_format)
+
+    def reread() -> Config:
+        return load_config(arguments.config, find_unusable)
 
     async def live() -> int:
         daemon = Daemon(
@@ -40,7 +44,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
             once=arguments.once,
             make_folders=arguments.root is not None,
             listener=listener,
-            reread=None if arguments.root is not None else lambda: load_config(arguments.config),
+            reread=None if arguments.root is not None else reread,
         )
         code = await daemon.run()
         if daemon.unfinished:
