@@ -104,8 +104,8 @@ def container_end(fd: int, size: int) -> ContainerEnd:
     end = _ending_by_format(fd, size, head)
     if end.ending is Ending.INCOMPLETE or not _ends_in_zeros(fd, size, _FEW_ZEROS):
         return end
-    zeros = _meaning_of_zeros(fd, size, head)
-    if zeros and _ends_in_zeros(fd, size, _MANY_ZEROS):
+    many = size >= _MANY_ZEROS and _ends_in_zeros(fd, size, _MANY_ZEROS)
+    if many and (zeros := _meaning_of_zeros(fd, size, head)):
         return ContainerEnd(zeros, "it ends in zeros, for it got its size before its content")
     return _NO_WORD
 
@@ -127,7 +127,8 @@ def _is_avi(head: bytes) -> bool:
 def _meaning_of_zeros(fd: int, size: int, head: bytes) -> Ending | None:
     """Say what many zeros at the end mean: these formats end in something else, or may not.
 
-    An mp4 may end in silence that is not compressed, a Video CD in a few empty sectors.
+    An mp4 may end in silence that is not compressed, a Video CD in a few empty sectors; of a
+    file that begins in zeros too, nothing is known.
     """
     if head[4:8] in _FIRST_BOXES:
         names = [part.name for part in _walk(fd, size, _read_box)[0]]
@@ -138,6 +139,8 @@ def _meaning_of_zeros(fd: int, size: int, head: bytes) -> Ending | None:
         return None if parts and parts[-1].name == b"JUNK" else Ending.INCOMPLETE
     if head[:4] == b"\0\0\1\xba":
         return Ending.INCOMPLETE if _ends_in_zeros(fd, size, _SECTORS_BYTES) else Ending.UNSURE
+    if not any(head):
+        return Ending.UNSURE
     transport = b"GGG" in (head[0:377:188], head[4:389:192])
     known = head.startswith((_EBML, b"FLV\1", b"OggS", _ASF))
     return Ending.INCOMPLETE if known or transport else None
