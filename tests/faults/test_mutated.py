@@ -1,8 +1,8 @@
 """Real clips, damaged at random, through the whole intake: look, settle, admit, probe, plan.
 
 Nothing is encoded. A damaged file is a job or is refused with a sentence; it never raises, and a
-probe worker that is lost over it is replaced. By default the first 1,000 of a seeded
-row; 5,000 with WATCHCONV_FAULTS=all.
+probe worker that is lost over it is replaced. 5,000 clips of a seeded row; 20,000 with
+WATCHCONV_FAULTS=all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from watchconv.model import Job, MediaInfo
 
 EVERYTHING = os.environ.get("WATCHCONV_FAULTS") == "all"
-CLIPS = 5000 if EVERYTHING else 1000
+CLIPS = 20_000 if EVERYTHING else 5000
 SEED = 20_261_126
 BATCH = 250
 LARGEST_BYTES = 2 << 20
