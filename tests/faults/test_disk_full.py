@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -264,6 +265,31 @@ def test_a_full_error_keeps_the_original_in_the_inbox_until_there_is_room(
     assert (place.error / clip.name).read_bytes() == clip.read_bytes()
     assert files_in(place.inbox) == files_in(place.outbox) == {}
     assert [name for name in leftovers_in(place) if ".filler" not in name] == []
+
+
+def test_a_retry_into_a_full_inbox_waits_for_room(
+    tmp_path: Path, clip: Path, small: Callable[[Path, int], Disk]
+) -> None:
+    place = place_with_fake(tmp_path, clip, "exit:1")
+    disk = small(place.inbox, MIB)
+    shutil.copyfile(clip, place.inbox / clip.name)
+    assert place.run("run", "--once").returncode == 1
+    failed = {clip.name, f"{clip.name}.log"}
+    place_with_fake(tmp_path, clip)
+    filler = disk.fill()
+    with Daemon(place) as daemon:
+        place.say("retry", 1)
+        wait_for(place, "job 1 cannot be retried yet: No space left on device")
+
+        assert files_in(place.error).keys() == failed
+        assert files_in(place.inbox) == {}
+
+        filler.unlink()
+        place.wait_for(clip.name, "done")
+
+        assert daemon.stop() == 0
+    assert_delivered(place, clip, clip.name)
+    assert place.log().count("cannot be retried yet") == 2  # and that it is over
 
 
 # the state directory
