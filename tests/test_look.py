@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
@@ -18,7 +19,9 @@ from watchdog.observers.inotify import InotifyObserver
 
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
+from watchconv import folders
 from watchconv.intake import look as room
+from watchconv.intake import watch
 from watchconv.intake.look import Intake, Looked
 from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
@@ -670,6 +673,28 @@ def test_what_lies_in_a_folder_that_cannot_be_read_waits(
     guarded.intake.look()
 
     assert guarded.states() == [("trip/kept.mov", "done"), ("trip/a.mov", "queued")]
+
+
+@pytest.mark.parametrize("hints", [None, Hints(trees={"trip"}), names("trip", "a.mov")])
+def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_looked_at_again(
+    house: House, hints: Hints | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: str) -> int:
+        if path.endswith("trip"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return folders.open_folder(path)
+
+    house.put("trip/a.mov")
+    for module in (room, watch):
+        monkeypatch.setattr(module, "open_folder", fail)
+    looked = house.intake.look(hints)
+
+    assert looked.unread == {"trip"}
+
+    monkeypatch.undo()
+
+    assert house.intake.look(Hints(trees=looked.unread)).unread == set()
+    assert house.states() == [("trip/a.mov", "queued")]
 
 
 def test_a_folder_that_cannot_be_read_is_said_once_and_passed_over(
