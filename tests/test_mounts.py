@@ -14,7 +14,7 @@ import pytest
 from tests.unprivileged import as_nobody, open_folder
 from watchconv import folders as room
 from watchconv.errors import AlreadyRunning
-from watchconv.folders import Folders, Mount, mount_of
+from watchconv.folders import Folders, Mount, mount_of, mounts_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,15 @@ SERVICE = "\n".join(
 def test_a_mount_that_a_unit_makes_of_a_folder_it_may_write_is_none(path: str, point: str) -> None:
     """ReadWritePaths= is there for the service alone: to a command, its mount would be gone."""
     assert mount_of(path, SERVICE).point == point
+
+
+def test_the_mounts_below_a_folder_are_those_that_can_be_seen() -> None:
+    points = ["/", "/in", "/in/a", "/in/a/deep", "/inner", "/in/b", "/in/a"]
+    table = "\n".join(line(point, f"fs{number}") for number, point in enumerate(points))
+
+    assert mounts_below("/in", table) == [Mount("/in/b", "fs5"), Mount("/in/a", "fs6")]
+    assert mounts_below("/in/a", table) == []
+    assert mounts_below("/in", f"{table}\n{line('/in', 'over')}") == []
 
 
 def test_without_a_table_the_mount_is_unknown_and_proves_nothing() -> None:
@@ -282,6 +291,74 @@ def test_another_mount_further_up_changes_nothing(
     mounted(monkeypatch, os.path.dirname(house.inbox), house.inbox)
 
     assert house.troubles() == []
+
+
+def test_what_lies_on_a_mount_below_the_inbox_is_not_believed_gone_with_it(
+    house: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    camera = os.path.join(house.inbox, "camera")
+    house.lock(str(tmp_path / "state"))
+    mounted(monkeypatch, camera)
+
+    assert house.inbox_mounts() == [Mount("/", "ext4"), Mount(camera, "ext4")]
+    assert house.missing_below() == []
+    assert house.vouches_for("camera/a.mkv")
+
+    mounted(monkeypatch)
+    later = Folders(house.inbox, house.outbox, house.done, house.error)
+    later.remember(json.loads(json.dumps(house.remembered())))
+
+    for one in (house, later):
+        assert one.missing_below() == [camera]
+        assert not one.has_mount_of("camera/a.mkv")
+        assert not one.vouches_for("camera/a.mkv")
+        assert one.has_mount_of("cameras/a.mkv")
+
+    assert house.vouches_for("cameras/a.mkv")
+
+    house.forget()
+
+    assert house.vouches_for("camera/a.mkv")
+
+
+def test_an_inbox_that_is_not_the_one_that_was_locked_vouches_for_nothing(
+    house: Folders, tmp_path: Path
+) -> None:
+    assert not house.vouches_for("a.mkv")
+
+    house.lock(str(tmp_path / "state"))
+
+    assert house.vouches_for("a.mkv")
+
+    os.rename(house.inbox, tmp_path / "old")
+
+    assert not house.vouches_for("a.mkv")
+
+    os.mkdir(house.inbox)
+
+    assert not house.vouches_for("a.mkv")
+
+    house.lock(str(tmp_path / "state"))
+
+    assert house.vouches_for("a.mkv")
+
+
+def test_a_folder_without_its_mount_is_let_go_of_and_not_locked(
+    house: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the disk could not be unmounted for good, and its bare mount point would be held."""
+    mounted(monkeypatch, house.inbox)
+    house.troubles()
+    mounted(monkeypatch)
+    house.lock(str(tmp_path / "state"))
+
+    assert not house.holds(house.inbox)
+    assert house.holds(house.outbox)
+
+    mounted(monkeypatch, house.inbox)
+    house.lock(str(tmp_path / "state"))
+
+    assert house.holds(house.inbox)
 
 
 REAL_MOUNT = """

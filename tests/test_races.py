@@ -562,7 +562,8 @@ def test_deliveries_make_the_same_folders_at_the_same_moment(tmp_path: Path) -> 
 def test_attempts_make_the_first_work_directories_at_the_same_moment(tmp_path: Path) -> None:
     for n in range(200):
         (tmp_path / f"{n}").mkdir()
-        together(4, lambda k, n=n: make_work(str(tmp_path / f"{n}/.watchconv/{k}.1"), "/a.mkv"))  # type: ignore[misc]
+        parent = tmp_path / f"{n}/.watchconv"
+        together(4, lambda k, p=parent: make_work(str(p / f"{k}.1"), "/a.mkv", lambda: None))  # type: ignore[misc]
 
     assert all(len(os.listdir(tmp_path / f"{n}/.watchconv")) == 4 for n in range(200))
 

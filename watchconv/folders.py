@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORK_DIR = ".watchconv"
+UNMOUNTED = "the file system that holds it, or the outbox, is not mounted"  # why a job waits
 
 # only here does a granted lease mean that nobody writes, and only here is every change an event
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 # local, with events, but no word on leases
 _EVENTS = _LOCAL | {"overlay", "bcachefs", "jfs", "reiserfs", "vfat", "exfat", "ntfs3", "nilfs2"}
 
@@ -62,20 +65,45 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
     entry of ReadWritePaths=, which only the service sees.
     """
     best = Mount("/", "unknown")
+    for mount in _mounts(mountinfo):
+        if _is_below(path, mount.point) and len(mount.point) >= len(best.point):
+            best = mount
+    return best
+
+
+def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
+    """List the mounts that can be seen below a path: one of each point, the last."""
+    seen: dict[str, Mount] = {}
+    for mount in _mounts(mountinfo):
+        if _is_below(mount.point, path) or _is_below(path, mount.point):  # what it covers is hidden
+            seen = {point: m for point, m in seen.items() if not _is_below(point, mount.point)}
+            seen[mount.point] = mount
+    return [mount for point, mount in seen.items() if point != path and _is_below(point, path)]
+
+
+def _is_below(path: str, point: str) -> bool:
+    return path == point or path.startswith(point.rstrip("/") + "/")
+
+
+def _mounts(mountinfo: str | None) -> tuple[Mount, ...]:
+    return _parsed(_mountinfo() if mountinfo is None else mountinfo)
+
+
+@functools.lru_cache(maxsize=1)  # asked at each look, and hardly ever different
+def _parsed(mountinfo: str) -> tuple[Mount, ...]:
+    """Read the table of mounts, in its order."""
+    mounts = []
     seen: dict[str, tuple[str, str, str]] = {}
-    for line in (mountinfo if mountinfo is not None else _mountinfo()).splitlines():
+    for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        fields = [re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), f) for f in left.split(" ")]
+        fields = [_ESCAPED.sub(lambda m: chr(int(m[1], 8)), f) for f in left.split(" ")[:5]]
         if len(fields) < 5 or not right:
             continue
-        identity, parent, device, root, point = fields[:5]
+        identity, parent, device, root, point = fields
         seen[identity] = (device, root, point)
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if not inside or len(point) < len(best.point):
-            continue
         if parent == identity or not _shows_the_same(seen[identity], seen.get(parent)):
-            best = Mount(point, right.split(" ")[0])
-    return best
+            mounts.append(Mount(point, right.split(" ")[0]))
+    return tuple(mounts)
 
 
 def _shows_the_same(mount: tuple[str, str, str], under: tuple[str, str, str] | None) -> bool:
@@ -111,6 +139,7 @@ class Folders:
         self.inbox, self.outbox, self.done, self.error = inbox, outbox, done, error
         self.work = os.path.join(outbox, WORK_DIR)
         self._known: dict[str, Mount] = {}
+        self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
         self._locks: dict[str, int] = {}
 
     @property
@@ -142,20 +171,68 @@ class Folders:
                 self._known[path] = mount
         return said
 
+    def inbox_mounts(self) -> list[Mount]:
+        """List the mount that holds the inbox and those below it; they are remembered too."""
+        mountinfo = _mountinfo()
+        below = mounts_below(self.inbox, mountinfo)
+        self._below |= {mount.point: mount for mount in below}
+        return [mount_of(self.inbox, mountinfo), *below]
+
+    def missing_below(self) -> list[str]:
+        """List the mount points below the inbox whose mounts were there and are gone."""
+        return sorted(self._below.keys() - {m.point for m in mounts_below(self.inbox)})
+
     def remembered(self) -> dict[str, str]:
-        """Give the mount points of the folders that were well, for the journal to keep."""
-        return {path: mount.point for path, mount in self._known.items()}
+        """Give the mount points of what was well, for the journal to keep."""
+        known = {path: mount.point for path, mount in self._known.items()}
+        return known | {point: point for point in self._below}
 
     def remember(self, points: dict[str, str]) -> None:
         """Take over what an earlier run knew of the same folders."""
         for path, point in points.items():
-            self._known[path] = Mount(point, "unknown")
+            mine = self._known if path in self.by_name.values() else self._below
+            mine[path] = Mount(point, "unknown")
+
+    def forget(self) -> None:
+        """Forget which mounts there were: what is there now is right."""
+        self._known, self._below = {}, {}
+
+    def vouches_for(self, source: str) -> bool:
+        """Tell whether what is not there under a name of the inbox is really gone.
+
+        It is not where the inbox is no longer the folder that was locked before the look, nor
+        where a mount that held the name is not there.
+        """
+        return self.has_mount_of(source) and self.holds(self.inbox)
+
+    def has_mount_of(self, source: str) -> bool:
+        """Tell whether the mount below the inbox that holds a name, if one does, is there."""
+        path = os.path.join(self.inbox, source)
+        if not any(_is_below(path, point) for point in self._below):
+            return True
+        return not any(_is_below(path, point) for point in self.missing_below())
+
+    def holds(self, path: str) -> bool:
+        """Tell whether a folder is, mount and all, the very one that was locked under its name."""
+        if (held := self._locks.get(path)) is None:
+            return False
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            with closing(descriptor):
+                same_mount = _mount_id(held) == _mount_id(descriptor)
+                return same_mount and os.path.sameopenfile(held, descriptor)
+        except OSError:
+            return False
+
+    def _is_unmounted(self, path: str, mount: Mount) -> bool:
+        known = self._known.get(path)
+        return known is not None and len(mount.point) < len(known.point)
 
     def _trouble(self, name: str, path: str, mount: Mount) -> str | None:
-        known = self._known.get(path)
-        if known and len(mount.point) < len(known.point):
+        if self._is_unmounted(path, mount):
+            point = self._known[path].point
             return (
-                f"the {name} {path} is not mounted: {known.point} is gone; mount it again, or,"
+                f"the {name} {path} is not mounted: {point} is gone; mount it again, or,"
                 " if it is to be without from now on, watchconv check --forget-mounts"
             )
         return _fault(name, path)
@@ -163,19 +240,21 @@ class Folders:
     def lock(self, state_dir: str) -> None:
         """Hold the state directory, and the inbox and outbox as far as they are there.
 
-        Idempotent: called again when a folder has appeared or was made anew.
+        Idempotent: called again when a folder has appeared, was made anew or mounted again. What
+        is not there any more is let go of, lest it could not be unmounted.
         Raises AlreadyRunning.
         """
         for path in (state_dir, self.inbox, self.outbox):
-            try:
+            if self.holds(path):
+                continue
+            if path in self._locks:
+                os.close(self._locks.pop(path))
+            with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            held = self._locks.get(path)
-            if held is not None and os.path.sameopenfile(held, descriptor):
-                os.close(descriptor)
-                continue
-            self._lock_one(path, descriptor)
+                if self._is_unmounted(path, mount_of(path)):  # asked of what is open already
+                    os.close(descriptor)
+                else:
+                    self._lock_one(path, descriptor)
 
     def _lock_one(self, path: str, descriptor: int) -> None:
         try:
@@ -188,8 +267,6 @@ class Folders:
             ) from None
         except OSError:
             pass  # a file system without locks: the state directory's lock must do
-        if path in self._locks:
-            os.close(self._locks[path])
         self._locks[path] = descriptor
 
     def unlock(self) -> None:
@@ -248,6 +325,12 @@ def _fault(name: str, path: str) -> str | None:
     if stat.st_nlink == 0:
         return f"the {name} {path} was deleted: make it again"
     return None
+
+
+def _mount_id(descriptor: int) -> str:
+    """Read which mount a descriptor was opened on: the same disk mounted again is another."""
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+        return next(line for line in lines if line.startswith("mnt_id:"))
 
 
 def _access_trouble(path: str) -> str:

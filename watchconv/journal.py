@@ -161,6 +161,13 @@ class Journal(Store):
         values = (int(refund), not_before, reason)
         return self._advance(job_id, JobState.RUNNING, JobState.QUEUED, columns, values)
 
+    def hurry(self, reason: str) -> None:
+        """Let the queued jobs that were put off for this reason be claimed now."""
+        with self.writing() as db:
+            db.execute(
+                "UPDATE job SET not_before = 0 WHERE state = 'queued' AND reason = ?", (reason,)
+            )
+
     def intend(self, job: Job, intent: Intent) -> Job | None:
         """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING)."""
         columns = "verdict = ?, output = ?, original = ?, reason = ?, report = ?, request = NULL"

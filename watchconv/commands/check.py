@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from watchconv import live
 from watchconv.commands.show import open_journal
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.folders import Folders, exported_by_nfs, find_state, mount_of
@@ -33,6 +34,7 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.forget_mounts and (journal := open_journal(config)):
         journal.remember(MOUNTS, None)
         journal.close()
+        live.wake(config.state)
     print("# the configuration in effect")
     print(effective_yaml(config))
     trouble = False

@@ -22,7 +22,7 @@ from watchconv.errors import EnvironmentTrouble
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from watchconv.config import Config
     from watchconv.convert.process import Child, Ended
@@ -97,14 +97,16 @@ class Growth:
         return before != self._before
 
 
-def make_work(path: str, source: str) -> str:
+def make_work(path: str, source: str, ready: Callable[[], None]) -> str:
     """Make the attempt's work directory anew; give the name by which ffmpeg is to read source.
 
+    ready is asked just before, and raises where nothing may be written.
     A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
     Raises EnvironmentTrouble.
     """
     try:
         parent = os.path.dirname(path)
+        ready()
         with contextlib.suppress(FileExistsError):
             os.mkdir(parent, 0o700)
         shutil.rmtree(path, ignore_errors=True)

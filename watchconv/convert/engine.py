@@ -72,6 +72,7 @@ class Task:
     work: str  # the folder to write into; it is made
     crowd: int  # so many attempts, this one included, share the machine
     encoded: Callable[[], None]  # called when the machine is free for the next encode
+    ready: Callable[[], None]  # raises EnvironmentTrouble where nothing may be written now
 
 
 class Engine(Protocol):
@@ -160,7 +161,7 @@ class LocalEngine:
         if refusal := refusal_of(media, attempt.config.max_pixels):
             return Rejected(refusal, attempt.report())
         source = os.path.join(attempt.config.inbox, attempt.job.source)
-        named = await asyncio.to_thread(make_work, attempt.work, source)
+        named = await asyncio.to_thread(make_work, attempt.work, source, task.ready)
         self._plan(attempt, media, task.crowd, named)
         attempt.ended = ended = await self._encode(attempt, media)
         task.encoded()

@@ -201,6 +201,7 @@ class Daemon:
         while True:
             await rung.wait()
             rung.clear()
+            self._parts.looking.learnt.set()  # perhaps that mounts are to be forgotten
             try:
                 await self._carry_out_requests()
             except JournalError as error:
@@ -247,7 +248,9 @@ class Daemon:
 
     async def _keep_house(self) -> None:
         await self._parts.looking.first_done.wait()
-        await keep_house(self._config, self._journal, self._folders, self._troubles)
+        await keep_house(
+            self._config, self._journal, self._folders, self._troubles, self._parts.looking
+        )
 
     # ending
 

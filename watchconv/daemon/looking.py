@@ -10,6 +10,7 @@ Errors: none leave this room but bugs and ``AlreadyRunning``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.daemon.bell import call
 from watchconv.errors import JournalError
-from watchconv.folders import exported_by_nfs, mount_of
+from watchconv.folders import exported_by_nfs
 from watchconv.intake.watch import Watcher
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from watchconv.config import Config
     from watchconv.daemon.trouble import Troubles
-    from watchconv.folders import Folders
+    from watchconv.folders import Folders, Mount
     from watchconv.intake.look import Intake, Looked
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,14 @@ TROUBLE_SECONDS = 2.0  # how often folders in trouble are looked after
 UNREAD_SECONDS = 30.0  # when a folder is looked at again that could not be read
 SCAN_LIVE_SECONDS = 900.0
 SCAN_POLLING_SECONDS = 30.0
+OVERFLOWED = (
+    "events from the inbox were lost, for more came than the kernel keeps: all of it is looked at;"
+    " more are kept with sysctl fs.inotify.max_queued_events=131072"
+)
+_NOT_MOUNTED = (
+    "below the inbox, {} is not mounted: what was ordered there waits for it; mount it again, or,"
+    " if it is to be without from now on, watchconv check --forget-mounts"
+)
 
 
 class Looking:
@@ -56,7 +65,10 @@ class Looking:
         loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._watcher = Watcher(config().inbox, lambda: call(loop, self._due.set))
-        self._polling = False
+        self._mounts: list[Mount] = []  # of the inbox, and below it
+        self._points: dict[str, str] = {}  # what is remembered of mounts
+        self._problem: str | None = None  # why there are no events, or not all
+        self.learnt = asyncio.Event()  # set when there are other mounts to be remembered
         self.healed: Callable[[], None] = lambda: None
         self._all_at = 0.0  # monotonic: when everything is looked at next
         self.first_done = asyncio.Event()
@@ -115,40 +127,70 @@ class Looking:
                 continue
 
     async def _check_folders(self) -> bool:
-        troubles = await asyncio.to_thread(self._folders.troubles)
-        if troubles:
-            self._troubles.tell("folders", "; ".join(troubles))
-            self._all_at = 0.0
-            return False
+        # locked first: what is well afterwards and still held was well in between
         await asyncio.to_thread(self._folders.lock, self._config().state)
-        if self._troubles.end("folders"):
-            self.healed()
-        return True
+        troubles = await asyncio.to_thread(self._folders.troubles)
+        if self._troubles.tell_all("folders", troubles) and not troubles:
+            await self._welcome()
+        if troubles:
+            self._all_at = 0.0
+        return not troubles
+
+    async def _welcome(self) -> None:
+        """Let go on what waited for a folder or a mount."""
+        self.healed()
+        with contextlib.suppress(JournalError):  # else it goes on when its time has come
+            await asyncio.to_thread(self._intake.welcome_mounts)
 
     async def _check_watcher(self) -> None:
-        """Begin to watch, or begin anew when watching has died."""
-        if await asyncio.to_thread(self._watcher.alive):
+        """Begin to watch, or anew where watching has died or other mounts are to be watched."""
+        mounts = await self._check_mounts()
+        alive = await asyncio.to_thread(self._watcher.alive)
+        problem = self._watcher.limited
+        if not alive or mounts != self._mounts or (problem and time.monotonic() >= self._all_at):
+            problem = await asyncio.to_thread(self._watcher.start) or self._watcher.limited
+        elif problem == self._problem:
             return
-        problem = await asyncio.to_thread(self._watcher.start)
-        mount = mount_of(self._config().inbox)
-        self._intake.waiting.local = mount.proves_writers and not exported_by_nfs(
-            self._config().inbox
-        )
-        if problem:
-            sentence = f"{problem}; it is looked at from time to time instead"
-            self._troubles.tell("events", sentence, blocking=False)
-        else:
-            self._troubles.end("events")
-        if not problem and not mount.has_events:
-            log.info(
-                "the inbox is on %s (%s), where not every change makes an event: it is looked at"
-                " every %.0f s",
-                mount.fs_type,
-                mount.point,
-                self._scan_seconds(polling=True),
-            )
-        self._polling = bool(problem) or not mount.has_events
+        if mounts != self._mounts:
+            self._mounts = mounts
+            await asyncio.to_thread(self._examine_mounts)
+        self._problem = problem
+        sentences = [f"{problem}; it is looked at from time to time instead"] if problem else []
+        self._troubles.tell_all("events", sentences, blocking=False)
         self._all_at = 0.0  # what happened meanwhile was not seen
+
+    async def _check_mounts(self) -> list[Mount]:
+        """Ask what is mounted at and below the inbox; tell of what is no longer."""
+        mounts = await asyncio.to_thread(self._folders.inbox_mounts)
+        missing = await asyncio.to_thread(self._folders.missing_below)
+        sentences = [_NOT_MOUNTED.format(point) for point in missing]
+        if self._troubles.tell_all("below", sentences, blocking=False):
+            await self._welcome()
+        if (points := self._folders.remembered()) != self._points:
+            self._points = points
+            self.learnt.set()
+        return mounts
+
+    def _examine_mounts(self) -> None:
+        """Find out what the present mounts can do, and say it."""
+        mounts = self._mounts
+        roots = [self._config().inbox, *(mount.point for mount in mounts[1:])]
+        self._intake.waiting.local = all(mount.proves_writers for mount in mounts) and not any(
+            map(exported_by_nfs, roots)
+        )
+        for mount in mounts:
+            if not mount.has_events:
+                log.info(
+                    "the inbox is on %s (%s), where not every change makes an event: it is looked"
+                    " at every %.0f s",
+                    mount.fs_type,
+                    mount.point,
+                    self._scan_seconds(polling=True),
+                )
+
+    @property
+    def _polling(self) -> bool:
+        return bool(self._problem) or not all(mount.has_events for mount in self._mounts)
 
     async def _look(self) -> int:
         """Look once; return how many jobs that made."""
@@ -163,6 +205,7 @@ class Looking:
         finally:
             self.busy = False
         self._troubles.end("look")
+        self._tell_of_lost_events(everything=everything)
         if everything:
             self._all_at = time.monotonic() + self._scan_seconds(polling=self._polling)
         if self._intake.waiting.overflow:
@@ -173,6 +216,15 @@ class Looking:
             loop.call_later(UNREAD_SECONDS, self._look_below, looked.unread)
         self._looked(looked)
         return looked.added
+
+    def _tell_of_lost_events(self, *, everything: bool) -> None:
+        """Say once that there was more than the kernel's queue holds, and once that it is over."""
+        if self._watcher.overflowed.is_set():
+            self._watcher.overflowed.clear()
+            self._troubles.tell("overflow", OVERFLOWED, blocking=False)
+            self.look_at_all()
+        elif everything:
+            self._troubles.end("overflow")
 
     def _scan_seconds(self, *, polling: bool) -> float:
         if (seconds := self._config().scan_seconds) is not None:

@@ -71,6 +71,7 @@ class Parts:
             config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
         )
         self.intake = self._make_intake()
+        self.intake.vouches = folders.vouches_for
         self.looking = Looking(config, folders, self.intake, troubles, self._take_look)
         self.present = Present(
             config().state, self.engine, self.pool, self.intake, troubles, journal, listener

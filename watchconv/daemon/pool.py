@@ -22,12 +22,13 @@ from watchconv.daemon.ahead import Ahead
 from watchconv.daemon.workers import Workers
 from watchconv.deliver.outbox import OUTPUT_STEM
 from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.folders import UNMOUNTED
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
 from watchconv.journal import Intent, Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.logs import tell, tell_step
-from watchconv.model import Job, JobState, Outcome, Request, Verdict
+from watchconv.model import Gone, Interrupted, Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the surroundings failed an attempt
 SPACE_SECONDS = 5.0
+UNMOUNTED_SECONDS = 300.0  # when a job is tried again whose part of the inbox is not mounted
 JOURNAL_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -179,20 +181,27 @@ class Pool:
     async def _attempt(self, job: Job, crowd: int, slot: Slot) -> None:
         tell_step(log, job, JobState.QUEUED, JobState.RUNNING)
         self.changed(job)
+        decision: Decision
         try:
             outcome = await self._outcome(job, crowd, slot)
         except (EnvironmentTrouble, OSError) as trouble:
-            sentence = printable(str(trouble))
-            self._block_for("attempt", sentence, TROUBLE_SECONDS)
-            # the others go first then, lest one job alone is what fills the disk
-            decision: Decision = Again(True, 2 * TROUBLE_SECONDS, sentence)
+            decision = await self._put_off(printable(str(trouble)))
         else:
             self._troubles.end("attempt")
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
 
+    async def _put_off(self, sentence: str) -> Decision:
+        """Decide what becomes of a job whose surroundings failed it."""
+        folders = (self._folders.inbox, self._folders.outbox)
+        if not all([await asyncio.to_thread(self._folders.holds, path) for path in folders]):
+            # their own check says so, blocks, and calls it back when they are there again
+            return Again(True, 2 * TROUBLE_SECONDS, UNMOUNTED)
+        self._block_for("attempt", sentence, TROUBLE_SECONDS)
+        # the others go first then, lest one job alone is what fills the disk
+        return Again(True, 2 * TROUBLE_SECONDS, sentence)
+
     async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
-        inbox = self._config().inbox
         admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
@@ -200,16 +209,35 @@ class Pool:
             if rejected := too_restless(job, self._config().max_attempts):
                 return rejected
             work = self._outbox.work_dir(job)
-            task = Task(job, admitted.descriptor, work, crowd, slot.free)
+            task = Task(job, admitted.descriptor, work, crowd, slot.free, self._insist_on_outbox)
             outcome = await self._engine.run(task)
             # what was made of a file that changed counts for nothing, whatever it was
-            return await asyncio.to_thread(compare, inbox, admitted) or outcome
+            return await asyncio.to_thread(self._compare, job, admitted) or outcome
         finally:
             admitted.close()
 
     def _admit(self, job: Job) -> Admitted | Outcome:
         self._outbox.drop_stale_report(job.source)
-        return admit(self._config().inbox, job)
+        admitted = admit(self._config().inbox, job)
+        return self._unless_unmounted(job) if isinstance(admitted, Gone) else admitted
+
+    def _insist_on_outbox(self) -> None:
+        if not self._folders.holds(self._folders.outbox):
+            raise EnvironmentTrouble("the outbox is no longer the folder it was: is it mounted?")
+
+    def _compare(self, job: Job, admitted: Admitted) -> Outcome | None:
+        """Tell what to say of an attempt instead of its outcome, if anything."""
+        self._insist_on_outbox()
+        changed = compare(self._config().inbox, admitted)
+        return self._unless_unmounted(job) if isinstance(changed, Gone) else changed
+
+    def _unless_unmounted(self, job: Job) -> Gone | Interrupted:
+        """Tell an original that was taken away from one whose file system was."""
+        if self._folders.vouches_for(job.source):
+            return Gone()
+        if self._folders.has_mount_of(job.source):
+            raise EnvironmentTrouble("the inbox is no longer the folder it was: is it mounted?")
+        return Interrupted(UNMOUNTED, UNMOUNTED_SECONDS)
 
     async def _decide(self, job: Job, outcome: Outcome) -> Decision:
         decision = judge(job, outcome, self._config().max_attempts)

@@ -36,6 +36,17 @@ class Troubles:
             self._blocking.add(cause)
         self._on_trial.discard(cause)
 
+    def tell_all(self, kind: str, sentences: list[str], *, blocking: bool = True) -> bool:
+        """Note that these are the troubles of a kind now; tell whether one is over."""
+        present = {f"{kind}: {sentence}": sentence for sentence in sentences}
+        over = [cause for cause in self._said if cause.startswith(f"{kind}: ")]
+        over = [cause for cause in over if cause not in present]
+        for cause, sentence in present.items():
+            self.tell(cause, sentence, blocking=blocking)
+        for cause in over:
+            self.end(cause)
+        return bool(over)
+
     def end(self, cause: str) -> bool:
         """Note that a trouble is over; tell whether it was there."""
         self._blocking.discard(cause)
@@ -50,8 +61,8 @@ class Troubles:
         self._on_trial.add(cause)
 
     def tells(self, cause: str) -> bool:
-        """Tell whether a trouble is there."""
-        return cause in self._said
+        """Tell whether a trouble is there, or any of a kind."""
+        return any(said == cause or said.startswith(f"{cause}: ") for said in self._said)
 
     @property
     def sentences(self) -> list[str]:

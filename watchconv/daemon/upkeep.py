@@ -1,4 +1,4 @@
-"""Once a day: trim the history, and remember the mounts that hold the folders.
+"""Trim the history once a day, and remember the mounts that hold the folders.
 
 Guarantees: writes nothing where nothing has changed. Errors: none; a journal that cannot be
 written is trouble, and tried again after ``RETRY_SECONDS``.
@@ -7,6 +7,7 @@ written is trouble, and tried again after ``RETRY_SECONDS``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from watchconv.config import Config
     from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.daemon.looking import Looking
     from watchconv.daemon.trouble import Troubles
     from watchconv.folders import Folders
 
@@ -30,24 +32,35 @@ RETRY_SECONDS = 60.0
 
 
 async def keep_house(
-    config: Callable[[], Config], journal: JournalThread, folders: Folders, troubles: Troubles
+    config: Callable[[], Config],
+    journal: JournalThread,
+    folders: Folders,
+    troubles: Troubles,
+    looking: Looking,
 ) -> None:
-    """Tidy, for ever."""
+    """Tidy, for ever: when there may be news of the mounts, and once a day."""
+    written = False
     while True:
+        looking.learnt.clear()
         try:
-            await _tidy(config().keep_history_days, journal, folders)
+            kept = await journal.asked(Journal.setting, MOUNTS)
+            if written and kept is None:  # a person had the journal forget them
+                folders.forget()
+                looking.look_at_all()
+            elif kept != (points := json.dumps(folders.remembered())):
+                await journal.asked(Journal.remember, MOUNTS, points)
+            written = kept is not None or not written  # after a forgetting: not yet
+            await _trim(config().keep_history_days, journal)
         except JournalError as error:
             troubles.tell("house", str(error), blocking=False)
             await asyncio.sleep(RETRY_SECONDS)
-        else:
-            troubles.end("house")
-            await asyncio.sleep(DAY_SECONDS)
+            continue
+        troubles.end("house")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(looking.learnt.wait(), DAY_SECONDS)
 
 
-async def _tidy(days: float, journal: JournalThread, folders: Folders) -> None:
-    points = json.dumps(folders.remembered())
-    if await journal.asked(Journal.setting, MOUNTS) != points:
-        await journal.asked(Journal.remember, MOUNTS, points)
+async def _trim(days: float, journal: JournalThread) -> None:
     now, trimmed = time.time(), 0
     while some := await journal.asked(Journal.trim, days, now):
         trimmed += some

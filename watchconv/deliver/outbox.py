@@ -94,8 +94,7 @@ class Outbox:
 
     def deliver(self, job: Job) -> JobState:
         """Carry the intent out. See ``Outlet``."""
-        if troubles := self._folders.troubles():
-            raise EnvironmentTrouble(troubles[0])
+        self._must_be_mounted(job)
         if job.verdict is not Verdict.ENCODED:
             self._to_error(job)
             return JobState.FAILED
@@ -108,6 +107,17 @@ class Outbox:
         elif self.disposal.on_success == "delete":
             self._delete_original(job)
         return JobState.DONE
+
+    def _must_be_mounted(self, job: Job) -> None:
+        """Raise EnvironmentTrouble unless each folder is there, and what holds the original.
+
+        Asked before anything is made below a folder, and before what is not there is taken for
+        gone.
+        """
+        if troubles := self._folders.troubles():
+            raise EnvironmentTrouble(troubles[0])
+        if not self._folders.has_mount_of(job.source):
+            raise EnvironmentTrouble("the file system that holds its original is not mounted")
 
     def clear(self, job: Job) -> None:
         """Remove the attempt's work directory. Idempotent."""
@@ -134,6 +144,7 @@ class Outbox:
         try:
             made = [name for name in os.listdir(work) if _is_output(name, job.output)]
         except FileNotFoundError:
+            self._must_be_mounted(job)
             return job if self._was_published(job) else None
         if not made:
             self._sync_again(self._folders.outbox, job.output)
@@ -160,6 +171,7 @@ class Outbox:
         """Move a file to its name below root. Raises what ``_TAKEN`` lists when that is taken."""
         ownership = self.disposal.ownership
         folder, name = os.path.split(wish)
+        self._must_be_mounted(job)
         path = files.make_folder(root, folder, ownership)
         if ours:
             own(source, ownership, like=path)
@@ -190,14 +202,12 @@ class Outbox:
         """Tell whether the file under the job's name is still the one that was converted."""
         try:
             descriptor = open_folder(os.path.dirname(self._original(job)))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        with closing(descriptor):
-            try:
+            with closing(descriptor):
                 name = os.path.basename(job.source)
                 stat = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                return False
+        except (FileNotFoundError, NotADirectoryError):
+            self._must_be_mounted(job)
+            return False
         return (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns) and S_ISREG(stat.st_mode)
 
     def _original(self, job: Job) -> str:
@@ -244,6 +254,7 @@ class Outbox:
         if not self._can_report(original, job.id):
             raise FileExistsError(errno.EEXIST, "the report's name is taken", original)
         folder, name = os.path.split(original)
+        self._must_be_mounted(job)
         path = files.make_folder(self._folders.error, folder, self.disposal.ownership)
         mark = f"{REPORT_MARK}{json.dumps([job.id, original])}"
         text = f"{job.reason}\n{mark}\n{job.report or ''}"

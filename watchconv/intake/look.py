@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from watchconv.folders import closing, open_folder
+from watchconv.folders import UNMOUNTED, closing, open_folder
 from watchconv.intake.sieve import Ignored, Sieve
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal import Journal
@@ -93,6 +93,8 @@ class Intake:
         self.waiting = waiting
         self.steps = 0  # grows as a look gets on
         self.ignored = Ignored()
+        # whether a name under which nothing is there is to be believed gone
+        self.vouches: Callable[[str], bool] = lambda source: os.path.isdir(inbox)
         self._said: set[str] = set()  # folders of which something was said, once
         self._unread: set[str] = set()
 
@@ -107,9 +109,15 @@ class Intake:
         looked.unread, self._unread = self._unread, set()
         return looked
 
+    def welcome_mounts(self) -> None:
+        """Let the jobs go on that waited for a mount."""
+        self._ask(Journal.hurry, UNMOUNTED)
+        self._wake_workers()
+
     def _look_at(self, hints: Hints, looked: Looked) -> None:
         for folder in hints.trees | hints.folders:
-            self._look_below(folder, looked, deep=folder in hints.trees)
+            by_move = folder in hints.moved
+            self._look_below(folder, looked, deep=folder in hints.trees, appeared=by_move)
         for folder, names in hints.names.items():
             self._compare(self._list_names(folder, names), looked, own_look=False)
         due: dict[str, dict[str, bool]] = {}
@@ -124,7 +132,9 @@ class Intake:
         self.ignored.keep_only(self._look_below("", looked, deep=True))
         self.waiting.forget_missing()
 
-    def _look_below(self, folder: str, looked: Looked, *, deep: bool) -> set[str]:
+    def _look_below(
+        self, folder: str, looked: Looked, *, deep: bool, appeared: bool = False
+    ) -> set[str]:
         if self.sieve.skips(folder):
             return set()
         seen = set()
@@ -133,7 +143,7 @@ class Intake:
         for here, entries in walk(self._inbox, folder, skips, self._tell_unreadable, deep=deep):
             seen.add(here)
             self._tell_video_folder(here)
-            kept = self._look_at_folder(here, entries, looked)
+            kept = self._look_at_folder(here, entries, looked, appeared=appeared)
             if kept < held_before.get(here, 0):
                 self._compare_missing(here, looked)
         below = f"{folder}/" if folder else ""
@@ -143,11 +153,17 @@ class Intake:
         return seen
 
     def _look_at_folder(
-        self, folder: str, entries: Iterator[os.DirEntry[str]], looked: Looked
+        self,
+        folder: str,
+        entries: Iterator[os.DirEntry[str]],
+        looked: Looked,
+        *,
+        appeared: bool,
     ) -> int:
         """Sift and compare one folder's entries. Returns how many jobs hold names there."""
         passed_over: list[tuple[str, str]] = []
-        files = self._sift(folder, entries, passed_over)
+        sifted = self._sift(folder, entries, passed_over)
+        files = (seen._replace(appeared=True) for seen in sifted) if appeared else sifted
         kept = self._compare(files, looked, own_look=True)
         self.ignored.renew(folder, passed_over)
         return kept
@@ -249,8 +265,8 @@ class Intake:
         """End a job that is not about what lies under its name now; tell whether it was ended."""
         if stat and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns):
             return False
-        if stat is None and (self._is_passed_over(job) or not os.path.isdir(self._inbox)):
-            return False  # it was a video by name when it was ordered; or the inbox has gone
+        if stat is None and (self._is_passed_over(job) or not self.vouches(job.source)):
+            return False  # it was a video by name when it was ordered; or its mount has gone
         ended: Job | None = None
         now = time.time()
         match job.state:

@@ -1,8 +1,9 @@
 """Is a file still changing? Pure: what was seen and when goes in, how long to wait comes out.
 
-Guarantees: age is measured by ctime and by the monotonic clock since the file was first seen in
-its present condition, never by mtime, which is the client's to set; a ctime in the future counts
-for nothing; where the kernel proves nothing, three looks and the longer time are asked for.
+Guarantees: age is measured by ctime when the file was first seen in its present condition, and by
+the monotonic clock since then, so that a wall clock that is stepped ages nothing; never by mtime,
+which is the client's to set; a ctime in the future counts for nothing; where the kernel proves
+nothing, three looks and the longer time are asked for.
 Does not look at the file: ``watch`` lists it, ``complete`` asks the kernel and the container.
 Errors: none.
 """
@@ -10,6 +11,10 @@ Errors: none.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
 
 LOOKS_WITHOUT_PROOF = 3
 
@@ -18,6 +23,7 @@ LOOKS_WITHOUT_PROOF = 3
 class Sight:
     """A file as it was seen: its condition, since when (monotonic), in how many looks.
 
+    age: for how many seconds, by its ctime, it had been in this condition when it was first seen.
     appeared: it came by move or link in this condition, so it was written elsewhere.
     """
 
@@ -27,6 +33,14 @@ class Sight:
     since: float
     looks: int = 1
     appeared: bool = False
+    age: float = 0.0
+
+    @classmethod
+    def of(cls, stat: os.stat_result, now: float, wall_now: float, *, appeared: bool) -> Sight:
+        """See a file. now is monotonic, wall_now since the epoch."""
+        age = max(0.0, wall_now - stat.st_ctime_ns / 1e9)
+        condition = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        return cls(*condition, now, appeared=appeared, age=age)
 
     def same_file(self, other: Sight) -> bool:
         """Tell whether both saw the file in the same condition."""
@@ -49,16 +63,16 @@ def see_again(before: Sight | None, seen: Sight, *, own_look: bool) -> Sight:
     return replace(before, looks=before.looks + own_look, appeared=appeared)
 
 
-def quiet_seconds(sight: Sight, now: float, wall_now: float) -> float:
-    """Say for how long a file has been left alone. now is monotonic, wall_now since the epoch."""
-    return max(now - sight.since, wall_now - sight.ctime_ns / 1e9, 0.0)
+def quiet_seconds(sight: Sight, now: float) -> float:
+    """Say for how long a file has been left alone. now is monotonic."""
+    return max(0.0, now - sight.since) + sight.age
 
 
-def wait_with_proof(sight: Sight, now: float, wall_now: float, settle_seconds: float) -> float:
+def wait_with_proof(sight: Sight, now: float, settle_seconds: float) -> float:
     """Say how many seconds to wait where the kernel can prove that nobody writes; 0: settled."""
     if sight.appeared:
         return 0.0
-    return max(0.0, settle_seconds - quiet_seconds(sight, now, wall_now))
+    return max(0.0, settle_seconds - quiet_seconds(sight, now))
 
 
 def wait_without_proof(sight: Sight, now: float, settle_seconds: float) -> float:

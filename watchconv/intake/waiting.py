@@ -98,7 +98,7 @@ class Waiting:
         appeared: an event said that the name came by move or link.
         """
         now = time.monotonic()
-        seen = Sight(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, now, appeared=appeared)
+        seen = Sight.of(stat, now, time.time(), appeared=appeared)
         before = self._files.get(source)
         sight = see_again(before.sight if before else None, seen, own_look=own_look)
         wait, lacks = self._wait_seconds(source, sight, now)
@@ -115,11 +115,11 @@ class Waiting:
 
     def _wait_seconds(self, source: str, sight: Sight, now: float) -> tuple[float, str]:
         """Say how long to wait for a file and what it lacks; (0, "") when it may start."""
-        patience, wall_now = self.patience, time.time()
+        patience = self.patience
         unproven = wait_without_proof(sight, now, patience.settle_network_seconds)
         wait = unproven
         if self.local:
-            wait = wait_with_proof(sight, now, wall_now, patience.settle_seconds)
+            wait = wait_with_proof(sight, now, patience.settle_seconds)
         if wait > 0:
             return wait, ""
         try:
@@ -129,14 +129,14 @@ class Waiting:
         except OSError:
             return 0.0, ""
         try:
-            return self._ask_file(descriptor, sight, unproven, now, wall_now)
+            return self._ask_file(descriptor, sight, unproven, now)
         except OSError:
             return 0.0, ""
         finally:
             os.close(descriptor)
 
     def _ask_file(
-        self, descriptor: int, sight: Sight, unproven: float, now: float, wall_now: float
+        self, descriptor: int, sight: Sight, unproven: float, now: float
     ) -> tuple[float, str]:
         writing = writers(descriptor) if self.local else Writers.UNKNOWN
         if writing is Writers.SOME:
@@ -145,7 +145,7 @@ class Waiting:
         if unproven > 0 and (writing is Writers.UNKNOWN or sight.size == 0):
             return unproven, ""
         end = container_end(descriptor, sight.size)
-        left = self.patience.incomplete_after_seconds - quiet_seconds(sight, now, wall_now)
+        left = self.patience.incomplete_after_seconds - quiet_seconds(sight, now)
         if sight.size == 0 or not end.detail or left <= 0:
             return 0.0, ""
         return min(left, INCOMPLETE_CHECK_SECONDS), end.detail

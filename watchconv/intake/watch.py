@@ -93,6 +93,7 @@ class Hints:
     """
 
     trees: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)  # those of the trees that came by a move
     folders: set[str] = field(default_factory=set)
     names: dict[str, dict[str, bool]] = field(default_factory=dict)
 
@@ -142,6 +143,8 @@ class _Bridge(FileSystemEventHandler):
         folder, name = self._split(path)
         if isinstance(event, (DirCreatedEvent, DirMovedEvent)):
             hints.add_tree(os.path.join(folder, name))
+            if isinstance(event, DirMovedEvent) and path == event.dest_path:
+                hints.moved.add(os.path.join(folder, name))
         elif isinstance(event, DirDeletedEvent):
             hints.add_tree(folder)
         else:
@@ -197,21 +200,21 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._root: tuple[int, int] | None = None
         self._mounts = MountWatch(wake)
+        self.overflowed = threading.Event()  # events were lost: whoever looks at all clears it
+        self.limited: str | None = None  # why not every folder of the inbox is watched
 
     def start(self) -> str | None:
         """Begin to watch; call it again after ``alive`` said no. Returns what is amiss, if so."""
-        from watchdog.observers.inotify import InotifyObserver
-        from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+        from watchconv.intake.kernel import KernelObserver
 
-        # watchdog holds a lone "moved away" back for half a second, and all that follows with it
-        InotifyMoveEventGrouper.delay = 0.01
         # a folder that is made while watches are added may be added twice, which does no harm
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self.stop()
+        self.limited = None
         self._mounts.start()
         try:
             stat = os.stat(self._inbox)
-            self._observer = InotifyObserver(generate_full_events=True)
+            self._observer = KernelObserver(self._take_overflow, self._take_refusal)
             self._observer.schedule(
                 _Bridge(self._inbox, self), self._inbox, recursive=True, event_filter=self._events
             )
@@ -232,6 +235,14 @@ class Watcher:
         """Count the folders that are watched; it grows while a large tree is begun to be."""
         reader = getattr(self._observer, "_inotify_fd", None)
         return len(getattr(reader, "_watch_for_wd", ()))
+
+    def _take_overflow(self) -> None:
+        self.overflowed.set()
+        self.wake()
+
+    def _take_refusal(self, error: OSError) -> None:
+        self.limited = _limit(error)
+        self.wake()
 
     def died(self) -> bool:
         """Tell whether a thread that watched has ended by itself; asks memory alone."""
