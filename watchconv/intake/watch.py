@@ -147,6 +147,8 @@ class _Bridge(FileSystemEventHandler):
                 hints.moved.add(os.path.join(folder, name))
         elif isinstance(event, DirDeletedEvent):
             hints.add_tree(folder)
+            if not name:  # the inbox itself: the next one may get its very inode number
+                self._watcher.root_is_gone()
         else:
             # created without a following open is how link(2) looks; see was_opened
             by_move = isinstance(event, FileMovedEvent) and path == event.dest_path
@@ -235,6 +237,10 @@ class Watcher:
         """Count the folders that are watched; it grows while a large tree is begun to be."""
         reader = getattr(self._observer, "_inotify_fd", None)
         return len(getattr(reader, "_watch_for_wd", ()))
+
+    def root_is_gone(self) -> None:
+        """Hear that what is watched was deleted, whatever has its name now."""
+        self._root = None
 
     def _take_overflow(self) -> None:
         self.overflowed.set()
