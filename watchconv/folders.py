@@ -248,7 +248,7 @@ class Folders:
             if self.holds(path):
                 continue
             if path in self._locks:
-                os.close(self._locks.pop(path))
+                self._let_go(self._locks.pop(path))
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 if self._is_unmounted(path, mount_of(path)):  # asked of what is open already
@@ -272,7 +272,17 @@ class Folders:
     def unlock(self) -> None:
         """Let go of every lock."""
         while self._locks:
-            os.close(self._locks.popitem()[1])
+            self._let_go(self._locks.popitem()[1])
+
+    def _let_go(self, held: int) -> None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_UN)  # a child that has not begun yet may have a copy
+        os.close(held)
+
+    def mounted(self) -> list[str]:
+        """Tell on which mounts the inbox and the outbox were locked: to be compared, no more."""
+        paths = (self.inbox, self.outbox)
+        return [_mount_id(held) for path in paths if (held := self._locks.get(path)) is not None]
 
     def free_bytes(self) -> int:
         """Say how much may still be written to the outbox. Raises OSError."""

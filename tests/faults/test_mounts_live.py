@@ -142,7 +142,7 @@ def test_an_inbox_that_goes_and_comes_without_end_withdraws_nothing(
         open_gate(gate, *names)
         wait_until(lambda: len(place.jobs("--state", "done")) == 40, what=place.log)
 
-        assert Counter(job["state"] for job in place.jobs()) == {"done": 40}
+        assert Counter((job["state"], job["attempt"]) for job in place.jobs()) == {("done", 1): 40}
 
     assert disks.tree() == sorted(f"{folder}/{n}" for folder in ("done", "outbox") for n in names)
     assert disks.bare() == []

@@ -28,7 +28,7 @@ from watchconv.intake.plan import output_for
 from watchconv.journal import Intent, Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.logs import tell, tell_step
-from watchconv.model import Gone, Interrupted, Job, JobState, Outcome, Request, Verdict
+from watchconv.model import Encoded, Gone, Interrupted, Job, JobState, Outcome, Request, Verdict
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ class Pool:
         return Again(True, 2 * TROUBLE_SECONDS, sentence)
 
     async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
+        mounted = self._folders.mounted()
         admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
@@ -212,7 +213,14 @@ class Pool:
             task = Task(job, admitted.descriptor, work, crowd, slot.free, self._insist_on_outbox)
             outcome = await self._engine.run(task)
             # what was made of a file that changed counts for nothing, whatever it was
-            return await asyncio.to_thread(self._compare, job, admitted) or outcome
+            other = await asyncio.to_thread(self._compare, job, admitted)
+            if (
+                not other
+                and self._folders.mounted() != mounted
+                and not isinstance(outcome, Encoded)
+            ):
+                return Interrupted("its folder was mounted anew meanwhile")
+            return other or outcome
         finally:
             admitted.close()
 
