@@ -147,7 +147,7 @@ class Store:
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            if error.sqlite_errorname == "SQLITE_READONLY":
+            if getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY":
                 self._open_again()
             raise _journal_error("write", self.path, error) from error
 
