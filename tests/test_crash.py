@@ -25,9 +25,9 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import LONG, wait_until
 from watchconv.convert.leftovers import leftovers
-from watchconv.folders import mount_of
 from watchconv.journal import Journal
 from watchconv.model import JobState
+from watchconv.mounts import mount_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,7 +29,7 @@ STOREYS = [
     ("convert",),
     ("deliver",),
     ("journal", "live", "store", "schema", "judge"),
-    ("folders",),
+    ("folders", "mounts"),
     ("config", "profiles", "logs", "journald", "notify", "names"),
     ("model", "errors"),
     ("",),  # the package itself: its version

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
-from watchconv import folders as room
+from watchconv import mounts as room
 from watchconv.errors import AlreadyRunning
-from watchconv.folders import Folders, Mount, mount_of, mounts_below
+from watchconv.folders import Folders
+from watchconv.mounts import Mount, mount_of, mounts_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,7 +222,7 @@ def test_a_folder_that_may_not_be_used_is_told_with_the_user(mode: int) -> None:
 def mounted(monkeypatch: pytest.MonkeyPatch, *points: str) -> None:
     """Let the kernel's table of mounts be this."""
     table = "\n".join(line(point, "ext4") for point in ("/", *points))
-    monkeypatch.setattr(room, "_mountinfo", lambda: table)
+    monkeypatch.setattr(room, "table", lambda: table)
 
 
 def test_a_mount_that_is_gone_is_not_an_empty_folder(

@@ -11,7 +11,7 @@ ties the pieces together. Imports point down this list, never up:
     convert             run ffmpeg as a confined child, and prove what it made
     deliver             publish the result, move the original, roll forward
     journal, live       what is remembered (SQLite), what is shown (one small file)
-    folders             the four folders: there, writable, mounted, locked
+    folders, mounts     the four folders: there, writable, mounted, locked
     config, names       the configuration; names as bytes
     logs, journald      what is said, and where it goes
     model, errors       words that all of the above share

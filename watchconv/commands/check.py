@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from watchconv import live
 from watchconv.commands.show import open_journal
 from watchconv.errors import ConfigError, WatchconvError
-from watchconv.folders import Folders, exported_by_nfs, find_state, mount_of
+from watchconv.folders import Folders, find_state
 from watchconv.journal import MOUNTS
+from watchconv.mounts import exported_by_nfs, mount_of
 from watchconv.names import printable
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from watchconv.daemon.settings import Settings
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.upkeep import keep_house
 from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError, MissingExtra
-from watchconv.folders import Folders, make_state, mount_of
+from watchconv.folders import Folders, make_state
+from watchconv.mounts import mount_of
 from watchconv.notify import notify
 
 if TYPE_CHECKING:

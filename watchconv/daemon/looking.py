@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING
 
 from watchconv.daemon.bell import call
 from watchconv.errors import JournalError
-from watchconv.folders import exported_by_nfs
 from watchconv.intake.watch import Watcher
+from watchconv.mounts import exported_by_nfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchconv.config import Config
     from watchconv.daemon.trouble import Troubles
-    from watchconv.folders import Folders, Mount
+    from watchconv.folders import Folders
     from watchconv.intake.look import Intake, Looked
+    from watchconv.mounts import Mount
 
 log = logging.getLogger(__name__)
 

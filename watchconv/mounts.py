@@ -1,0 +1,118 @@
+"""Which mount holds a folder, which lie below it, and what the kernel says there.
+
+Guarantees: a mount that another one covers counts for nothing, nor does one that shows what would
+be there without it. Remembers no mount: ``folders`` does. Errors: none; what cannot be read is an
+unknown file system, of which nothing is expected.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from dataclasses import dataclass
+
+# only here does a granted lease mean that nobody writes, and only here is every change an event
+_LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+# local, with events, but no word on leases
+_EVENTS = _LOCAL | {"overlay", "bcachefs", "jfs", "reiserfs", "vfat", "exfat", "ntfs3", "nilfs2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The mount that holds a folder."""
+
+    point: str
+    fs_type: str
+
+    @property
+    def proves_writers(self) -> bool:
+        """Tell whether a read lease proves that nobody writes a file here."""
+        return self.fs_type in _LOCAL
+
+    @property
+    def is_network(self) -> bool:
+        """Tell whether SQLite's locks and fsyncs are not to be trusted here."""
+        return self.fs_type.startswith(("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster"))
+
+    @property
+    def has_events(self) -> bool:
+        """Tell whether every change here makes an event on this machine."""
+        return self.fs_type in _EVENTS
+
+
+def mount_of(path: str, mountinfo: str | None = None) -> Mount:
+    """Find the mount that holds a path: the longest mount point, the last one where two match.
+
+    A mount that shows what would be there without it is passed over: systemd makes one of each
+    entry of ReadWritePaths=, which only the service sees.
+    """
+    best = Mount("/", "unknown")
+    for mount in _mounts(mountinfo):
+        if is_below(path, mount.point) and len(mount.point) >= len(best.point):
+            best = mount
+    return best
+
+
+def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
+    """List the mounts that can be seen below a path: one of each point, the last."""
+    seen: dict[str, Mount] = {}
+    for mount in _mounts(mountinfo):
+        if is_below(mount.point, path) or is_below(path, mount.point):  # what it covers is hidden
+            seen = {point: m for point, m in seen.items() if not is_below(point, mount.point)}
+            seen[mount.point] = mount
+    return [mount for point, mount in seen.items() if point != path and is_below(point, path)]
+
+
+def is_below(path: str, point: str) -> bool:
+    """Tell whether a path is that of a folder or lies in it."""
+    return path == point or path.startswith(point.rstrip("/") + "/")
+
+
+def _mounts(mountinfo: str | None) -> tuple[Mount, ...]:
+    return _parsed(table() if mountinfo is None else mountinfo)
+
+
+@functools.lru_cache(maxsize=1)  # asked at each look, and hardly ever different
+def _parsed(mountinfo: str) -> tuple[Mount, ...]:
+    """Read the table of mounts, in its order."""
+    mounts = []
+    seen: dict[str, tuple[str, str, str]] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = [_ESCAPED.sub(lambda m: chr(int(m[1], 8)), f) for f in left.split(" ")[:5]]
+        if len(fields) < 5 or not right:
+            continue
+        identity, parent, device, root, point = fields
+        seen[identity] = (device, root, point)
+        if parent == identity or not _shows_the_same(seen[identity], seen.get(parent)):
+            mounts.append(Mount(point, right.split(" ")[0]))
+    return tuple(mounts)
+
+
+def _shows_the_same(mount: tuple[str, str, str], under: tuple[str, str, str] | None) -> bool:
+    """Tell whether a mount shows what the one under it has there: (device, root, point) of each."""
+    if under is None or mount[0] != under[0]:
+        return False
+    inner = os.path.relpath(mount[2], under[2])
+    return os.path.normpath(os.path.join(under[1], inner)) == mount[1]
+
+
+def table() -> str:
+    """Read the kernel's table of mounts; empty where there is none."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            return lines.read()
+    except OSError:
+        return ""
+
+
+def exported_by_nfs(path: str) -> bool:
+    """Tell whether this machine's kernel serves the folder by NFS: its clients take no leases."""
+    try:
+        with open("/var/lib/nfs/etab", encoding="utf-8", errors="surrogateescape") as lines:
+            exports = [line.split("\t")[0] for line in lines]
+    except OSError:
+        return False
+    return any(path == e or path.startswith(e.rstrip("/") + "/") for e in exports)
