@@ -14,15 +14,9 @@ import pytest
 from tests.waiting import wait_until
 from watchconv import live
 from watchconv.intake.admit import open_original
+from watchconv.intake.bells import MountWatch, WakeWatch
 from watchconv.intake.complete import writers
-from watchconv.intake.watch import (
-    NAMES_PER_FOLDER,
-    Hints,
-    MountWatch,
-    WakeWatch,
-    Watcher,
-    walk,
-)
+from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, Watcher, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -458,8 +452,9 @@ def test_without_a_wake_folder_it_cannot_be_listened_to(tmp_path: Path) -> None:
 
 def test_a_bell_that_is_not_listened_to_leaves_nothing_behind(tmp_path: Path) -> None:
     before = resources()
-    porch = Porch(tmp_path)
-    for _ in range(3):
+    for n in range(3):
+        (tmp_path / f"{n}").mkdir()
+        porch = Porch(tmp_path / f"{n}")
         assert porch.watch.start()
         wait_until(porch.ring)
         porch.watch.stop()
@@ -598,3 +593,19 @@ def test_a_listing_leaves_no_descriptor_open(tmp_path: Path) -> None:
         break
 
     assert resources() == before
+
+
+@pytest.mark.parametrize("kind", ["inbox", "wake file"])
+def test_a_watch_that_is_closed_while_it_begins_is_closed(tmp_path: Path, kind: str) -> None:
+    """A daemon that is told to stop at once closes on one thread what begins on another."""
+    before = set(threading.enumerate())
+    for _ in range(150):
+        watch = Watcher(str(tmp_path), lambda: None) if kind == "inbox" else None
+        bell = WakeWatch(str(tmp_path), lambda: None)
+        starts: Callable[[], object] = watch.start if watch else bell.start
+        beginning = threading.Thread(target=starts)
+        beginning.start()
+        watch.close() if watch else bell.stop()
+        beginning.join()
+
+    assert set(threading.enumerate()) <= before

@@ -11,7 +11,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from watchconv.intake.watch import WakeWatch
+from watchconv.intake.bells import WakeWatch
 from watchconv.live import WAKE_DIR, WAKE_FILE
 
 if TYPE_CHECKING:

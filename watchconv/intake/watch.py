@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import threading
 import warnings
 from collections import deque
@@ -33,6 +32,7 @@ from watchdog.events import (
 )
 
 from watchconv.folders import closing, open_folder
+from watchconv.intake.bells import MountWatch, Turn, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,16 +170,6 @@ class _Door(FileSystemEventHandler):
             self._wake()
 
 
-class _Bell(FileSystemEventHandler):
-    """Rings when a person touches the wake file."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        self._ring()
-
-
 class Watcher:
     """Watches the inbox and the mounts; all of it only wakes."""
 
@@ -202,11 +192,16 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._root: tuple[int, int] | None = None
         self._mounts = MountWatch(wake)
+        self._turn = Turn()
         self.overflowed = threading.Event()  # events were lost: whoever looks at all clears it
         self.limited: str | None = None  # why not every folder of the inbox is watched
 
     def start(self) -> str | None:
         """Begin to watch; call it again after ``alive`` said no. Returns what is amiss, if so."""
+        with self._turn.beginning() as wanted:
+            return self._start() if wanted else None
+
+    def _start(self) -> str | None:
         from watchconv.intake.kernel import KernelObserver
 
         # a folder that is made while watches are added may be added twice, which does no harm
@@ -278,88 +273,13 @@ class Watcher:
     def stop(self) -> None:
         """Stop watching. Idempotent."""
         observer, self._observer, self._root = self._observer, None, None
-        _end(observer)
+        end(observer)
 
     def close(self) -> None:
-        """Stop for good."""
-        self.stop()
-        self._mounts.stop()
-
-
-class WakeWatch:
-    """Watches the folder of the wake file."""
-
-    def __init__(self, folder: str, ring: Callable[[], None]) -> None:
-        """Take the folder; ring is called on a foreign thread."""
-        self._folder, self._bell = folder, _Bell(ring)
-        self._observer: BaseObserver | None = None
-
-    def start(self) -> bool:
-        """Begin to watch; tell whether that is possible."""
-        from watchdog.observers.inotify import InotifyObserver
-
-        try:
-            self._observer = InotifyObserver()
-            self._observer.schedule(self._bell, self._folder, event_filter=[FileClosedEvent])
-            self._observer.start()
-        except OSError:
+        """Stop for good, also while it begins on another thread."""
+        with self._turn.closing():
             self.stop()
-            return False
-        return True
-
-    def stop(self) -> None:
-        """Stop watching. Idempotent."""
-        observer, self._observer = self._observer, None
-        _end(observer)
-
-
-def _end(observer: BaseObserver | None) -> None:
-    if observer is None:
-        return
-    if observer.is_alive():
-        observer.stop()
-        observer.join(5)
-    else:
-        observer.on_thread_stop()
-
-
-class MountWatch:
-    """Calls back whenever something is mounted or unmounted: the kernel tells, no tick."""
-
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        self._thread: threading.Thread | None = None
-        self._end = -1
-
-    def start(self) -> None:
-        """Begin to wait. Idempotent; does nothing where there is no mountinfo."""
-        if self._thread is not None:
-            return
-        try:
-            mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        end, self._end = os.pipe()
-        self._thread = threading.Thread(
-            target=self._wait, args=(mounts, end), name="mounts", daemon=True
-        )
-        self._thread.start()
-
-    def _wait(self, mounts: int, end: int) -> None:
-        poll = select.poll()
-        poll.register(mounts, select.POLLPRI)
-        poll.register(end, select.POLLIN)
-        while not any(descriptor == end for descriptor, _ in poll.poll()):
-            self._changed()
-        os.close(end)
-        os.close(mounts)
-
-    def stop(self) -> None:
-        """End the thread. Idempotent."""
-        if self._thread is not None:
-            os.close(self._end)
-            self._thread.join(5)
-            self._thread = None
+            self._mounts.stop()
 
 
 def _limit(error: OSError) -> str:
