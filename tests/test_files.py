@@ -321,6 +321,25 @@ def test_without_no_replace_what_was_dropped_twice_is_kept_twice(
     assert source.read_bytes() == CONTENT
 
 
+def test_a_name_that_an_earlier_try_reserved_is_used_by_a_copy_too(
+    far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reservation could not be taken back when the devices turned out to differ."""
+    without_no_replace(monkeypatch)
+    unlink = os.unlink
+
+    def refuse(path: str, **more: int) -> None:
+        if path == str(far / "a"):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=False)
+
+    assert (far / "a").read_bytes() == CONTENT
+    assert not source.exists()
+
+
 # a file system whose answer comes after the deed: a server that was slow to say so
 
 

@@ -187,10 +187,12 @@ def _rename_no_replace(source: str, target: str, *, ours: bool) -> None:
 
 
 def _rename_by_link(source: str, target: str) -> bool:
-    """Link, then unlink; False where there are no hard links. Repeatable after a crash."""
+    """Link, then unlink; False where that cannot be. Repeatable after a crash."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
+        if is_reservation(target):
+            return False  # a try that did not come to its end has taken the name for us
         if not os.path.samestat(os.lstat(source), os.lstat(target)):
             raise
     except OSError as error:
