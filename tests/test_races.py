@@ -412,9 +412,12 @@ def test_a_name_is_not_taken_for_a_full_disk(tmp_path: Path, clip: Path, name: s
         assert {job["state"] for job in place.jobs()} == {"done"}
 
 
-def test_a_pipe_with_the_name_of_a_report_holds_up_nobody(tmp_path: Path, clip: Path) -> None:
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/none", path)])
+def test_what_is_no_file_and_has_the_name_of_a_report_holds_up_nobody(
+    tmp_path: Path, clip: Path, make: Callable[[Path], None]
+) -> None:
     scene = Scene(tmp_path / "videos", {"jobs": 1})
-    os.mkfifo(scene.error / "a.mkv.log")
+    make(scene.error / "a.mkv.log")
     (scene.inbox / "a.mkv").write_bytes(b"bad")
     drop(clip, scene.inbox / "b.mkv")
 

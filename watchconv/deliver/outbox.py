@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 REPORT_MARK = "watchconv report of: "
 _MARK_BYTES = 32 << 10  # a path of 4 KiB, escaped
 _TAKEN = (FileExistsError, NotADirectoryError)
+# how a link, a socket, somebody else's file or none answers to being opened
+_NOT_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errno.ENOENT})
 OUTPUT_STEM = "output"  # what an attempt makes is output.SUFFIX in its work directory
 
 
@@ -287,8 +289,9 @@ class Outbox:
         number = 1
         while True:
             choice = _free(self._folders.error, wish, number)
-            if self._can_report(choice, 0):
-                return choice
+            with suppress(OSError):  # one that cannot be read is taken
+                if self._can_report(choice, 0):
+                    return choice
             number += 1
 
     def _can_report(self, original: str, job_id: int) -> bool:
@@ -338,14 +341,20 @@ def _scratch(folder: str, job: Job) -> str:
 
 
 def _read_mark(path: str) -> tuple[int, str] | None:
-    """Read of a report whose it is, (job, original); None for a file that came to lie here."""
+    """Read of a report whose it is, (job, original); None for a file that came to lie here.
+
+    Raises OSError when that cannot be told now.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return None
+        raise
+    if not S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         return None
     with open(descriptor, encoding="utf-8", errors="replace") as lines:
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         lines.readline(_MARK_BYTES)
         line = lines.readline(_MARK_BYTES)
     try:
