@@ -132,7 +132,7 @@ class Place:
 
     def wait_for(self, source: str, state: str) -> dict[str, Any]:
         """Wait until the newest job of a source is in a state; give it. The daemon's log tells."""
-        told = re.compile(rf"\b{state} {re.escape(source)}$", re.MULTILINE)
+        told = re.compile(rf"\b{state} {re.escape(source)}(?:$|: )", re.MULTILINE)
         wait_until(lambda: told.search(self.log()), what=lambda: f"{source}: {state}\n{self.log()}")
         return wait_until(lambda: (job := self.job(source))["state"] == state and job)
 

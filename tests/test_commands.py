@@ -222,6 +222,40 @@ def test_status_watch_shows_it_until_it_is_interrupted(place: Place) -> None:
     assert b"Traceback" not in shown
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=str)
+def test_status_watch_into_a_pipe_tells_as_it_goes(place: Place, words: tuple[str, ...]) -> None:
+    watching = subprocess.Popen(
+        place.command("status", "--watch", *words),
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with watching:
+        assert watching.stdout and watching.stderr
+        lines = [watching.stdout.readline() for _ in range(4)]  # a block has three, with its end
+        watching.send_signal(signal.SIGINT)
+        said = watching.stderr.read()
+
+    assert (watching.returncode, said) == (0, "")
+    if words:
+        assert {json.loads(line)["pid"] for line in lines} == {place.live()["pid"]}
+    else:
+        assert [line.split(" (")[0] for line in lines[::3]] == ["watchconv is running"] * 2
+        assert lines[2] == "\n"
+
+
+def test_a_daemon_says_where_it_watches_and_that_it_has_stopped(quiet: Place) -> None:
+    with Daemon(quiet) as daemon:
+        watching = f"watching {quiet.inbox}; outputs go to {quiet.outbox}\n"
+        wait_until(lambda: watching in daemon.log(), what=daemon.log)
+        assert daemon.stop() == 0
+
+    ends = [line.split(" ", 2)[2] for line in daemon.log().splitlines()[-2:]]
+    assert ends == ["stopping", "stopped"]
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
     words = " ".join(f"'{word}'" for word in place.command("jobs", "--json"))
     ended = subprocess.run(
@@ -781,6 +815,18 @@ def test_after_a_sigkill_the_next_start_is_not_locked_out(quiet: Place, clip: Pa
 
 
 # check, explain, profiles
+
+
+def test_check_says_how_much_must_be_free_and_what_to_do(tmp_path: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "min_free": "8000PiB"})
+    ended = place.run("check")
+
+    assert ended.returncode == 1
+    assert re.search(
+        r"^TROUBLE \S+ .iB are free in the outbox, and min_free is 8\.192e\+06 TiB; no job",
+        ended.stdout,
+        re.MULTILINE,
+    ), ended.stdout
 
 
 def test_check_is_content_with_a_good_place(quiet: Place) -> None:

@@ -58,6 +58,7 @@ WHOLE = "no whole number; write a whole number from"
 MISTAKES = [
     ("settle_secnds: 3", "settle_secnds: unknown key; did you mean settle_seconds?"),
     ("Settle-Seconds: 3", "Settle-Seconds: unknown key; did you mean settle_seconds?"),
+    ("settle: 3", "settle: unknown key; did you mean settle_seconds?"),
     ("qqq: 3", "qqq: unknown key; config.example.yaml names them all"),
     ("jobs: many", f"jobs: 'many' is {WHOLE} 1 to 1024"),
     ("jobs: yes", f"jobs: 'yes' is {WHOLE} 1 to 1024"),
@@ -669,7 +670,9 @@ def test_the_configuration_is_searched_in_order(
     assert find_config(environ, places) == str(personal)
     (tmp_path / "config.yaml").touch()
     assert find_config(environ, places) == "config.yaml"
-    assert find_config({**environ, "WATCHCONV_CONFIG": "/x"}, places) == "/x"
+    assert find_config({**environ, "WATCHCONV_CONFIG": str(etc)}, places) == str(etc)
+    with pytest.raises(ConfigError, match=r"\$WATCHCONV_CONFIG names /nope, and there is no such"):
+        find_config({**environ, "WATCHCONV_CONFIG": "/nope"}, places)
 
 
 def test_no_configuration_is_told_with_every_place_and_the_way_without(

@@ -271,6 +271,28 @@ FAILURES = [
     (1, f"{VVC}\nConversion failed!", "status 1", False),
     (1, "Decoder (codec none) not found for input stream #0:0", "no decoder", True),
     (8, "Unrecognized option 'nosuch'.", "unknown option: -nosuch", True),
+    (
+        1,
+        "Unrecognized option 'nosuch'.\nError splitting",
+        "option: -nosuch",
+        True,
+    ),
+    (
+        1,
+        "[NULL @ 0x55bb1246d500] Unable to find a suitable output format for '/o.d/output.xyz'\n"
+        "file:/o.d/output.xyz: Invalid argument",
+        "no output format for the suffix .xyz",
+        True,
+    ),
+    (
+        234,
+        "[AVFormatContext @ 0x5] Unable to choose an output format for '/o/output.a.xyz'; use",
+        "no output format for the suffix .xyz",
+        True,
+    ),
+    (1, "[NULL @ 0x5] Requested output format 'xyz' is not a suitable output", "format xyz", True),
+    (1, "[ogg @ 0x55b7e0] Error: no", "ffmpeg ended with status 1: [ogg] Error: no", False),
+    (1, "one\nAt least one output file must be specified", "1: At least one output file", False),
     (234, "[in#0 @ 0x56] Unknown input format: 'nosuchf'", "of type nosuchf", True),
     (1, "[matroska,webm @ 0x5] Format not on whitelist 'mov'", "not accepted", True),
     (234, "[out#0/mp4 @ 0x5] Stream map '0:a' matches no streams.", "-map 0:a", True),

@@ -128,6 +128,7 @@ def test_a_change_of_state_is_found_by_job_profile_and_state(
         "SYSLOG_IDENTIFIER": "watchconv",
         "JOB_ID": "17",
         "PROFILE": "my phone",
+        "SOURCE": "a.mov",
         "STATE": "queued",
     }
     assert stderr.lines == []

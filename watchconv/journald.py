@@ -37,7 +37,7 @@ class JournalSink(logging.Handler):
             "PRIORITY": PRIORITIES.get(record.levelno, 5),
             "SYSLOG_IDENTIFIER": "watchconv",
         }
-        for name, value in getattr(record, "fields", {}).items():  # job, profile, state
+        for name, value in getattr(record, "fields", {}).items():  # job, profile, source, state
             values["JOB_ID" if name == "job" else name.upper()] = value
         try:
             self._send(b"".join(_field(name, str(value)) for name, value in values.items()))

@@ -2,7 +2,7 @@
 
 Guarantees: one line a record but for a bug's traceback, whatever bytes a name holds; each change
 of a job's state is one line. Under systemd's journal there are no time stamps, but priorities and
-the fields JOB_ID, PROFILE and STATE (``journald``).
+the fields JOB_ID, PROFILE, SOURCE and STATE (``journald``).
 Errors: none; a stream that went away is left at that.
 """
 
@@ -47,7 +47,7 @@ def tell_step(
 
 def about(job: Job, state: JobState | None = None) -> dict[str, dict[str, object]]:
     """Say for a record's extra what it is about."""
-    fields: dict[str, object] = {"job": job.id, "profile": job.profile}
+    fields: dict[str, object] = {"job": job.id, "profile": job.profile, "source": job.source}
     return {"fields": fields | {"state": state} if state else fields}
 
 
@@ -76,7 +76,7 @@ class TextFormat(logging.Formatter):
 
 
 class JsonFormat(logging.Formatter):
-    """One JSON object a record: time, level, message, and job, profile, state if it has them."""
+    """One JSON object a record: time, level, message; job, profile, source, state if known."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""

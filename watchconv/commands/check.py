@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from watchconv import live
 from watchconv.commands.show import open_journal
+from watchconv.config.values import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.folders import Folders, find_state
 from watchconv.journal import MOUNTS
@@ -120,7 +121,10 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     for sentence in Ownership.of(config).lacks():
         yield False, sentence
     free = folders.free_bytes()
-    yield free >= config.min_free, f"{free >> 20} MiB are free in the outbox"
+    enough = free >= config.min_free
+    advice = "" if enough else "; no job starts until there is room: free some, or lower min_free"
+    least = show_bytes(config.min_free)
+    yield enough, f"{show_bytes(free)} are free in the outbox, and min_free is {least}{advice}"
 
 
 def _can_rename(source: str, target: str) -> bool:
@@ -150,7 +154,10 @@ def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
         folders = sum(1 for _ in os.walk(config.inbox))
         limit = _limit("max_user_watches")
         if limit is not None:
-            yield folders < limit, f"{folders} folders of {limit} inotify watches in the inbox"
+            enough = folders < limit
+            advice = "" if enough else "; raise fs.inotify.max_user_watches (sysctl)"
+            watches = f"inotify can watch {limit} folders, and the inbox has {folders}"
+            yield enough, f"{watches}{advice}"
 
 
 def _limit(name: str) -> int | None:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from watchconv import live
 from watchconv.commands.words import describe_progress, moment
@@ -35,7 +35,10 @@ def open_journal(config: Config) -> Journal | None:
 def status(config: Config, arguments: argparse.Namespace) -> int:
     """Print what the daemon does now."""
     if arguments.watch:
-        return _watch(config)
+        try:
+            _watch(config, as_json=arguments.json)
+        except KeyboardInterrupt:
+            return 0
     now = _present(config)
     if arguments.json:
         print(json.dumps(now))
@@ -86,7 +89,8 @@ def _present(config: Config) -> dict[str, Any]:
 
 def _lines(config: Config, now: dict[str, Any]) -> Iterator[str]:
     pid = f" (pid {now['pid']})" if now["pid"] else ""
-    yield f"watchconv is {now['state']}{pid}; inbox {printable(config.inbox)}"
+    state = "in trouble" if now["state"] == "trouble" else now["state"]
+    yield f"watchconv is {state}{pid}; inbox {printable(config.inbox)}"
     yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
     shown = live.read(config.state)
     for job in shown.running if shown else ():
@@ -96,20 +100,26 @@ def _lines(config: Config, now: dict[str, Any]) -> Iterator[str]:
         yield f"  trouble: {printable(sentence)}"
 
 
-def _watch(config: Config) -> int:
+def _watch(config: Config, *, as_json: bool) -> NoReturn:
+    """Show it once a second: drawn over on a terminal, else one block or JSON line after another.
+
+    Raises KeyboardInterrupt in the end.
+    """
+    if as_json or not sys.stdout.isatty():
+        while True:
+            now = _present(config)
+            print(json.dumps(now) if as_json else "\n".join([*_lines(config, now), ""]), flush=True)
+            time.sleep(1)
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False) as screen:
-        try:
-            while True:
-                lines = "\n".join(_lines(config, _present(config)))
-                screen.update(Text(lines), refresh=True)
-                time.sleep(1)
-        except KeyboardInterrupt:
-            return 0
+        while True:
+            lines = "\n".join(_lines(config, _present(config)))
+            screen.update(Text(lines), refresh=True)
+            time.sleep(1)
 
 
 def jobs(config: Config, arguments: argparse.Namespace) -> int:

@@ -49,6 +49,11 @@ _MAY_BE_EMPTY = frozenset({"profiles", "ignore"})
 def find_config(environ: Mapping[str, str], places: tuple[str, ...] = PLACES) -> str:
     """Give the path of the configuration: $WATCHCONV_CONFIG, else the first place that is there."""
     if chosen := environ.get(VARIABLE):
+        if not os.path.lexists(chosen):
+            raise ConfigError(
+                f"no configuration: ${VARIABLE} names {chosen}, and there is no such file;"
+                " correct it, or unset it"
+            )
         return chosen
     home = environ.get("HOME") or os.path.expanduser("~")
     for place in places:
@@ -167,7 +172,9 @@ def _unknown_key(path: Path) -> str:
     groups: dict[str, type[BaseModel]] = {"profiles": ProfileKeys, "time_limit": TimeLimit}
     group = groups.get(str(path[0]), Config)
     names = list(group.model_fields)
-    if near := get_close_matches(str(path[-1]).lower().replace("-", "_"), names, 1):
+    word = str(path[-1]).lower().replace("-", "_")
+    longer = [name for name in names if name.startswith(f"{word}_")]
+    if near := longer or get_close_matches(word, names, 1):
         return f"unknown key; did you mean {near[0]}?"
     known = "config.example.yaml names them all" if group is Config else f"write {', '.join(names)}"
     return f"unknown key; {known}"

@@ -51,6 +51,15 @@ def show(value: object) -> str:
     return repr(value)[:60]
 
 
+def show_bytes(count: float) -> str:
+    """Write a size as people read it: 1 GiB, 6.29 MiB."""
+    units = iter(("bytes", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while count >= 1024 and (larger := next(units, "")):
+        count, unit = count / 1024, larger
+    return f"{count:.4g} {unit}"
+
+
 def read_text(value: object, wanted: str) -> str:
     """Take a text that is not empty and that a system call can take."""
     if not isinstance(value, str):

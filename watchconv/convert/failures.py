@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from watchconv.model import MediaInfo
 
 SENTENCE_CHARACTERS = 300
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
 _CONTEXT = re.compile(r"(?:\[[^\]]*\] )*")  # who says it: [mov,mp4 @ 0x1]
 _FULL = re.compile(r"\S.*(?:No space left on device|Disk quota exceeded)")
 _OVERSIZE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
@@ -29,6 +30,9 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r".*Format not on whitelist", "this kind of container is not accepted", True),
     (r"moov atom not found", "the file has no index (moov atom not found): it is incomplete", True),
     (r"Unrecognized option '([^']*)'", "the profile's arguments hold an unknown option: -{}", True),
+    (r"Unable to (?:find a suitable|choose an) output format for '[^']*?(\.[^./']*)'",
+     "this ffmpeg finds no output format for the suffix {}", True),
+    (r"Requested output format '([^']*)' is not", "this ffmpeg has no output format {}", True),
     (r"No such filter: '([^']*)'", "this ffmpeg has no filter {}", True),
     (r"Stream map '([^']*)' matches no streams", "the file has no stream for -map {}", True),
     (r"Output file (?:#\d+ )?does not contain any stream", "no stream of it can be used", True),
@@ -77,9 +81,10 @@ def failure_reason(status: int, tail: str) -> str:
         return _killed(-status)
     if found := _diagnose(tail):
         return found[0]
-    lines = [line for line in tail.splitlines() if "rror" in line or "ailed" in line]
+    lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
+    telling = [line for line in lines if "rror" in line or "ailed" in line] or lines[-1:]
     return f"ffmpeg ended with status {status}" + (
-        f": {lines[0].strip()[:SENTENCE_CHARACTERS]}" if lines else ""
+        f": {telling[0][:SENTENCE_CHARACTERS]}" if telling else ""
     )
 
 
@@ -111,8 +116,9 @@ def _killed(number: int) -> str:
 def refusal_of(media: MediaInfo, max_pixels: int) -> str | None:
     """Say why a file is no video that we convert, or None."""
     if not media.videos:
-        kinds = sorted({"a cover" if s.attached_picture else s.kind for s in media.streams})
-        return f"no video: it holds no video stream, only {' and '.join(kinds) or 'nothing'}"
+        kinds = {"a cover picture" if s.attached_picture else s.kind for s in media.streams}
+        held = " and ".join(sorted(kinds, reverse=True)) or "nothing"
+        return f"no video: it holds no video stream, only {held}"
     pixels = max(stream.width * stream.height for stream in media.videos)
     if pixels > max_pixels:
         return f"its frames are too large: {pixels} pixels each; max_pixels allows {max_pixels}"

@@ -25,6 +25,7 @@ from watchconv.daemon.upkeep import keep_house
 from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError, MissingExtra
 from watchconv.folders import Folders, make_state
 from watchconv.mounts import mount_of
+from watchconv.names import printable
 from watchconv.notify import notify
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ RETRY_SECONDS = 5.0
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
 LADDER_SECONDS = 45.0
-MAY_END = ("pulse", "bell")  # the tasks that do not live as long as the daemon
+MAY_END = ("pulse", "bell", "ready")  # the tasks that do not live as long as the daemon
 
 
 class Daemon:
@@ -135,6 +136,7 @@ class Daemon:
                 "present": parts.present.run(),
                 "pulse": Pulse(parts.looking, self._journal, parts.pool).run(),
                 "house": self._keep_house(),
+                "ready": self._tell_ready(),
             }.items()
         }
         if self._once:
@@ -149,6 +151,7 @@ class Daemon:
         for bug in bugs:
             if bug.done():
                 bug.result()
+        log.info("stopped")
         once = parts.once
         left = once.failed > 0 or once.stuck or bool(self._troubles.sentences)
         return int(self._once and left)
@@ -186,7 +189,8 @@ class Daemon:
             log.warning("stopping at once")
             self._hurry.set()
         else:
-            log.info("stopping: running jobs are given %g s", self._config().stop_grace_seconds)
+            grace = f": running jobs are given {self._config().stop_grace_seconds:g} s"
+            log.info("stopping%s", grace if self._parts.pool.running else "")
             self._stop.set()
 
     def _take_hangup(self, on_terminal: bool) -> None:
@@ -246,6 +250,12 @@ class Daemon:
         more = f" (and {len(others)} more, see the log)" if others else ""
         sentence = f"the new configuration is not used, the old one stays: {first}{more}"
         self._troubles.tell("reload", sentence, blocking=False)
+
+    async def _tell_ready(self) -> None:
+        await self._parts.looking.first_done.wait()
+        if not self._once and not self._troubles.tells("folders"):
+            folders = (printable(self._folders.inbox), printable(self._folders.outbox))
+            log.info("watching %s; outputs go to %s", *folders)
 
     async def _keep_house(self) -> None:
         await self._parts.looking.first_done.wait()

@@ -146,7 +146,8 @@ class Parts:
     def _take_end(self, job: Job) -> None:
         """Hear of a job's end."""
         self.once.failed += job.state is JobState.FAILED
-        tell_step(log, job, JobState.DELIVERING, job.state)
+        reason = job.reason if job.state is JobState.FAILED else None
+        tell_step(log, job, JobState.DELIVERING, job.state, reason)
         self.looking.look_again(job.source)  # something new may lie under its name by now
         self._take_change(job)
 

@@ -16,6 +16,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from watchconv.config.values import show_bytes
 from watchconv.convert.engine import Task
 from watchconv.convert.report import compose
 from watchconv.daemon.ahead import Ahead
@@ -159,7 +160,7 @@ class Pool:
             return False
         self._troubles.tell(
             "space",
-            f"less than min_free ({least >> 20} MiB) is free in the outbox"
+            f"less than min_free ({show_bytes(least)}) is free in the outbox"
             f" {self._config().outbox}: no new job starts until there is room",
             blocking=False,
         )
