@@ -548,3 +548,27 @@ def test_locks_are_not_handed_to_children(house: Folders, tmp_path: Path) -> Non
         child.kill()
 
     assert told == "held"
+
+
+def test_a_mount_that_held_a_folder_of_before_is_missed_by_nobody(tmp_path: Path) -> None:
+    """Where the configuration names other folders than it did, the old ones are not waited for."""
+    folders = four(tmp_path)
+    below = f"{folders.inbox}/disk"
+
+    folders.remember({"/mnt/old/outbox": "/mnt/old", below: below})
+
+    assert folders.missing_below() == [below]
+
+
+def test_locking_tells_whether_a_folder_is_there_anew(tmp_path: Path) -> None:
+    folders = four(tmp_path)
+    folders.make()
+
+    assert folders.lock(str(tmp_path))
+    assert not folders.lock(str(tmp_path))
+
+    (tmp_path / "inbox").rename(tmp_path / "elsewhere")
+    (tmp_path / "inbox").mkdir()
+
+    assert folders.lock(str(tmp_path))
+    folders.unlock()

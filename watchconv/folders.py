@@ -86,8 +86,10 @@ class Folders:
     def remember(self, points: dict[str, str]) -> None:
         """Take over what an earlier run knew of the same folders."""
         for path, point in points.items():
-            mine = self._known if path in self.by_name.values() else self._below
-            mine[path] = Mount(point, "unknown")
+            if path in self.by_name.values():
+                self._known[path] = Mount(point, "unknown")
+            elif is_below(path, self.inbox):  # else of folders that were ours once
+                self._below[path] = Mount(point, "unknown")
 
     def forget(self) -> None:
         """Forget which mounts there were: what is there now is right."""
@@ -133,13 +135,14 @@ class Folders:
             )
         return _fault(name, path)
 
-    def lock(self, state_dir: str) -> None:
+    def lock(self, state_dir: str) -> bool:
         """Hold the state directory, and the inbox and outbox as far as they are there.
 
-        Idempotent: called again when a folder has appeared, was made anew or mounted again. What
-        is not there any more is let go of, lest it could not be unmounted.
+        Idempotent: called again when a folder has appeared, was made anew or mounted again: then
+        it returns True. What is not there any more is let go of, lest it could not be unmounted.
         Raises AlreadyRunning.
         """
+        anew = False
         for path in (state_dir, self.inbox, self.outbox):
             if self.holds(path):
                 continue
@@ -151,6 +154,8 @@ class Folders:
                     os.close(descriptor)
                 else:
                     self._lock_one(path, descriptor)
+                    anew = True
+        return anew
 
     def _lock_one(self, path: str, descriptor: int) -> None:
         try:

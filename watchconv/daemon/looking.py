@@ -129,10 +129,10 @@ class Looking:
 
     async def _check_folders(self) -> bool:
         # locked first: what is well afterwards and still held was well in between
-        await asyncio.to_thread(self._folders.lock, self._config().state)
+        anew = await asyncio.to_thread(self._folders.lock, self._config().state)
         troubles = await asyncio.to_thread(self._folders.troubles)
-        if self._troubles.tell_all("folders", troubles) and not troubles:
-            await self._welcome()
+        if (self._troubles.tell_all("folders", troubles) or anew) and not troubles:
+            await self._welcome()  # it may have been away without anybody having seen it
         if troubles:
             self._all_at = 0.0
         return not troubles

@@ -267,6 +267,8 @@ class Pool:
                 )
                 tell_step(log, job, JobState.RUNNING, JobState.QUEUED, reason)
                 self.wake_in(wait_seconds)
+                if reason == UNMOUNTED:
+                    await self._hurry_if_back(job)
             case Deliver(verdict, reason, report, made):
                 after = await self.deliver(job, verdict, reason, report, made)
             case Close(state):
@@ -276,6 +278,14 @@ class Pool:
                 self.look_again(job.source)
         if after:
             self.changed(after)
+
+    async def _hurry_if_back(self, job: Job) -> None:
+        """Let a job go on whose mount came back before it was known that it waits for that."""
+        roots = (self._folders.inbox, self._folders.outbox)
+        back = [await asyncio.to_thread(self._folders.holds, root) for root in roots]
+        if all(back) and await asyncio.to_thread(self._folders.has_mount_of, job.source):
+            await self._insist(Journal.hurry, UNMOUNTED)
+            self.wake()
 
     async def _close(self, job: Job, state: JobState) -> Job | None:
         now = time.time()
