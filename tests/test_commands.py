@@ -270,6 +270,34 @@ def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
     assert ended.stderr == ""
 
 
+@pytest.mark.parametrize("words", ["jobs", "jobs --json", "status --json"])
+def test_an_answer_that_cannot_be_written_is_said_in_a_sentence(
+    quiet: Place, clip: Path, words: str
+) -> None:
+    drop(clip, quiet.inbox / "a.mkv")
+    quiet.run("run", "--once")
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            quiet.command(*words.split()),
+            env=quiet.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 1
+    assert ended.stderr == ("watchconv: the answer cannot be written: No space left on device\n")
+
+
+def test_a_terminal_that_knows_no_arrows_gets_them_spelled(quiet: Place, clip: Path) -> None:
+    drop(clip, quiet.inbox / "a.mkv")
+    quiet.run("run", "--once")
+    quiet.environment["PYTHONIOENCODING"] = "ascii"
+
+    assert "a.mkv \\u2192 a." in quiet.say("jobs")
+
+
 def test_status_works_when_the_daemon_is_down(quiet: Place, clip: Path) -> None:
     never = quiet.status()
     drop(clip, quiet.inbox / "a.mkv")
@@ -457,7 +485,10 @@ def test_cancel_ends_a_running_job(place: Place, daemon: Daemon, minute: Path) -
 
     assert job["reason"] == "cancelled"
     assert (place.error / "slow/cancel.mkv").exists()
-    assert (place.error / "slow/cancel.mkv.log").read_text().split("\n")[0] == "cancelled"
+    report = (place.error / "slow/cancel.mkv.log").read_text()
+    assert report.split("\n")[0] == "cancelled"
+    assert "\ncommand: " in report
+    assert "\nend: " in report
     assert not (place.outbox / "slow/cancel.webm").exists()
     wait_until(lambda: len(daemon.encodes()) < before)
 
@@ -960,6 +991,28 @@ def test_explain_takes_a_profile_and_any_file(quiet: Place, clip: Path) -> None:
     told = quiet.say("explain", str(clip), "--profile", "mp4")
 
     assert "libx264" in told
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: None, "there is no such file"),
+        (
+            lambda path: path.symlink_to("/etc/passwd"),
+            "it is a link, and links stay where they are",
+        ),
+        (lambda path: path.mkdir(), "it is a folder: what is in it would be looked at"),
+        (os.mkfifo, "it is no regular file, and stays where it is"),
+    ],
+    ids=["missing", "link", "folder", "pipe"],
+)
+def test_explain_says_in_words_why_it_takes_no_such_thing(
+    quiet: Place, make: Callable[[Path], None], why: str
+) -> None:
+    make(quiet.root / "a.mp4")
+    ended = quiet.run("explain", str(quiet.root / "a.mp4"))
+
+    assert (ended.returncode, ended.stdout) == (1, f"It would not be converted: {why}.\n")
 
 
 @pytest.mark.parametrize("what", ["missing", "text", "folder", "unknown profile"])

@@ -267,3 +267,13 @@ def test_a_daemon_without_the_right_to_chown_says_so_and_delivers_all_the_same(
     assert checked.returncode == 1
     assert "TROUBLE owner: what is delivered" in checked.stdout
     assert owner_of(here.outbox / "a.mkv")[0] == os.geteuid()
+
+
+def test_what_lands_in_a_folder_that_is_everybody_s_is_not(tmp_path: Path) -> None:
+    """So is /tmp: who may put a file there may not change those of others."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "a").touch(mode=0o600)
+
+    own(str(tmp_path / "a"), Ownership())
+
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o644

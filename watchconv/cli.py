@@ -8,6 +8,8 @@ Does not do any work itself: ``commands`` does. Errors: none leave it but bugs.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -29,6 +31,30 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # it may know no more than ASCII
+    try:
+        return _run(arguments, parser)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        _close_output()
+        return 0
+    except _Unprintable as error:
+        _close_output()
+        print(f"watchconv: the answer cannot be written: {error}", file=sys.stderr)
+        return EXIT_TROUBLE
+    except KeyboardInterrupt:
+        return 130
+
+
+class _Unprintable(Exception):  # noqa: N818 (a state of affairs)
+    """The output takes no more."""
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
         if arguments.command in ("install", "uninstall"):
             if arguments.config or arguments.root:
@@ -36,18 +62,19 @@ def main(argv: Sequence[str]) -> int:
             from watchconv.commands import install
 
             return int(getattr(install, arguments.command)(arguments))
-        return _command(arguments.command)(_configuration(arguments), arguments)
+        code = _command(arguments.command)(_configuration(arguments), arguments)
+        sys.stdout.flush()
+        return code
     except WatchconvError as error:
         for line in str(error).splitlines():
             print(f"watchconv: {printable(line)}", file=sys.stderr)
         if isinstance(error, ConfigError):
             return EXIT_CONFIG
         return EXIT_ALREADY_RUNNING if isinstance(error, AlreadyRunning) else EXIT_TROUBLE
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and error.filename is None:
+            raise _Unprintable(error.strerror) from error
+        raise
 
 
 def _configuration(arguments: argparse.Namespace) -> Config:

@@ -19,7 +19,7 @@ from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request
 from watchconv.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
 BACKOFF_LIMIT_SECONDS = 600.0
 TRIM_JOBS = 500
@@ -294,7 +294,7 @@ class Journal(Store):
         rows = self.read(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job_id,))
         return _job(rows[0]) if rows else None
 
-    def jobs(self, state: JobState | None = None) -> Iterator[Job]:
+    def jobs(self, state: JobState | None = None) -> Generator[Job]:
         """Yield the history, newest first."""
         where = f"WHERE state = '{state}'" if state else ""
         for row in self.stream(f"SELECT {_COLUMNS} FROM job {where} ORDER BY id DESC"):

@@ -215,6 +215,7 @@ class Interrupted:
 
     reason: str | None = None
     wait_seconds: float = 0.0
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)

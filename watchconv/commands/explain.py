@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shlex
 import sys
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from watchconv.names import printable
@@ -39,10 +41,21 @@ def explain(config: Config, arguments: argparse.Namespace) -> int:
     try:
         for line in _explain(config, path, arguments.profile):
             print(printable(line))
-    except (_Refused, WatchconvError, OSError) as reason:
+    except (_Refused, WatchconvError, OSError) as error:
+        reason = _why(error) if isinstance(error, OSError) else str(error).rstrip(".")
         print(printable(f"It would not be converted: {reason}."))
         return 1
     return 0
+
+
+def _why(error: OSError) -> str:
+    """Say why a file cannot be opened."""
+    sentences = {
+        errno.ENOENT: "there is no such file",
+        errno.ELOOP: "it is a link, and links stay where they are",
+        errno.ENXIO: "it is no regular file, and stays where it is",
+    }
+    return sentences.get(error.errno or 0, f"it cannot be read: {error.strerror}")
 
 
 class _Refused(Exception):  # noqa: N818 (it is an answer)
@@ -57,6 +70,8 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
 
     inside = path.startswith(config.inbox + "/")
     source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
+    if os.path.isdir(path):
+        raise _Refused("it is a folder: what is in it would be looked at")
     sieve = Sieve(config.extensions, config.ignore)
     folder, base = os.path.split(source)
     reason = sieve.reason(base, folder)
@@ -73,6 +88,8 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as original:
         stat = os.fstat(descriptor)
+        if not S_ISREG(stat.st_mode):
+            raise _Refused("it is no regular file, and stays where it is")
         yield f"{source}: {stat.st_size} bytes"
         end = container_end(original.fileno(), stat.st_size)
         if end.ending is Ending.INCOMPLETE:

@@ -52,11 +52,17 @@ def _present(config: Config) -> dict[str, Any]:
     shown = live.read(config.state)
     counts = dict.fromkeys(JobState, 0)
     paused = False
+    delivering: list[Job] = []
     if journal:
         counts = journal.counts()
         paused = journal.setting(PAUSED) is not None
+        delivering = journal.in_state(JobState.DELIVERING)
         journal.close()
     running = shown.running if shown else []
+    known = {row.id for row in running}
+    running += [
+        live.Running(job.id, job.source, job.profile) for job in delivering if job.id not in known
+    ]
     state = shown.state if shown else "stopped"
     if state in ("running", "paused"):
         state = "paused" if paused else "running"
@@ -129,8 +135,7 @@ def jobs(config: Config, arguments: argparse.Namespace) -> int:
     if journal is None:
         print("[]" if arguments.json else "no jobs yet")
         return 0
-    with closing(journal):
-        rows = journal.jobs(state)
+    with closing(journal), closing(journal.jobs(state)) as rows:
         if arguments.json:
             _print_json(map(_row, rows))
         else:

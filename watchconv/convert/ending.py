@@ -31,7 +31,7 @@ def outcome_of(attempt: Attempt, ended: Ended) -> Outcome | None:
     """Say what a child's end means; None when it ended well and the output may be judged."""
     match ended.cause:
         case Cause.STOPPED:
-            return Interrupted()
+            return Interrupted(report=attempt.report())
         case Cause.OVERTIME:
             return Rejected(f"it takes too long: {ended.detail}; see time_limit", attempt.report())
         case Cause.STALLED:

@@ -10,7 +10,9 @@ Errors: none leave this room but bugs.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -90,7 +92,7 @@ class Deliveries:
             name = printable(job.source)
             self._stuck.add(job.id)
             self._retry_later()
-            sentence = f"job {job.id} ({name}) cannot be delivered yet: {error}"
+            sentence = f"job {job.id} ({name}) cannot be delivered yet: {_why(error)}"
             self._troubles.tell(cause, sentence, blocking=False, job=job)
         else:
             self._stuck.discard(job.id)
@@ -147,3 +149,14 @@ class Deliveries:
             await asyncio.wait(list(self._tasks.values()), timeout=seconds)
         self._threads.shutdown(wait=not self._tasks)
         return not self._tasks
+
+
+def _why(error: Exception) -> str:
+    """Say what keeps a delivery from being done, and what to do where that is known."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    names = [printable(os.fsdecode(n)) for n in (error.filename, error.filename2) if n is not None]
+    said = f"{error.strerror} ({' → '.join(names)})" if names else error.strerror
+    if error.errno in (errno.EACCES, errno.EPERM):
+        said += f"; user {os.geteuid()} must be able to write the folders of both"
+    return said

@@ -254,7 +254,8 @@ class Pool:
             return decision
         fresh = await self._insist(Journal.get, job.id)
         if fresh and fresh.request is Request.CANCEL:
-            return Deliver(Verdict.CANCELLED, "cancelled")
+            report = getattr(outcome, "report", None)
+            return Deliver(Verdict.CANCELLED, "cancelled", report)
         return decision
 
     async def _carry_out(self, job: Job, decision: Decision) -> None:

@@ -15,6 +15,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from stat import S_ISVTX
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def own(path: str, ownership: Ownership, *, like: str | None = None) -> None:
     like is the folder that the path is in, if not told otherwise.
     """
     above = os.stat(like or os.path.dirname(path))
-    mode = above.st_mode & 0o666 if ownership.mode is None else ownership.mode
+    shared = above.st_mode & (0o644 if above.st_mode & S_ISVTX else 0o666)  # /tmp is nobody's
+    mode = shared if ownership.mode is None else ownership.mode
     if os.stat(path).st_mode & 0o7777 != mode:
         _chmod(path, mode)  # while it is ours
     _chown(path, above, ownership)
