@@ -89,7 +89,7 @@ def test_a_clock_that_is_stepped_to_and_fro_stops_nothing(
             place.wait_for(f"renamed {number}.mp4", "done")
             place.wait_for(f"written {number}.mp4", "done")
 
-            assert place.status()["trouble"] == []
+            wait_until(lambda: place.status()["trouble"] == [], what=place.log)
 
         jobs = place.jobs()
         clock.step(0)

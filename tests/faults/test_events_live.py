@@ -72,7 +72,7 @@ def test_more_events_than_the_kernel_keeps_cost_nothing(tmp_path: Path, clip: Pa
         wait_until(lambda: len(warnings(place)) == 2, what=place.log)
         convert(place, clip, "lost/after.mkv")
 
-        assert place.status()["trouble"] == []
+        wait_until(lambda: place.status()["trouble"] == [], what=place.log)
 
     first, last = warnings(place)
 
@@ -146,9 +146,9 @@ def test_an_inbox_that_is_deleted_and_made_again_is_watched_again(
         for turn in range(3):
             convert(place, clip, f"{turn}.mkv")
             shutil.rmtree(place.inbox)
-            wait_until(lambda: place.live()["state"] == "trouble")
+            wait_until(lambda: place.live()["state"] == "trouble", what=place.log)
             place.inbox.mkdir()
-            wait_until(lambda: place.live()["state"] == "running")
+            wait_until(lambda: place.live()["state"] == "running", what=place.log)
             drop(clip, place.inbox / f"trip/{turn}.mkv")
             place.wait_for(f"trip/{turn}.mkv", "done")
         shutil.rmtree(place.inbox)
@@ -162,6 +162,33 @@ def test_an_inbox_that_is_deleted_and_made_again_is_watched_again(
     assert said[1::2] == [f"over: {sentence}" for sentence in said[0::2]]
 
 
+VANISHING = """
+import os, shutil
+from watchconv.intake import kernel
+begin = kernel.KernelObserver.start
+def start(observer):
+    if os.path.exists(INBOX + "/vanish"):
+        shutil.rmtree(INBOX)
+        raise FileNotFoundError(2, "No such file or directory", INBOX)
+    begin(observer)
+kernel.KernelObserver.start = start
+"""
+
+
+def test_an_inbox_that_vanishes_while_it_is_begun_to_be_watched_is_missed(
+    tmp_path: Path, clip: Path
+) -> None:
+    place = place_in(tmp_path, {"scan_seconds": NEVER})
+    place.patch = f"INBOX = {str(place.inbox)!r}{VANISHING}"
+    (place.inbox / "vanish").mkdir()
+    with Daemon(place):
+        wait_until(lambda: place.live()["state"] == "trouble", what=place.log)
+        place.inbox.mkdir()
+        convert(place, clip, "a.mkv")
+
+        wait_until(lambda: place.status()["trouble"] == [], what=place.log)
+
+
 def test_an_inbox_whose_parents_are_made_again_is_watched_again(tmp_path: Path, clip: Path) -> None:
     place = place_in(tmp_path, {"scan_seconds": NEVER, "inbox": str(tmp_path / "a/b/inbox")})
     place.inbox = tmp_path / "a/b/inbox"
@@ -169,9 +196,9 @@ def test_an_inbox_whose_parents_are_made_again_is_watched_again(tmp_path: Path, 
     with Daemon(place):
         convert(place, clip, "1.mkv")
         shutil.rmtree(tmp_path / "a")
-        wait_until(lambda: place.live()["state"] == "trouble")
+        wait_until(lambda: place.live()["state"] == "trouble", what=place.log)
         place.inbox.mkdir(parents=True)
-        wait_until(lambda: place.live()["state"] == "running")
+        wait_until(lambda: place.live()["state"] == "running", what=place.log)
         convert(place, clip, "2.mkv")
 
 
@@ -211,7 +238,7 @@ def test_a_watching_thread_that_dies_is_begun_anew(tmp_path: Path, clip: Path, t
             wait_until(lambda n=turn: place.log().count("RuntimeError: poisoned") > n)  # type: ignore[misc]
         convert(place, clip, "after.mkv")
 
-        assert place.status()["trouble"] == []
+        wait_until(lambda: place.status()["trouble"] == [], what=place.log)
 
     assert len(list(place.outbox.glob("*.mkv"))) == 4
 

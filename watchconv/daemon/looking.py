@@ -156,6 +156,8 @@ class Looking:
             self._mounts = mounts
             await asyncio.to_thread(self._examine_mounts)
         self._problem = problem
+        if problem and not await asyncio.to_thread(os.path.isdir, self._config().inbox):
+            self._due.set()  # it has gone just now, and nobody watches who would say so
         sentences = [f"{problem}; it is looked at from time to time instead"] if problem else []
         self._troubles.tell_all("events", sentences, blocking=False)
         self._all_at = 0.0  # what happened meanwhile was not seen

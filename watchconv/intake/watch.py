@@ -148,7 +148,7 @@ class _Bridge(FileSystemEventHandler):
         elif isinstance(event, DirDeletedEvent):
             hints.add_tree(folder)
             if not name:  # the inbox itself: the next one may get its very inode number
-                self._watcher.root_is_gone()
+                self._watcher.root_is_gone(self)
         else:
             # created without a following open is how link(2) looks; see was_opened
             by_move = isinstance(event, FileMovedEvent) and path == event.dest_path
@@ -191,6 +191,7 @@ class Watcher:
         self.hints = Hints()
         self._observer: BaseObserver | None = None
         self._root: tuple[int, int] | None = None
+        self._bridge: _Bridge | None = None
         self._mounts = MountWatch(wake)
         self._turn = Turn()
         self.overflowed = threading.Event()  # events were lost: whoever looks at all clears it
@@ -211,9 +212,11 @@ class Watcher:
         self._mounts.start()
         try:
             stat = os.stat(self._inbox)
+            self._root = (stat.st_dev, stat.st_ino)
             self._observer = KernelObserver(self._take_overflow, self._take_refusal)
+            self._bridge = _Bridge(self._inbox, self)
             self._observer.schedule(
-                _Bridge(self._inbox, self), self._inbox, recursive=True, event_filter=self._events
+                self._bridge, self._inbox, recursive=True, event_filter=self._events
             )
             self._observer.schedule(
                 _Door(self._inbox, self.wake),
@@ -224,7 +227,6 @@ class Watcher:
         except OSError as error:
             self.stop()
             return _limit(error)
-        self._root = (stat.st_dev, stat.st_ino)
         return None
 
     @property
@@ -233,9 +235,10 @@ class Watcher:
         reader = getattr(self._observer, "_inotify_fd", None)
         return len(getattr(reader, "_watch_for_wd", ()))
 
-    def root_is_gone(self) -> None:
-        """Hear that what is watched was deleted, whatever has its name now."""
-        self._root = None
+    def root_is_gone(self, bridge: _Bridge) -> None:
+        """Hear that what a bridge watched was deleted, whatever has its name now."""
+        if bridge is self._bridge:  # and no earlier one, that has been late
+            self._root = None
 
     def _take_overflow(self) -> None:
         self.overflowed.set()
