@@ -231,7 +231,7 @@ def test_a_full_done_keeps_the_original_in_the_inbox_until_there_is_room(
     filler = small(place.done, MIB).fill()
     with Daemon(place) as daemon:
         drop(clip, place.inbox / clip.name)
-        wait_for(place, "cannot be delivered yet: [Errno 28]")
+        wait_for(place, "cannot be delivered yet: No space left on device")
 
         assert place.job(clip.name)["state"] == "delivering"
         assert files_in(place.inbox) == {clip.name: clip.read_bytes()}
@@ -253,7 +253,7 @@ def test_a_full_error_keeps_the_original_in_the_inbox_until_there_is_room(
     filler = small(place.error, MIB).fill()
     with Daemon(place) as daemon:
         drop(clip, place.inbox / clip.name)
-        wait_for(place, "cannot be delivered yet: [Errno 28]")
+        wait_for(place, "cannot be delivered yet: No space left on device")
 
         assert_untouched(place, clip)
 

@@ -189,7 +189,7 @@ class World:
         return daemon.watch(decide, LONG, end_when_over)
 
     def _is_over(self) -> bool:
-        return f"→{self.scene.ends} {SOURCE}\n" in self.place.log()
+        return f"→{self.scene.ends} {SOURCE}" in self.place.log()
 
     # the promise
 
