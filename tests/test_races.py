@@ -22,6 +22,7 @@ import pytest
 from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
+from tests.wrapped import WrappedPlace
 from watchconv.config import load_config
 from watchconv.convert.attempt import make_work
 from watchconv.daemon import Daemon as Life
@@ -753,3 +754,26 @@ def test_run_once_ends_where_a_delivery_cannot_be_done(tmp_path: Path, clip: Pat
     assert scene.once() == 1
     assert "cannot be delivered yet" in scene.log()
     assert [job["state"] for job in scene.jobs()] == ["delivering"]
+
+
+UNLOCKING = """
+from watchconv.folders import Folders
+lock = Folders.lock
+calls = []
+def lock_in_a_bad_moment(folders, state):
+    anew = lock(folders, state)
+    calls.append(0)
+    if len(calls) == 3:
+        folders._let_go(folders._locks.pop(folders.outbox))
+    return anew
+Folders.lock = lock_in_a_bad_moment
+"""
+
+
+def test_a_bad_moment_of_a_folder_s_lock_does_not_last(tmp_path: Path, clip: Path) -> None:
+    """Without another look the folder was not locked again: the job was put off over and over."""
+    place = WrappedPlace((tmp_path / "videos").resolve(), {**EAGER, "scan_seconds": 86400})
+    place.patch = UNLOCKING
+    with Daemon(place):
+        drop(clip, place.inbox / "a.mkv")
+        place.wait_for("a.mkv", "done")

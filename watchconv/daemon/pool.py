@@ -186,17 +186,18 @@ class Pool:
         try:
             outcome = await self._outcome(job, crowd, slot)
         except (EnvironmentTrouble, OSError) as trouble:
-            decision = await self._put_off(printable(str(trouble)))
+            decision = await self._put_off(job, printable(str(trouble)))
         else:
             self._troubles.end("attempt")
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
 
-    async def _put_off(self, sentence: str) -> Decision:
+    async def _put_off(self, job: Job, sentence: str) -> Decision:
         """Decide what becomes of a job whose surroundings failed it."""
         folders = (self._folders.inbox, self._folders.outbox)
         if not all([await asyncio.to_thread(self._folders.holds, path) for path in folders]):
-            # their own check says so, blocks, and calls it back when they are there again
+            # the check before a look says so, blocks, and calls it back when they are there again
+            self.look_again(job.source)
             return Again(True, 2 * TROUBLE_SECONDS, UNMOUNTED)
         self._block_for("attempt", sentence, TROUBLE_SECONDS)
         # the others go first then, lest one job alone is what fills the disk
