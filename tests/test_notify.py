@@ -93,6 +93,18 @@ def test_it_is_ready_when_what_was_left_is_taken_up_and_the_inbox_looked_at(
         assert "queued b.mkv" in log
 
 
+def test_a_full_inbox_is_looked_at_before_the_first_job_holds_it_up(
+    tmp_path: Path, unit: Unit
+) -> None:
+    place = Place(tmp_path / "videos", {"settle_seconds": 0})
+    for number in range(1000):
+        (place.inbox / f"{number}.mkv").write_bytes(b"no video")
+    with service(place, unit) as daemon:
+        wait_until(lambda: "queued→running" in daemon.log(), what=daemon.log)
+        before, _, _ = daemon.log().partition("queued→running")
+    assert before.count(" queued ") == 1000
+
+
 def test_in_trouble_it_is_ready_says_why_and_heals(scene: Scene, unit: Unit, clip: Path) -> None:
     drop(clip, scene.inbox / "a.mkv")
     shutil.rmtree(scene.outbox)

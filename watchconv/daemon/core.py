@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -41,7 +42,9 @@ RETRY_SECONDS = 5.0
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
 LADDER_SECONDS = 45.0
-MAY_END = ("pulse", "bell", "ready")  # the tasks that do not live as long as the daemon
+# the first look comes before the first job, which would hold it up: so long, at most
+FIRST_LOOK_SECONDS = 3.0
+MAY_END = ("pulse", "bell", "ready", "work")  # the tasks that do not live as long as the daemon
 
 
 class Daemon:
@@ -124,11 +127,11 @@ class Daemon:
     async def _live(self) -> int:
         parts = self._parts
         self._take_signals()
-        parts.pool.resize(self._config().jobs)
         tasks: set[asyncio.Task[None]] = {
             asyncio.create_task(work, name=name)
             for name, work in {
                 "look": parts.looking.run(),
+                "work": self._begin_work(),
                 "bell": parts.bell.run(),
                 "requests": self._serve_requests(),
                 "reloads": self._serve_reloads(),
@@ -250,6 +253,11 @@ class Daemon:
         more = f" (and {len(others)} more, see the log)" if others else ""
         sentence = f"the new configuration is not used, the old one stays: {first}{more}"
         self._troubles.tell("reload", sentence, blocking=False)
+
+    async def _begin_work(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._parts.looking.first_done.wait(), FIRST_LOOK_SECONDS)
+        self._parts.pool.resize(self._config().jobs)
 
     async def _tell_ready(self) -> None:
         await self._parts.looking.first_done.wait()
