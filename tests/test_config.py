@@ -27,6 +27,7 @@ from watchconv.config import (
     schema,
 )
 from watchconv.errors import ConfigError
+from watchconv.intake.sieve import BUILTIN_IGNORE
 from watchconv.model import Profile, Verify
 from watchconv.names import printable
 from watchconv.profiles import BUILTIN
@@ -385,6 +386,12 @@ def test_the_example_is_valid_and_equals_the_defaults_key_by_key() -> None:
     assert example.state == os.path.realpath("/var/lib/watchconv")
     for key in Config.model_fields.keys() - {"state"}:
         assert getattr(example, key) == getattr(default, key), key
+
+
+def test_the_example_names_every_built_in_pattern() -> None:
+    _, _, after = EXAMPLE.read_text(encoding="utf-8").partition("# Built in: ")
+    said = after.partition("\nignore:")[0].replace("\n# ", " ")
+    assert set(shlex.split(said)) == set(BUILTIN_IGNORE)
 
 
 def test_the_example_names_every_key_and_no_other() -> None:
