@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING
 
 from watchconv.convert.foresight import Foresight
 from watchconv.convert.reply import ProbeFailed
-from watchconv.model import MediaInfo
+from watchconv.daemon.ahead import Ahead
+from watchconv.daemon.journal_thread import JournalThread
+from watchconv.journal import Journal
+from watchconv.model import Candidate, MediaInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,3 +100,29 @@ def test_only_the_last_few_are_kept(tmp_path: Path) -> None:
 
     assert [eye.media(name) for name in "bca"] == ["b", "c", "a"]
     assert eye.probe.asked == 4
+
+
+def test_looking_ahead_ends_nothing_whatever_is_the_matter_with_the_disk(tmp_path: Path) -> None:
+    """What went wrong was raised in the worker that looked ahead the next time."""
+    (tmp_path / "a.mkv").write_text("avi")
+    found = (tmp_path / "a.mkv").stat()
+    looks = []
+
+    async def foresee(*_: object) -> None:
+        looks.append(1)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    async def look() -> None:
+        journal = JournalThread(str(tmp_path))
+        new = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
+        await journal.asked(Journal.add, [new], 1.0)
+        ahead = Ahead(str(tmp_path), journal, foresee, lambda: 1)
+        for _ in range(2):
+            ahead.begin()
+            assert ahead._look
+            await asyncio.wait({ahead._look})
+        journal.close()
+
+    asyncio.run(look())
+
+    assert len(looks) == 2

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import functools
 import json
 import os
 import select
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -509,6 +511,34 @@ def test_a_warm_child_is_the_one_that_answers() -> None:
 
     assert started is not None
     assert answering == started
+
+
+def test_a_closed_worker_is_not_warmed() -> None:
+    async def warm() -> int | None:
+        async with working() as worker:
+            await worker.close()
+            worker.warm()
+            return worker.pid
+
+    assert run(warm()) is None
+
+
+def test_a_machine_without_descriptors_is_our_trouble_and_no_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def failure() -> ProbeFailed:
+        async with working() as worker:
+            monkeypatch.setattr(socket, "socketpair", none_left)
+            worker.warm()
+            with pytest.raises(ProbeFailed, match="Too many open files") as failed:
+                await probe(worker, CLIP)
+            monkeypatch.undo()
+            return failed.value
+
+    assert not run(failure()).hopeless
 
 
 def test_a_missing_library_is_our_trouble_and_no_files(monkeypatch: pytest.MonkeyPatch) -> None:

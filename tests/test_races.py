@@ -33,14 +33,15 @@ from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
 from watchconv.deliver.outbox import REPORT_MARK
 from watchconv.deliver.ownership import Ownership
-from watchconv.intake.look import Intake
+from watchconv.intake.look import Intake, Looked
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.journal import MOUNTS, Intent, Journal
-from watchconv.model import Candidate, Job, JobState, Verdict
+from watchconv.judge import Again
+from watchconv.model import Candidate, Job, JobState, Request, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
 FRAMES = 2  # of the clip
 EAGER: dict[str, Any] = {
@@ -678,6 +679,85 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
         assert await life._parts.deliveries.finish(60)
 
     assert not run_at_the_end(scene, step)
+
+
+def in_parts(scene: Scene, steps: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    """Run steps with the parts of a daemon that does not live."""
+
+    async def begin() -> None:
+        life: Any = Life(load_config(str(scene.config)))
+        life._parts = await life._begin()
+        try:
+            await steps(life)
+        finally:
+            await life._end()
+
+    asyncio.run(begin())
+
+
+def test_a_cancel_that_comes_when_its_job_goes_back_to_the_queue_is_carried_out(
+    tmp_path: Path, clip: Path
+) -> None:
+    """No worker takes a job with a request, and nobody looked at this one again."""
+    scene = Scene(tmp_path / "videos")
+    drop(clip, scene.inbox / "a.mkv")
+    found = (scene.inbox / "a.mkv").stat()
+
+    async def steps(life: Any) -> None:
+        journal, parts = life._journal, life._parts
+        candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
+        await journal.asked(Journal.add, [candidate], 1.0)
+        job = await journal.asked(Journal.claim, 2.0)
+        assert await journal.asked(Journal.ask, job.id, Request.CANCEL) is None
+        await parts.pool._carry_out(job, Again(True, 60.0, "decided before the cancel came"))
+        assert await parts.deliveries.finish(60)
+
+    in_parts(scene, steps)
+
+    assert [(job["state"], job["reason"]) for job in scene.jobs()] == [("failed", "cancelled")]
+    assert scene.tree() == ["error/a.mkv", "error/a.mkv.log"]
+
+
+def test_a_look_at_everything_that_is_asked_for_during_one_is_not_lost(tmp_path: Path) -> None:
+    """What the first has passed already is seen by the second, not by the next regular look."""
+    scene = Scene(tmp_path / "videos", {"scan_seconds": 86400})
+    looks = []
+
+    async def steps(life: Any) -> None:
+        looking, loop = life._parts.looking, asyncio.get_running_loop()
+
+        async def ask() -> None:
+            looking.look_at_all()
+
+        def look(hints: object) -> Looked:
+            looks.append(hints)
+            if len(looks) == 1:
+                asyncio.run_coroutine_threadsafe(ask(), loop).result()
+            return Looked()
+
+        looking._intake.look = look
+        for _ in range(3):
+            await looking._look()
+
+    in_parts(scene, steps)
+
+    everything, again, hints = looks
+    assert everything is None
+    assert again is None
+    assert hints is not None
+
+
+def test_a_folder_that_cannot_be_read_is_looked_at_again_by_one_timer(tmp_path: Path) -> None:
+    scene = Scene(tmp_path / "videos", {"scan_seconds": 86400})
+
+    async def steps(life: Any) -> None:
+        looking, timers = life._parts.looking, asyncio.get_running_loop()
+        looking._intake.look = lambda hints: Looked(unread={"closed"})
+        for _ in range(5):
+            await looking._look()
+        assert sum(not timer.cancelled() for timer in timers._scheduled) == 1  # type: ignore[attr-defined]
+
+    in_parts(scene, steps)
 
 
 # deliveries

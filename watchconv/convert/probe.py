@@ -125,7 +125,7 @@ class ProbeWorker:
 
     def warm(self) -> None:
         """Start the child, if there is none, so that it is ready when the first file comes."""
-        if self._child is None:
+        if self._child is None and not self._closed:
             with contextlib.suppress(ProbeFailed):
                 self._start()
                 self._rest()
@@ -220,7 +220,10 @@ class ProbeWorker:
         return reply
 
     def _start(self) -> _Child:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise no_worker(error.strerror or str(error)) from error
         argv = [sys.executable, "-I", "-S", "-c", _BOOT]
         argv += [str(theirs.fileno()), FORMATS, *filter(None, sys.path)]
         with theirs:

@@ -52,7 +52,7 @@ class Ahead:
                         await self._foresee(admitted.descriptor)
                     finally:
                         admitted.close()
-        except (EnvironmentTrouble, JournalError):
+        except (EnvironmentTrouble, JournalError, OSError):
             return  # the jobs' own attempts will say so
 
     def close(self) -> None:

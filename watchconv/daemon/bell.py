@@ -1,7 +1,8 @@
-"""Hear that a person touched the wake file: a request is waiting in the journal.
+"""What rings in the loop: a person's touch of the wake file, and the time.
 
-Guarantees: heard within ``POLL_SECONDS`` whatever the state of the inbox and of inotify; where
-there are events it costs nothing while nobody rings.
+Guarantees: a touch (a request is waiting in the journal) is heard within ``POLL_SECONDS`` whatever
+the state of the inbox and of inotify; where there are events it costs nothing while nobody rings.
+However often an alarm is set, it has one timer.
 Does not read the request. Errors: none.
 """
 
@@ -26,6 +27,7 @@ class Bell:
     def __init__(self, state_dir: str) -> None:
         self._folder = os.path.join(state_dir, WAKE_DIR)
         self.rung = asyncio.Event()
+        self._alarm = Alarm(self.rung.set)
         loop = asyncio.get_running_loop()
         self._watch = WakeWatch(self._folder, lambda: call(loop, self.rung.set))
 
@@ -40,6 +42,10 @@ class Bell:
                     self.rung.set()
         self.rung.set()  # for what was asked before we listened
 
+    def ring_in(self, seconds: float) -> None:
+        """Ring by itself, for what could not be done now."""
+        self._alarm.set(seconds)
+
     def _touched(self) -> int:
         try:
             return os.stat(os.path.join(self._folder, WAKE_FILE)).st_mtime_ns
@@ -49,6 +55,32 @@ class Bell:
     async def close(self) -> None:
         """Stop listening."""
         await asyncio.to_thread(self._watch.stop)
+
+
+class Alarm:
+    """Rings once, at the earliest of the times that it was set to since it last rang."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Ring in so many seconds, unless it rings before that anyway."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max(0.0, seconds)
+        if self._timer is None or at < self._timer.when():
+            self.cancel()
+            self._timer = loop.call_at(at, self._go_off)
+
+    def cancel(self) -> None:
+        """Do not ring until it is set again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _go_off(self) -> None:
+        self._timer = None
+        self._ring()
 
 
 def call(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:

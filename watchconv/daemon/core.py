@@ -226,7 +226,7 @@ class Daemon:
 
     def _put_requests_off(self, error: Exception) -> None:
         self._troubles.tell("requests", str(error), blocking=False)
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._parts.bell.rung.set)
+        self._parts.bell.ring_in(RETRY_SECONDS)
 
     async def _serve_reloads(self) -> None:
         await self._parts.looking.first_done.wait()  # systemd takes the READY after a reload for it

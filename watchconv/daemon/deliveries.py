@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from watchconv.daemon.bell import Alarm
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.journal import Journal
 from watchconv.model import Job, JobState
@@ -58,6 +59,7 @@ class Deliveries:
         self._stuck: set[int] = set()
         self.moved: Callable[[], None] = lambda: None  # called when a try has ended, well or not
         self.retry = asyncio.Event()
+        self._later = Alarm(self.retry.set)
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a bug
 
     def __len__(self) -> int:
@@ -91,7 +93,7 @@ class Deliveries:
         except (OSError, EnvironmentTrouble, JournalError) as error:
             name = printable(job.source)
             self._stuck.add(job.id)
-            self._retry_later()
+            self._later.set(RETRY_SECONDS)
             sentence = f"job {job.id} ({name}) cannot be delivered yet: {_why(error)}"
             self._troubles.tell(cause, sentence, blocking=False, job=job)
         else:
@@ -136,12 +138,9 @@ class Deliveries:
                     taken_up = True
                 except JournalError as error:
                     log.warning("%s", error)
-                    self._retry_later()
+                    self._later.set(RETRY_SECONDS)
             await self.retry.wait()
             self.retry.clear()
-
-    def _retry_later(self) -> None:
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, self.retry.set)
 
     async def finish(self, seconds: float) -> bool:
         """Wait for those under way, for so long at most; tell whether all came to an end."""

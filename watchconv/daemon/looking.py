@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.bell import call
+from watchconv.daemon.bell import Alarm, call
 from watchconv.errors import JournalError
 from watchconv.intake.watch import Watcher
 from watchconv.mounts import exported_by_nfs
@@ -72,6 +73,8 @@ class Looking:
         self.learnt = asyncio.Event()  # set when there are other mounts to be remembered
         self.healed: Callable[[], None] = lambda: None
         self._all_at = 0.0  # monotonic: when everything is looked at next
+        self._unread: set[str] = set()  # folders that could not be read
+        self._reread = Alarm(self._look_at_unread)
         self.first_done = asyncio.Event()
         self.busy = False  # a look, or what comes before it, is under way
         self._turns = 0
@@ -100,9 +103,10 @@ class Looking:
             self._watcher.hints.add_name(*os.path.split(source))
         self._due.set()
 
-    def _look_below(self, folders: set[str]) -> None:
+    def _look_at_unread(self) -> None:
         with self._watcher.lock:
-            self._watcher.hints.trees |= folders
+            self._watcher.hints.trees |= self._unread
+        self._unread = set()
         self._due.set()
 
     async def run(self) -> None:
@@ -198,6 +202,8 @@ class Looking:
     async def _look(self) -> int:
         """Look once; return how many jobs that made."""
         everything = time.monotonic() >= self._all_at
+        if everything:
+            self._all_at = math.inf  # whoever asks for another one from now on is to have it
         hints = self._watcher.take()
         try:
             looked = await asyncio.to_thread(self._intake.look, None if everything else hints)
@@ -210,13 +216,14 @@ class Looking:
         self._troubles.end("look")
         self._tell_of_lost_events(everything=everything)
         if everything:
-            self._all_at = time.monotonic() + self._scan_seconds(polling=self._polling)
+            regular = time.monotonic() + self._scan_seconds(polling=self._polling)
+            self._all_at = min(self._all_at, regular)
         if self._intake.waiting.overflow:
             soon = time.monotonic() + max(1.0, self._config().settle_seconds)
             self._all_at = min(self._all_at, soon)
         if looked.unread:
-            loop = asyncio.get_running_loop()
-            loop.call_later(UNREAD_SECONDS, self._look_below, looked.unread)
+            self._unread |= looked.unread
+            self._reread.set(UNREAD_SECONDS)
         self._looked(looked)
         return looked.added
 

@@ -3,9 +3,9 @@
 A worker holds a slot from the claim until its ffmpeg has ended; while it proves and delivers what
 was made, another worker has the slot and the machine.
 
-Guarantees: a job is claimed only while nothing blocks it (pause, trouble, a full disk); the
-surroundings' failure costs no attempt; a verdict is in the journal before any file is moved.
-Does not keep a list of jobs: the journal is the queue.
+Guarantees: the surroundings' failure costs no attempt; a verdict is in the journal before any file
+is moved.
+Does not decide when a job is claimed: ``claims`` does.
 Errors: none leave a worker but bugs, which end the daemon.
 """
 
@@ -16,10 +16,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from watchconv.config.values import show_bytes
 from watchconv.convert.engine import Task
 from watchconv.convert.report import compose
 from watchconv.daemon.ahead import Ahead
+from watchconv.daemon.claims import JOURNAL_SECONDS, Claims
 from watchconv.daemon.workers import Workers
 from watchconv.deliver.outbox import OUTPUT_STEM
 from watchconv.errors import EnvironmentTrouble, JournalError
@@ -47,9 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the surroundings failed an attempt
-SPACE_SECONDS = 5.0
 UNMOUNTED_SECONDS = 300.0  # when a job is tried again whose part of the inbox is not mounted
-JOURNAL_SECONDS = 5.0
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -71,15 +69,24 @@ class Pool:
         self._config, self._folders, self._journal = config, folders, journal
         self._troubles, self._engine = troubles, engine
         self._deliveries, self._outbox = deliveries, outbox
-        self.workers = Workers(self._claim, self._work_on, self._wait_in_line)
-        self.work = asyncio.Event()  # something may have become ready
-        self.paused = False
-        self.closing = False
+        self.claims = Claims(config, folders, journal, troubles)
+        self.workers = Workers(self.claims.claim, self._work_on, self._wait_in_line)
+        self.wake = self.claims.wake
         self.running: dict[int, Job] = {}
         self._ahead = Ahead(config().inbox, journal, engine.foresee, lambda: config().jobs)
         self.changed: Callable[[Job], None] = lambda job: None
         self.moved: Callable[[], None] = lambda: None  # called when an attempt is over
         self.look_again: Callable[[str], None] = lambda source: None
+
+    @property
+    def paused(self) -> bool:
+        """Tell whether no job is claimed, because a person wants that."""
+        return self.claims.paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        """Claim no job from now on, or go on."""
+        self.claims.paused = paused
 
     def resize(self, jobs: int) -> None:
         """Let so many ffmpeg live at once, from the start or from now on."""
@@ -106,77 +113,6 @@ class Pool:
             del self.running[job.id]
             self.moved()
 
-    def wake(self) -> None:
-        """Let idle workers look for a job."""
-        self.work.set()
-
-    def wake_in(self, seconds: float) -> None:
-        """Let idle workers look for a job later."""
-        asyncio.get_running_loop().call_later(max(0.0, seconds), self.wake)
-
-    # claiming
-
-    async def _claim(self) -> tuple[Job, int] | None:
-        """Claim a job and say how many share the machine; or wait until one may be there."""
-        self.work.clear()
-        if not (self.paused or self.closing or await self._is_blocked()):
-            now = time.time()
-            try:
-                claimed = await self._journal.asked(self._claim_now, now)
-            except JournalError as error:
-                self._block_for("journal", str(error), JOURNAL_SECONDS)
-                claimed = None
-            else:
-                self._troubles.end("journal")
-            if isinstance(claimed, tuple):
-                return claimed
-            if claimed is not None:
-                self.wake_in(min(claimed - now, 2 * TROUBLE_SECONDS))
-        await self.work.wait()
-        return None
-
-    def _claim_now(self, journal: Journal, now: float) -> tuple[Job, int] | float | None:
-        """Claim on the journal's thread: the job, or when the next one is ready, or None."""
-        job = journal.claim(now)
-        if job is None:
-            return journal.next_ready_at()
-        counts = journal.counts()
-        crowd = counts[JobState.RUNNING] + counts[JobState.QUEUED]
-        return job, min(crowd, self._config().jobs)
-
-    async def _is_blocked(self) -> bool:
-        if self._troubles.blocked:
-            return True
-        least = self._config().min_free
-        if not least:
-            self._troubles.end("space")
-            return False
-        try:
-            free = await asyncio.to_thread(self._folders.free_bytes)
-        except OSError:
-            return False  # the folders' own check says it better
-        if free >= least:
-            self._troubles.end("space")
-            return False
-        self._troubles.tell(
-            "space",
-            f"less than min_free ({show_bytes(least)}) is free in the outbox"
-            f" {self._config().outbox}: no new job starts until there is room",
-            blocking=False,
-        )
-        self.wake_in(SPACE_SECONDS)
-        return True
-
-    def _block_for(self, cause: str, sentence: str, seconds: float) -> None:
-        """Tell of a trouble that only trying again, after so many seconds, can show to be over."""
-        self._troubles.tell(cause, sentence)
-
-        def again() -> None:
-            self._troubles.unblock(cause)
-            self.wake()
-
-        asyncio.get_running_loop().call_later(seconds, again)
-
     # one attempt
 
     async def _attempt(self, job: Job, crowd: int, slot: Slot) -> None:
@@ -199,7 +135,7 @@ class Pool:
             # the check before a look says so, blocks, and calls it back when they are there again
             self.look_again(job.source)
             return Again(True, 2 * TROUBLE_SECONDS, UNMOUNTED)
-        self._block_for("attempt", sentence, TROUBLE_SECONDS)
+        self.claims.block_for("attempt", sentence, TROUBLE_SECONDS)
         # the others go first then, lest one job alone is what fills the disk
         return Again(True, 2 * TROUBLE_SECONDS, sentence)
 
@@ -268,9 +204,11 @@ class Pool:
                     Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
                 )
                 tell_step(log, job, JobState.RUNNING, JobState.QUEUED, reason)
-                self.wake_in(wait_seconds)
+                self.claims.wake_in(wait_seconds)
                 if reason == UNMOUNTED:
                     await self._hurry_if_back(job)
+                if after and after.request is Request.CANCEL:  # it came too late for ``_decide``
+                    after = await self.deliver(after, Verdict.CANCELLED, "cancelled")
             case Deliver(verdict, reason, report, made):
                 after = await self.deliver(job, verdict, reason, report, made)
             case Close(state):
@@ -326,7 +264,7 @@ class Pool:
                 answer = await self._journal.asked(question, *args, **kwargs)
             except JournalError as error:
                 self._troubles.tell("journal", str(error))
-                if self.closing:
+                if self.claims.closing:
                     raise
                 await asyncio.sleep(JOURNAL_SECONDS)
             else:
@@ -335,7 +273,7 @@ class Pool:
 
     async def close(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
         """Go down the stop ladder, see ``Workers``; the jobs go back to the queue."""
-        self.closing = True
+        self.claims.closing = True
         self._ahead.close()
         self.wake()
         return await self.workers.close(grace_seconds, hurry, self._stop_all)
