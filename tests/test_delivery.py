@@ -34,8 +34,8 @@ from watchconv.deliver.outbox import Disposal, Outbox
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.folders import Folders
-from watchconv.journal import Intent, Journal
-from watchconv.model import Candidate, Job, JobState, Verdict
+from watchconv.journal import Journal
+from watchconv.model import Candidate, Job, JobState, OnSuccess, Verdict
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class World:
         self.db = self.journal._db
         self.journal._db = cast("sqlite3.Connection", CountedDb(self.db))
         self.folders = Folders(*(str(self.paths[name]) for name in FOLDERS))
-        disposal = Disposal(self.scene.on_success, True, Ownership())
+        disposal = Disposal(OnSuccess(self.scene.on_success), True, Ownership())
         self.outbox = Outbox(self.folders, disposal, self._retarget)
         self.deliveries = asyncio.run(self._hire())
 
@@ -211,7 +211,6 @@ class World:
             self.outbox,
             cast("JournalThread", self),
             Troubles(),
-            keep_originals=self.scene.on_success == "keep",
             ended=lambda _: None,
         )
 
@@ -277,12 +276,13 @@ class World:
         if encoded:
             self._put(work / "output.webm", OUTPUT)
         STEPS.armed = True
-        names = self.outbox.plan(self.job, self.scene.verdict, WISH if encoded else None)
-        reason, report = (None, None) if encoded else (REASON, REPORT)
-        self.journal.intend(self.job, Intent(self.scene.verdict, *names, reason, report))
+        intent = self.outbox.plan(self.job, self.scene.verdict, WISH if encoded else None)
+        if not encoded:
+            intent = intent._replace(reason=REASON, report=REPORT)
+        self.journal.intend(self.job, intent)
         STEPS.armed = False
         if self.scene.taken in ("after", "twice"):
-            self.take_names(*names)
+            self.take_names(intent.output, intent.original)
 
     def recover(self, *, armed: bool = True) -> None:
         """Die, and start again as the daemon does."""

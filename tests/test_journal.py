@@ -18,8 +18,18 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from watchconv.errors import JournalError
-from watchconv.journal import BACKOFF_LIMIT_SECONDS, TRIM_JOBS, Intent, Journal
-from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
+from watchconv.journal import BACKOFF_LIMIT_SECONDS, TRIM_JOBS, Journal
+from watchconv.model import (
+    OPEN,
+    TRANSITIONS,
+    Candidate,
+    Intent,
+    Job,
+    JobState,
+    OnSuccess,
+    Request,
+    Verdict,
+)
 from watchconv.store import FILE_NAME, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -211,6 +221,17 @@ def test_the_oldest_ready_job_is_claimed_and_charged(journal: Journal) -> None:
     assert journal.next_ready_at() is None
 
 
+def test_why_an_earlier_attempt_failed_is_forgotten_when_another_begins(journal: Journal) -> None:
+    """Else it explains whatever ends the job later."""
+    add(journal, "a")
+    journal.claim(NOW)
+    journal.requeue(1, refund=False, not_before=0, reason="it broke")
+    again = journal.claim(NOW + 1)
+
+    assert again
+    assert again.reason is None
+
+
 def test_a_job_in_its_backoff_is_passed_over_until_it_is_due(journal: Journal) -> None:
     add(journal, "a", "b")
     journal.claim(NOW)
@@ -382,7 +403,7 @@ SEEN: list[Change] = [
     (
         "intend",
         JobState.DELIVERING,
-        lambda j, job: j.intend(job, Intent(Verdict.FAILED, None, "a", "r", "l")),
+        lambda j, job: j.intend(job, Intent(Verdict.FAILED, None, "a", None, "r", "l")),
     ),
     ("withdraw", JobState.WITHDRAWN, lambda j, job: j.withdraw(job.id, job.state, NOW)),
     (
@@ -476,7 +497,7 @@ def test_only_queued_jobs_are_claimed(journal: Journal, state: JobState) -> None
 
 def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.RUNNING)
-    intent = Intent(Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
+    intent = Intent(Verdict.ENCODED, "a.webm", "a.mov", OnSuccess.MOVE, "why", "text")
     intended = journal.intend(get(journal, job_id), intent)
 
     assert intended
@@ -484,9 +505,10 @@ def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
         intended.verdict,
         intended.output,
         intended.original,
+        intended.on_success,
         intended.reason,
         intended.report,
-    ) == (Verdict.ENCODED, "a.webm", "a.mov", "why", "text")
+    ) == intent
 
     moved = journal.retarget(job_id, output="a (2).webm", original=None)
 

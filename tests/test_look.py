@@ -27,8 +27,8 @@ from watchconv.intake.plan import profile_for
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.intake.watch import Hints
-from watchconv.journal import Intent, Journal
-from watchconv.model import Job, JobState, Verdict
+from watchconv.journal import Journal
+from watchconv.model import Intent, Job, JobState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -351,7 +351,7 @@ def test_a_retry_under_way_is_no_new_order(house: House) -> None:
     house.put("a.mov", age=1)
     house.intake.look()
     house.journal.claim(NOW)
-    house.journal.intend(house.job(1), Intent(Verdict.FAILED, None, "a.mov", "r", "l"))
+    house.journal.intend(house.job(1), Intent(Verdict.FAILED, None, "a.mov", None, "r", "l"))
     house.journal.finish(1, JobState.FAILED, NOW)
     house.journal.begin_retry(1, "a.mov")
     house.intake.look()

@@ -18,7 +18,7 @@ from tests.daemon import CHECKOUT, Daemon, Place
 from tests.fakes import write_fake
 from watchconv.errors import JournalError
 from watchconv.journal import PAUSED, Journal
-from watchconv.model import JobState
+from watchconv.model import JobState, OnSuccess
 from watchconv.schema import MIGRATIONS
 from watchconv.store import FILE_NAME, SCHEMA_VERSION
 
@@ -55,7 +55,7 @@ class Wrong(Journal):
     migrations = (*MIGRATIONS, STEPS[0], "INSERT INTO nowhere VALUES (1)")
 
 
-def thaw(folder: Path, version: int = 1) -> Path:
+def thaw(folder: Path, version: int = SCHEMA_VERSION) -> Path:
     """Make a state directory as a watchconv of that version left it."""
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as db:
@@ -123,6 +123,20 @@ def test_the_daemon_takes_up_what_an_earlier_version_left(tmp_path: Path) -> Non
         assert daemon.stop() == 0
 
 
+def test_an_original_of_which_an_earlier_version_did_not_say_what_becomes_of_it_stays(
+    tmp_path: Path,
+) -> None:
+    """It was decided by the configuration at the end: by now, that may say delete."""
+    state = thaw(tmp_path / "state", 1)
+    with contextlib.closing(sqlite3.connect(state / FILE_NAME, isolation_level=None)) as db:
+        db.execute("UPDATE job SET state = 'delivering', verdict = 'encoded' WHERE id IN (7, 8)")
+        db.execute("UPDATE job SET original = source WHERE id = 8")
+    with opened(Journal, state) as journal:
+        chosen = {job.id: job.on_success for job in journal.in_state(JobState.DELIVERING)}
+
+    assert chosen == {6: None, 7: OnSuccess.KEEP, 8: OnSuccess.MOVE}
+
+
 # what is to come
 
 
@@ -135,11 +149,12 @@ def test_a_journal_is_migrated_in_order_and_kept_as_it_was(
         assert journal.read("SELECT name FROM machine") == [("nas",)]
         assert len(list(journal.jobs())) == 11
 
-    copy = state / f"{FILE_NAME}.v1.backup"
+    copy = state / f"{FILE_NAME}.v{SCHEMA_VERSION}.backup"
     assert [rank for _, rank in ranks] == [2 * job_id for job_id, _ in ranks]
-    assert dump(state / FILE_NAME)[0] == "version 3"
+    assert dump(state / FILE_NAME)[0] == f"version {SCHEMA_VERSION + 2}"
     assert dump(copy) == before
-    assert f"the journal is now of schema 3; as it was, it is in {copy}" in caplog.messages
+    told = f"the journal is now of schema {SCHEMA_VERSION + 2}; as it was, it is in {copy}"
+    assert told in caplog.messages
     assert {path.name for path in state.iterdir()} == {FILE_NAME, copy.name}
 
 
@@ -152,16 +167,19 @@ def test_only_the_steps_that_are_missing_are_carried_out(state: Path) -> None:
         pass
 
     names = sorted(path.name for path in state.iterdir())
-    assert names == [FILE_NAME, f"{FILE_NAME}.v1.backup", f"{FILE_NAME}.v2.backup"]
-    assert dump(state / f"{FILE_NAME}.v2.backup")[0] == "version 2"
+    copies = [f"{FILE_NAME}.v{SCHEMA_VERSION + more}.backup" for more in (0, 1)]
+    assert names == [FILE_NAME, *copies]
+    assert dump(state / copies[1])[0] == f"version {SCHEMA_VERSION + 1}"
 
 
 def test_the_copy_is_a_journal_that_the_older_version_opens(state: Path) -> None:
     with opened(Third, state):
         pass
-    with pytest.raises(JournalError, match=r"newer watchconv \(schema 3, this one knows 1\)"):
+    newer, ours = SCHEMA_VERSION + 2, SCHEMA_VERSION
+    said = rf"newer watchconv \(schema {newer}, this one knows {ours}\)"
+    with pytest.raises(JournalError, match=said):
         Journal(str(state), migrate=True)
-    (state / f"{FILE_NAME}.v1.backup").replace(state / FILE_NAME)
+    (state / f"{FILE_NAME}.v{SCHEMA_VERSION}.backup").replace(state / FILE_NAME)
 
     with opened(Journal, state) as journal:
         assert len(list(journal.jobs())) == 11
@@ -190,7 +208,7 @@ def test_a_state_directory_of_any_name_is_migrated(tmp_path: Path, name: str) ->
     with opened(Third, state) as journal:
         assert len(list(journal.jobs())) == 11
 
-    assert f"{FILE_NAME}.v1.backup" in os.listdir(state)
+    assert f"{FILE_NAME}.v{SCHEMA_VERSION}.backup" in os.listdir(state)
 
 
 # what goes wrong
@@ -208,7 +226,7 @@ def test_a_step_that_fails_leaves_the_journal_as_it_was(state: Path) -> None:
 
 def test_without_a_copy_nothing_is_migrated(state: Path) -> None:
     before = dump(state / FILE_NAME)
-    (state / f"{FILE_NAME}.v1.backup" / "in the way").mkdir(parents=True)
+    (state / f"{FILE_NAME}.v{SCHEMA_VERSION}.backup" / "in the way").mkdir(parents=True)
     with pytest.raises(JournalError, match=r"for it cannot be copied .*it is as it was"):
         Third(str(state), migrate=True)
 
@@ -267,7 +285,7 @@ def test_after_a_crash_at_any_step_the_journal_is_as_it_was_and_the_next_start_m
         with opened(Third, state) as journal:
             assert journal.read("SELECT name FROM machine") == [("nas",)]
             assert len(list(journal.jobs())) == 11
-        assert dump(state / f"{FILE_NAME}.v1.backup") == whole
+        assert dump(state / f"{FILE_NAME}.v{SCHEMA_VERSION}.backup") == whole
         steps += 1
 
     print(f"\n{steps - 1} crashes while a journal was migrated")

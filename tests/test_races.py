@@ -31,14 +31,14 @@ from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
-from watchconv.deliver.outbox import REPORT_MARK
+from watchconv.deliver.outbox import REPORT_MARK, End
 from watchconv.deliver.ownership import Ownership
 from watchconv.intake.look import Intake, Looked
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
-from watchconv.journal import MOUNTS, Intent, Journal
+from watchconv.journal import MOUNTS, Journal
 from watchconv.judge import Again
-from watchconv.model import Candidate, Job, JobState, Request, Verdict
+from watchconv.model import Candidate, Intent, Job, JobState, Request, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -509,6 +509,21 @@ def test_a_report_that_cannot_be_removed_does_not_end_the_daemon(
     assert (scene.done / "b.mkv").exists()
 
 
+NO_MARKS = ['["x", 1]', '[null, "y"]', '[1e999, "y"]', "[" * 30_000]
+
+
+@pytest.mark.parametrize("mark", NO_MARKS, ids=["word", "null", "infinite", "deep"])
+def test_a_file_that_only_looks_like_a_report_does_not_end_the_daemon(
+    tmp_path: Path, mark: str
+) -> None:
+    scene = Scene(tmp_path / "videos")
+    (scene.error / "a.mkv.log").write_text(f"why\n{REPORT_MARK}{mark}\n")
+    (scene.inbox / "a.mkv").write_bytes(b"bad")
+
+    assert scene.once() == 1
+    assert scene.tree() == ["error/a (2).mkv", "error/a (2).mkv.log", "error/a.mkv.log"]
+
+
 def test_a_pause_is_heard_while_a_folder_is_in_trouble(tmp_path: Path, clip: Path) -> None:
     scene = Scene(tmp_path / "videos")
     scene.done.rmdir()
@@ -593,6 +608,27 @@ def test_a_retry_and_a_move_back_by_hand_make_one_job(tmp_path: Path, clip: Path
     assert len(scene.jobs()) == 2
 
 
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_retry_takes_no_report_away_but_its_own(
+    tmp_path: Path, clip: Path, is_folder: bool
+) -> None:
+    scene = Scene(tmp_path / "videos", plan={"*": "exit:1"})
+    drop(clip, scene.inbox / "a.mkv")
+    assert scene.once() == 1
+    report = scene.error / "a.mkv.log"
+    report.unlink()
+    if is_folder:
+        report.mkdir()
+    else:
+        report.write_text("somebody's notes")
+    scene.say("retry", 1)
+    scene.plan()
+
+    assert scene.once() == 0
+    assert report.is_dir() if is_folder else report.read_text() == "somebody's notes"
+    assert (scene.done / "a.mkv").exists()
+
+
 # run --once
 
 
@@ -673,7 +709,7 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
     scene = Scene(tmp_path / "videos")
 
     async def step(life: Any, job: Job) -> None:
-        intent = Intent(Verdict.FAILED, None, "a.mkv", "why", "report")
+        intent = Intent(Verdict.FAILED, None, "a.mkv", None, "why", "report")
         after = life._journal._journal.intend(job, intent)  # its thread is held up
         await life._parts.deliveries.begin(after)
         assert await life._parts.deliveries.finish(60)
@@ -771,14 +807,14 @@ class Counting:
         self.at_work: Counter[int] = Counter()
         self.doubled: list[int] = []
 
-    def deliver(self, job: Job) -> JobState:
+    def deliver(self, job: Job) -> End:
         self.began.append(job.id)
         self.at_work[job.id] += 1
         if self.at_work[job.id] > 1:
             self.doubled.append(job.id)
         time.sleep(0.02)
         self.at_work[job.id] -= 1
-        return JobState.DONE
+        return End(JobState.DONE)
 
     def clear(self, job: Job) -> None:
         pass
@@ -808,7 +844,6 @@ def test_no_delivery_is_carried_out_twice_however_often_it_is_begun(
             outlet,  # type: ignore[arg-type]
             delivering,
             Troubles(),
-            keep_originals=False,
             ended=lambda job: ended.update([job.id]),
         )
 

@@ -208,7 +208,9 @@ def test_what_becomes_of_originals_is_that_of_the_new_configuration(
     assert (scene.outbox / "b.mkv").stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize(("before", "after"), [("keep", "move"), ("delete", "keep")])
+@pytest.mark.parametrize(
+    ("before", "after"), [("keep", "move"), ("keep", "delete"), ("delete", "keep")]
+)
 def test_an_original_that_is_left_by_a_change_of_mind_is_not_converted_again(
     tmp_path: Path, clip: Path, before: str, after: str
 ) -> None:

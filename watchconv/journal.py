@@ -13,9 +13,19 @@ the job has moved on, changes nothing and returns None.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from watchconv.model import OPEN, TRANSITIONS, Candidate, Job, JobState, Request, Verdict
+from watchconv.model import (
+    OPEN,
+    TRANSITIONS,
+    Candidate,
+    Intent,
+    Job,
+    JobState,
+    OnSuccess,
+    Request,
+    Verdict,
+)
 from watchconv.store import Store
 
 if TYPE_CHECKING:
@@ -27,18 +37,8 @@ PAUSED, MOUNTS = "paused", "mounts"  # the settings that it remembers
 
 _COLUMNS = (
     "id, source, size, mtime_ns, profile, state, attempt, run, stale, not_before, queued_at,"
-    " started_at, ended_at, verdict, output, original, reason, report, request"
+    " started_at, ended_at, verdict, output, original, reason, report, request, on_success"
 )
-
-
-class Intent(NamedTuple):
-    """What a delivery is to do. Names are relative to their folders."""
-
-    verdict: Verdict
-    output: str | None = None
-    original: str | None = None
-    reason: str | None = None
-    report: str | None = None
 
 
 class Journal(Store):
@@ -125,7 +125,7 @@ class Journal(Store):
         with self.writing() as db:
             row = db.execute(
                 "UPDATE job SET state = 'running', attempt = attempt + 1, run = run + 1,"
-                " started_at = ?, ended_at = NULL WHERE id ="
+                " started_at = ?, ended_at = NULL, reason = NULL WHERE id ="
                 " (SELECT id FROM job INDEXED BY job_queued"
                 " WHERE state = 'queued' AND request IS NULL"
                 " AND (not_before <= ? OR not_before > ?)"
@@ -170,11 +170,15 @@ class Journal(Store):
 
     def intend(self, job: Job, intent: Intent) -> Job | None:
         """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING)."""
-        columns = "verdict = ?, output = ?, original = ?, reason = ?, report = ?, request = NULL"
+        columns = (
+            "verdict = ?, output = ?, original = ?, on_success = ?, reason = ?, report = ?,"
+            " request = NULL"
+        )
         values = (
             intent.verdict,
             _blob(intent.output),
             _blob(intent.original),
+            intent.on_success,
             intent.reason,
             intent.report,
         )
@@ -191,7 +195,7 @@ class Journal(Store):
         return _job(row)
 
     def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job | None:
-        """Close a delivery; held when its original stays in the inbox (on_success: keep)."""
+        """Close a delivery; held when its original stays in the inbox."""
         columns = "ended_at = ?, held = ?, report = NULL, request = NULL"
         return self._advance(job_id, JobState.DELIVERING, state, columns, (now, int(held)))
 
@@ -274,7 +278,7 @@ class Journal(Store):
         columns = (
             "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
             " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, output = NULL,"
-            " original = NULL, reason = NULL, report = NULL, request = NULL"
+            " original = NULL, on_success = NULL, reason = NULL, report = NULL, request = NULL"
         )
         values = (size, mtime_ns, profile, now)
         return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)
@@ -354,6 +358,7 @@ def _job(row: Sequence[Any]) -> Job:
     values[5] = JobState(values[5])
     values[13] = Verdict(values[13]) if values[13] else None
     values[18] = Request(values[18]) if values[18] else None
+    values[19] = OnSuccess(values[19]) if values[19] else None
     return Job(*values)
 
 

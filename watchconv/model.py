@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +51,14 @@ class Verdict(StrEnum):
     ENCODED = "encoded"  # the output to outbox/, the original by on_success
     FAILED = "failed"  # the original and its report to error/
     CANCELLED = "cancelled"  # the same, because somebody asked for it
+
+
+class OnSuccess(StrEnum):
+    """What becomes of an original whose output is delivered."""
+
+    MOVE = "move"
+    DELETE = "delete"
+    KEEP = "keep"
 
 
 class Request(StrEnum):
@@ -132,6 +140,18 @@ class Job:
     reason: str | None  # one sentence for a person
     report: str | None  # the text of the .log, kept until it is delivered
     request: Request | None
+    on_success: OnSuccess | None = None  # what is intended with the original
+
+
+class Intent(NamedTuple):
+    """What a delivery is to do. Names are relative to their folders."""
+
+    verdict: Verdict
+    output: str | None = None
+    original: str | None = None
+    on_success: OnSuccess | None = None
+    reason: str | None = None
+    report: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

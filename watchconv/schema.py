@@ -62,4 +62,11 @@ END;;
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)  # the first makes version 1 of nothing
+# What an older version meant to do with an original that it names nowhere is not known: it stays.
+_DISPOSAL = """
+ALTER TABLE job ADD COLUMN on_success TEXT;;
+UPDATE job SET on_success = CASE WHEN original IS NULL THEN 'keep' ELSE 'move' END
+    WHERE state = 'delivering' AND verdict = 'encoded'
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _DISPOSAL)  # the first makes version 1 of nothing

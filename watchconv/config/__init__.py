@@ -16,9 +16,10 @@ import os
 # looking for plugins means reading the metadata of every installed package: 15 ms for nothing
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-from watchconv.config.keys import Config, IoNice, LogFormat, OnSuccess, Sandbox, TimeLimit
+from watchconv.config.keys import Config, IoNice, LogFormat, Sandbox, TimeLimit
 from watchconv.config.load import config_for_root, find_config, load_config, nothing_more
 from watchconv.config.show import effective_yaml, schema
+from watchconv.model import OnSuccess
 
 __all__ = [
     "Config",

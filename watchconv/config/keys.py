@@ -21,16 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInf
 
 from watchconv.config import values as read
 from watchconv.config.arguments import read_args
-from watchconv.model import Profile, Verify
+from watchconv.model import OnSuccess, Profile, Verify
 from watchconv.profiles import BUILTIN
-
-
-class OnSuccess(StrEnum):
-    """What becomes of an original whose output is delivered."""
-
-    MOVE = "move"
-    DELETE = "delete"
-    KEEP = "keep"
 
 
 class Sandbox(StrEnum):

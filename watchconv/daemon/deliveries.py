@@ -44,16 +44,11 @@ class Deliveries:
         outbox: Outbox,
         journal: JournalThread,
         troubles: Troubles,
-        *,
-        keep_originals: bool,
         ended: Callable[[Job], None],
     ) -> None:
-        """Take what does the work, and whom to tell of each job that has ended.
-
-        keep_originals: those that are not to be moved stay in the inbox, they are not deleted.
-        """
+        """Take what does the work, and whom to tell of each job that has ended."""
         self._outbox, self._journal, self._troubles = outbox, journal, troubles
-        self.keep_originals, self._ended = keep_originals, ended
+        self._ended = ended
         self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()
@@ -108,14 +103,12 @@ class Deliveries:
         if fresh is None or fresh.state is not JobState.DELIVERING:
             return None  # an earlier try has ended it meanwhile
         job = fresh
-        state = self._outbox.deliver(job)
+        state, held = self._outbox.deliver(job)
         now = time.time()
         if state is JobState.SUPERSEDED:
             expected = JobState.DELIVERING
             ended = self._journal.ask(Journal.supersede, job.id, expected, now, stale=False)
         else:
-            # one that was not to be moved stays, whatever has been configured since
-            held = self.keep_originals and state is JobState.DONE and job.original is None
             ended = self._journal.ask(Journal.finish, job.id, state, now, held=held)
         self._outbox.clear(job)
         return ended

@@ -64,7 +64,6 @@ class Parts:
             self.outbox,
             journal,
             troubles,
-            keep_originals=config().on_success != "delete",
             ended=self._take_end,
         )
         self.pool = Pool(
@@ -117,7 +116,6 @@ class Parts:
     def renew(self, config: Config) -> None:
         """Make anew what was made of the configuration; the rest asks for it each time."""
         self.outbox.disposal = _disposal(config)
-        self.deliveries.keep_originals = config.on_success != "delete"
         self.intake.sieve = Sieve(config.extensions, config.ignore)
         self.intake.waiting.patience = _patience(config)
         self.pool.resize(config.jobs)

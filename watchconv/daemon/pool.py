@@ -26,7 +26,7 @@ from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.folders import UNMOUNTED
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.plan import output_for
-from watchconv.journal import Intent, Journal
+from watchconv.journal import Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.logs import tell, tell_step
 from watchconv.model import Encoded, Gone, Interrupted, Job, JobState, Outcome, Request, Verdict
@@ -247,10 +247,10 @@ class Pool:
         profile that it was begun with, whatever the profile has become.
         """
         wish = output_for(job.source, made.removeprefix(OUTPUT_STEM)) if made else None
-        output, original = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
+        intent = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
         if verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")
-        intent = Intent(verdict, output, original, reason, report)
+        intent = intent._replace(reason=reason, report=report)
         after = await self._insist(Journal.intend, job, intent)
         if after:
             tell_step(log, job, job.state, JobState.DELIVERING, reason)

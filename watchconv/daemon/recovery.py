@@ -39,9 +39,7 @@ async def recover(
         await asyncio.to_thread(outbox.sweep, delivering)
     for job in running:
         if job.attempt >= max_attempts:
-            await pool.deliver(job, Verdict.FAILED, job.reason or RECOVERED)
+            await pool.deliver(job, Verdict.FAILED, RECOVERED)
         else:
-            await journal.asked(
-                Journal.requeue, job.id, refund=False, not_before=0.0, reason=job.reason
-            )
+            await journal.asked(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
             tell_step(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")

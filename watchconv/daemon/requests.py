@@ -18,13 +18,14 @@ import time
 from typing import TYPE_CHECKING
 
 from watchconv.deliver import files
+from watchconv.deliver.outbox import remove_report
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.plan import profile_for
 from watchconv.journal import PAUSED, Journal
 from watchconv.logs import tell, tell_step
 from watchconv.model import Job, JobState, Request, Verdict, mtime_ns
-from watchconv.names import numbered, printable, report_of
+from watchconv.names import numbered, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +107,7 @@ class Requests:
         back = self._reserve(job, failed)
         path = os.path.join(self._config().inbox, back)
         found = os.stat(path)
-        report = report_of(failed)
-        if os.path.lexists(report):
-            os.unlink(report)
+        remove_report(self._config().error, job)
         profile = profile_for(back, self._config().all_profiles, self._config().profile)
         return self._journal.ask(
             Journal.retry, job.id, found.st_size, mtime_ns(found), profile, time.time()

@@ -19,13 +19,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from stat import S_ISREG
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from watchconv.deliver import files
 from watchconv.deliver.ownership import own
 from watchconv.errors import EnvironmentTrouble
 from watchconv.folders import closing, open_folder
-from watchconv.model import Job, JobState, Verdict, mtime_ns
+from watchconv.model import Intent, Job, JobState, OnSuccess, Verdict, mtime_ns
 from watchconv.names import numbered, report_of, with_suffix
 
 if TYPE_CHECKING:
@@ -42,18 +42,22 @@ _NOT_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errn
 OUTPUT_STEM = "output"  # what an attempt makes is output.SUFFIX in its work directory
 
 
+class End(NamedTuple):
+    """How a delivery ended."""
+
+    state: JobState  # DONE, FAILED, or SUPERSEDED when the finished work is lost
+    held: bool = False  # its original stays in the inbox
+
+
 class Outlet(Protocol):
     """Where finished jobs go. The default is the outbox on disk."""
 
-    def plan(self, job: Job, verdict: Verdict, output: str | None) -> tuple[str | None, str | None]:
-        """Choose the names (output, original) that a delivery will intend."""
+    def plan(self, job: Job, verdict: Verdict, output: str | None) -> Intent:
+        """Choose what a delivery will intend: the names, and what becomes of the original."""
         ...
 
-    def deliver(self, job: Job) -> JobState:
-        """Carry out the intent of a DELIVERING job; repeatable.
-
-        Returns DONE, FAILED, or SUPERSEDED when the finished work is lost.
-        """
+    def deliver(self, job: Job) -> End:
+        """Carry out the intent of a DELIVERING job; repeatable."""
         ...
 
 
@@ -61,7 +65,7 @@ class Outlet(Protocol):
 class Disposal:
     """What becomes of files, as configured."""
 
-    on_success: str  # move, delete, keep
+    on_success: OnSuccess
     preserve_mtime: bool
     ownership: Ownership
 
@@ -84,31 +88,40 @@ class Outbox:
         """Name the folder that one attempt of one job writes into; never used for another."""
         return os.path.join(self._folders.work, f"{job.id}.{job.run}")
 
-    def plan(self, job: Job, verdict: Verdict, output: str | None) -> tuple[str | None, str | None]:
+    def plan(self, job: Job, verdict: Verdict, output: str | None) -> Intent:
         """Choose names that are free now: the output's wish comes in, what to intend goes out."""
         if verdict is not Verdict.ENCODED:
-            return None, self._free_in_error(job.source)
+            return Intent(verdict, original=self._free_in_error(job.source))
         assert output is not None
-        original = None
-        if self.disposal.on_success == "move":
+        original, on_success = None, self.disposal.on_success
+        if on_success is OnSuccess.MOVE:
             original = _free(self._folders.done, job.source)
-        return _free(self._folders.outbox, output), original
+        return Intent(verdict, _free(self._folders.outbox, output), original, on_success)
 
-    def deliver(self, job: Job) -> JobState:
+    def deliver(self, job: Job) -> End:
         """Carry the intent out. See ``Outlet``."""
         self._must_be_mounted(job)
         if job.verdict is not Verdict.ENCODED:
             self._to_error(job)
-            return JobState.FAILED
+            return End(JobState.FAILED)
         published = self._publish(job)
         if published is None:
-            return JobState.SUPERSEDED
-        job = published
-        if job.original is not None:  # what was intended counts, whatever is configured by now
-            self._to_done(job)
-        elif self.disposal.on_success == "delete":
-            self._delete_original(job)
-        return JobState.DONE
+            return End(JobState.SUPERSEDED)
+        return End(JobState.DONE, held=not self._dispose(published))
+
+    def _dispose(self, job: Job) -> bool:
+        """Do with the original what was intended, whatever is configured by now; False: it stays.
+
+        But none is deleted any more once that is not configured.
+        """
+        match job.on_success:
+            case OnSuccess.MOVE:
+                self._to_done(job)
+            case OnSuccess.DELETE if self.disposal.on_success is OnSuccess.DELETE:
+                self._delete_original(job)
+            case _:
+                return False
+        return True
 
     def _must_be_mounted(self, job: Job) -> None:
         """Raise EnvironmentTrouble unless each folder is there, and what holds the original.
@@ -247,7 +260,7 @@ class Outbox:
                         self._original(job), self._folders.error, job.original, job, ours=False
                     )
             except _TAKEN:
-                self._remove_report(job)
+                remove_report(self._folders.error, job)
                 free = self._free_in_error(job.source)
                 job = self._retarget(job.id, None, free)
 
@@ -263,13 +276,6 @@ class Outbox:
         report = os.path.join(path, report_of(name))
         files.remove(report)  # ours, or an orphan: anybody's else was refused above
         files.publish_text(report, text, _scratch(path, job), self.disposal.ownership)
-
-    def _remove_report(self, job: Job) -> None:
-        assert job.original is not None
-        report = self._report(job.original)
-        mark = _read_mark(report)
-        if mark and mark[0] == job.id:
-            files.remove(report)
 
     def drop_stale_report(self, source: str) -> None:
         """Remove the report of an original that somebody has taken out of error/ by hand."""
@@ -303,6 +309,15 @@ class Outbox:
         if mark is None:
             return False
         return mark[0] == job_id or not os.path.lexists(os.path.join(self._folders.error, mark[1]))
+
+
+def remove_report(error: str, job: Job) -> None:
+    """Remove the report of a job's original from the error folder, if there is one of this job."""
+    assert job.original is not None
+    report = os.path.join(error, report_of(job.original))
+    mark = _read_mark(report)
+    if mark and mark[0] == job.id:
+        files.remove(report)
 
 
 def _free(root: str, wish: str, number: int = 1) -> str:
@@ -357,8 +372,10 @@ def _read_mark(path: str) -> tuple[int, str] | None:
     with open(descriptor, encoding="utf-8", errors="replace") as lines:
         lines.readline(_MARK_BYTES)
         line = lines.readline(_MARK_BYTES)
+    if not line.startswith(REPORT_MARK):
+        return None
     try:
         job_id, original = json.loads(line.removeprefix(REPORT_MARK))
-    except (ValueError, TypeError):
-        return None
-    return (int(job_id), str(original)) if line.startswith(REPORT_MARK) else None
+        return int(job_id), str(original)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None  # whoever wrote it, we did not

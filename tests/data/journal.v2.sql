@@ -1,0 +1,75 @@
+-- written by watchconv 0.1.0; frozen
+BEGIN TRANSACTION;
+CREATE TABLE job (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source BLOB NOT NULL,
+    folder BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    profile TEXT NOT NULL,
+    state TEXT NOT NULL,
+    held INTEGER NOT NULL DEFAULT 1,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    run INTEGER NOT NULL DEFAULT 0,
+    stale INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    queued_at REAL NOT NULL,
+    started_at REAL,
+    ended_at REAL,
+    verdict TEXT,
+    output BLOB,
+    original BLOB,
+    reason TEXT,
+    report TEXT,
+    request TEXT
+, on_success TEXT);
+INSERT INTO "job" VALUES(1,X'646F6E652E6D6B76',X'',108,1000000000000000007,'webm','done',0,1,1,0,0.0,1000.0,2000.0,3000.0,'encoded',X'646F6E652E7765626D',X'646F6E652E6D6B76',NULL,NULL,NULL,NULL);
+INSERT INTO "job" VALUES(2,X'747269702F6661696C65642E6D6F76',X'74726970',115,1000000000000000007,'webm','failed',0,1,1,0,0.0,1000.0,2000.0,3100.0,'failed',NULL,X'747269702F6661696C65642E6D6F76','ffmpeg failed',NULL,NULL,NULL);
+INSERT INTO "job" VALUES(3,X'6B6570742E6D7034',X'',108,1000000000000000007,'webm','done',1,1,1,0,0.0,1000.0,2000.0,3200.0,'encoded',X'6B6570742E7765626D',NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "job" VALUES(4,X'676F6E652E6D6B76',X'',108,1000000000000000007,'webm','withdrawn',0,1,1,0,0.0,1000.0,2000.0,3300.0,NULL,NULL,NULL,'the original was taken away',NULL,NULL,NULL);
+INSERT INTO "job" VALUES(5,X'6368616E6765642E6D6B76',X'',111,1000000000000000007,'webm','superseded',0,1,1,1,0.0,1000.0,2000.0,3400.0,NULL,NULL,NULL,'the original changed',NULL,NULL,NULL);
+INSERT INTO "job" VALUES(6,X'6D70342F64656C69766572696E672E617669',X'6D7034',118,1000000000000000007,'webm','delivering',1,1,1,0,0.0,1000.0,2000.0,NULL,'failed',NULL,X'6D70342F64656C69766572696E67202832292E617669','it stalled','report
+of two lines',NULL,NULL);
+INSERT INTO "job" VALUES(7,X'63616E63656C206D652E6D6B76',X'',113,1000000000000000007,'webm','running',1,1,1,0,0.0,1000.0,2000.0,NULL,NULL,NULL,NULL,NULL,NULL,'cancel',NULL);
+INSERT INTO "job" VALUES(8,X'636166E9200A2E6D6B76',X'',110,1000000000000000007,'webm','running',1,2,2,0,99999.0,1000.0,2000.0,NULL,NULL,NULL,NULL,'it stalled',NULL,NULL,NULL);
+INSERT INTO "job" VALUES(9,X'72756E6E696E672E6D6B76',X'',111,1000000000000000007,'webm','queued',1,0,0,0,0.0,1000.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "job" VALUES(10,X'7175657565642E6D6B76',X'',110,1000000000000000007,'webm','queued',1,0,0,0,0.0,1000.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "job" VALUES(11,X'C3A974C3A92E6D6B76',X'',107,1000000000000000007,'webm','queued',1,0,0,0,0.0,1000.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
+;
+INSERT INTO "setting" VALUES('mounts','{"/srv/videos": "/srv"}');
+INSERT INTO "setting" VALUES('paused','1');
+CREATE TABLE tally (state TEXT PRIMARY KEY, jobs INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO "tally" VALUES('delivering',1);
+INSERT INTO "tally" VALUES('done',2);
+INSERT INTO "tally" VALUES('failed',1);
+INSERT INTO "tally" VALUES('queued',3);
+INSERT INTO "tally" VALUES('running',2);
+INSERT INTO "tally" VALUES('superseded',1);
+INSERT INTO "tally" VALUES('withdrawn',1);
+CREATE UNIQUE INDEX job_held ON job (source) WHERE held;
+CREATE INDEX job_held_folder ON job (folder, source) WHERE held;
+CREATE INDEX job_source ON job (source, id);
+CREATE INDEX job_queued ON job (id) WHERE state = 'queued';
+CREATE INDEX job_ready ON job (not_before) WHERE state = 'queued' AND request IS NULL;
+CREATE INDEX job_running ON job (id) WHERE state = 'running';
+CREATE INDEX job_delivering ON job (id) WHERE state = 'delivering';
+CREATE INDEX job_failed ON job (id) WHERE state = 'failed';
+CREATE INDEX job_request ON job (id) WHERE request IS NOT NULL;
+CREATE INDEX job_ended ON job (ended_at) WHERE ended_at IS NOT NULL AND NOT held;
+CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
+    INSERT INTO tally VALUES (new.state, 1)
+        ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN
+    UPDATE tally SET jobs = jobs - 1 WHERE state = old.state;
+END;
+CREATE TRIGGER job_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN
+    UPDATE tally SET jobs = jobs - 1 WHERE state = old.state;
+    INSERT INTO tally VALUES (new.state, 1)
+        ON CONFLICT (state) DO UPDATE SET jobs = jobs + 1;
+END;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('job',11);
+COMMIT;
+PRAGMA user_version = 2;
