@@ -12,8 +12,8 @@ from watchconv.daemon.claims import Claims
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.trouble import Troubles
-from watchconv.journal import Intent, Journal
-from watchconv.model import Candidate, JobState, Verdict
+from watchconv.journal import Journal
+from watchconv.model import Candidate, Intent, JobState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -207,7 +207,6 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
             outlet,  # type: ignore[arg-type]
             journal,
             Troubles(),
-            keep_originals=False,
             ended=lambda job: None,
         )
         task = asyncio.create_task(deliveries.run())
