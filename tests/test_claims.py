@@ -217,7 +217,7 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
             assert clock.timers == 1
             await clock.go_on(61)
         task.cancel()
-        await deliveries.finish(60)
+        await deliveries.finish(60, asyncio.Event())
         journal.close()
 
     run(steps())

@@ -12,7 +12,7 @@ from watchconv.convert.reply import ProbeFailed
 from watchconv.daemon.ahead import Ahead
 from watchconv.daemon.journal_thread import JournalThread
 from watchconv.journal import Journal
-from watchconv.model import Candidate, MediaInfo
+from watchconv.model import Candidate, Identity, MediaInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,11 +42,13 @@ class Eye:
 
     def foresee(self, name: str) -> None:
         with (self.folder / name).open("rb") as file:
-            asyncio.run(self.foresight.foresee(file.fileno()))
+            identity = Identity.of(os.fstat(file.fileno()))
+            asyncio.run(self.foresight.foresee(file.fileno(), identity))
 
     def media(self, name: str) -> str:
         with (self.folder / name).open("rb") as file:
-            return asyncio.run(self.foresight.media(file.fileno())).demuxer
+            identity = Identity.of(os.fstat(file.fileno()))
+            return asyncio.run(self.foresight.media(file.fileno(), identity)).demuxer
 
 
 def test_what_was_foreseen_is_not_asked_again(tmp_path: Path) -> None:

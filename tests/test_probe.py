@@ -28,6 +28,7 @@ from tests.clips import FFMPEG, MEDIA, manifest
 from watchconv.convert.probe import Limits, ProbeWorker
 from watchconv.convert.probe_duration import packets_of
 from watchconv.convert.reply import ProbeFailed, parse_reply
+from watchconv.convert.sandbox.support import support
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -50,7 +51,7 @@ from watchconv.convert.probe import ProbeWorker
 async def main():
     worker = ProbeWorker()
     fd = os.open(sys.argv[1], os.O_RDONLY)
-    asking = asyncio.create_task(worker.examine(fd))
+    asking = asyncio.create_task(worker.examine(fd, 1))
     while not (worker.pid and sys.argv[1] in links(worker.pid)):
         await asyncio.sleep(0.002)
     print(worker.pid, flush=True)
@@ -92,7 +93,7 @@ async def probe(worker: ProbeWorker, path: Path) -> MediaInfo:
 
 async def examine(worker: ProbeWorker, path: Path) -> tuple[Content, ...]:
     with opened(path) as fd:
-        return await worker.examine(fd)
+        return await worker.examine(fd, os.fstat(fd).st_size)
 
 
 def run(steps: Coroutine[None, None, T]) -> T:
@@ -330,17 +331,56 @@ def watched(paths: list[Path]) -> Iterator[Callable[[], bool]]:
 
 
 def test_the_child_is_confined_and_marked() -> None:
-    async def look() -> tuple[dict[str, str], bytes, tuple[str, ...]]:
+    async def look() -> tuple[dict[str, str], bytes]:
         async with working() as worker:
             await probe(worker, CLIP)
             assert worker.pid is not None
-            return status_of(worker.pid), environment_of(worker.pid), worker.unconfined
+            return status_of(worker.pid), environment_of(worker.pid)
 
-    status, environment, unconfined = run(look())
+    status, environment = run(look())
 
     assert status["NoNewPrivs"] == "1"
-    assert (status["Seccomp"] == "2") is not any("seccomp" in part for part in unconfined)
+    assert (status["Seccomp"] == "2") is support().seccomp
     assert b"WATCHCONV_CHILD=test-mark" in environment.split(b"\0")
+
+
+UNCONFINED = """
+import json, socket, sys
+channel = socket.socket(fileno=int(sys.argv[1]))
+channel.send(json.dumps({"ready": ["No walls here."]}).encode())
+request, fds, *_ = socket.recv_fds(channel, 64, 1)
+channel.send(json.dumps({"refused": "I have read it"}).encode())
+channel.recv(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "said", "times"),
+    [
+        ("auto", "I have read it", 1),
+        ("off", "I have read it", 0),
+        ("require", "require is not met: No walls here", 0),
+    ],
+)
+def test_what_does_not_confine_a_child_is_told_once_and_refused_where_all_is_required(
+    mode: str,
+    said: str,
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("watchconv.convert.probe._BOOT", UNCONFINED)
+
+    async def ask() -> None:
+        for _ in range(2):
+            worker = ProbeWorker(sandbox=lambda: mode)
+            with pytest.raises(ProbeFailed, match=said):
+                await probe(worker, CLIP)
+            await worker.close()
+
+    run(ask())
+
+    assert caplog.messages.count("No walls here.") == times
 
 
 def test_many_at_once_are_answered_by_one_child() -> None:

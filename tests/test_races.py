@@ -38,7 +38,7 @@ from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.journal import MOUNTS, Journal
 from watchconv.judge import Again
-from watchconv.model import Candidate, Intent, Job, JobState, Request, Verdict
+from watchconv.model import Candidate, Intent, Job, JobState, Rejected, Request, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -712,7 +712,7 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
         intent = Intent(Verdict.FAILED, None, "a.mkv", None, "why", "report")
         after = life._journal._journal.intend(job, intent)  # its thread is held up
         await life._parts.deliveries.begin(after)
-        assert await life._parts.deliveries.finish(60)
+        assert await life._parts.deliveries.finish(60, asyncio.Event())
 
     assert not run_at_the_end(scene, step)
 
@@ -746,7 +746,7 @@ def test_a_cancel_that_comes_when_its_job_goes_back_to_the_queue_is_carried_out(
         job = await journal.asked(Journal.claim, 2.0)
         assert await journal.asked(Journal.ask, job.id, Request.CANCEL) is None
         await parts.pool._carry_out(job, Again(True, 60.0, "decided before the cancel came"))
-        assert await parts.deliveries.finish(60)
+        assert await parts.deliveries.finish(60, asyncio.Event())
 
     in_parts(scene, steps)
 
@@ -796,7 +796,95 @@ def test_a_folder_that_cannot_be_read_is_looked_at_again_by_one_timer(tmp_path: 
     in_parts(scene, steps)
 
 
+def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
+    tmp_path: Path, clip: Path
+) -> None:
+    """Slots are for ffmpeg; a delivery may have to wait for slow copies."""
+    scene = Scene(tmp_path / "videos")
+    drop(clip, scene.inbox / "a.mkv")
+    found = (scene.inbox / "a.mkv").stat()
+
+    async def refuse(given: object) -> Rejected:
+        return Rejected("no video")
+
+    async def steps(life: Any) -> None:
+        journal, parts = life._journal, life._parts
+        slots, held, arrived = Slots(1), asyncio.Event(), asyncio.Event()
+
+        async def begin(job: Job) -> None:
+            arrived.set()
+            await held.wait()
+
+        parts.engine.run, parts.deliveries.begin = refuse, begin
+        candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
+        await journal.asked(Journal.add, [candidate], 1.0)
+        job = await journal.asked(Journal.claim, 2.0)
+        working = asyncio.create_task(parts.pool._work_on((job, 1), await slots.take()))
+        await arrived.wait()
+        assert slots.taken == 0
+        held.set()
+        await working
+
+    in_parts(scene, steps)
+
+
+HANGING = """
+import pathlib, sys, threading
+from watchconv.intake.look import Intake
+look = Intake.look
+def hang(intake, hints):
+    looked = look(intake, hints)
+    if pathlib.Path(sys.argv[2]).with_name("dead").exists():
+        pathlib.Path(sys.argv[2]).with_name("hung").touch()
+        threading.Event().wait()
+    return looked
+Intake.look = hang
+"""
+
+
+def test_a_daemon_whose_look_hangs_on_a_dead_mount_can_be_stopped(
+    tmp_path: Path, clip: Path
+) -> None:
+    """It waited for the thread of the look, for ever: only SIGKILL was left."""
+    scene = Scene(tmp_path / "videos", tweak=HANGING)
+    with Daemon(scene) as daemon:
+        (scene.root / "dead").touch()
+        drop(clip, scene.inbox / "a.mkv")
+        wait_until((scene.root / "hung").exists)
+
+        assert daemon.stop() == 0
+
+    assert scene.log().splitlines()[-1].endswith("stopped")
+
+
 # deliveries
+
+
+def test_a_second_signal_does_not_wait_for_deliveries(delivering: JournalThread) -> None:
+    release = threading.Event()
+
+    class Slow(Counting):
+        def deliver(self, job: Job) -> JobState:
+            release.wait(60)
+            return super().deliver(job)
+
+    async def finish() -> bool:
+        deliveries = Deliveries(
+            Slow(),  # type: ignore[arg-type]
+            delivering,
+            Troubles(),
+            ended=lambda job: None,
+        )
+        (job, *_) = await delivering.asked(Journal.in_state, JobState.DELIVERING)
+        await deliveries.begin(job)
+        hurry = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, hurry.set)
+        ended = await deliveries.finish(3600, hurry)
+        release.set()
+        assert await deliveries.finish(60, asyncio.Event())
+        return ended
+
+    assert not asyncio.run(finish())
 
 
 class Counting:
@@ -852,7 +940,7 @@ def test_no_delivery_is_carried_out_twice_however_often_it_is_begun(
                 await deliveries.begin(job)
 
         await asyncio.gather(worker(), deliveries.resume())
-        assert await deliveries.finish(60)
+        assert await deliveries.finish(60, asyncio.Event())
 
     asyncio.run(begin_all())
 

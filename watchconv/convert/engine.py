@@ -15,7 +15,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
 from watchconv.convert.command import Command, Limits
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.convert.probe import ProbeWorker
     from watchconv.convert.process import Ended
-    from watchconv.model import MediaInfo
+    from watchconv.model import Identity, MediaInfo
 
 log = logging.getLogger(__name__)
 
@@ -64,25 +64,33 @@ TERM_SECONDS = 3.0  # from TERM to KILL: what is ended is thrown away, there is 
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Assignment:
     """One attempt to be made."""
 
     job: Job
     original: int  # an open descriptor
+    identity: Identity  # of the original, when it was opened
     work: str  # the folder to write into; it is made
     crowd: int  # so many attempts, this one included, share the machine
-    encoded: Callable[[], None]  # called when the machine is free for the next encode
-    ready: Callable[[], None]  # raises EnvironmentTrouble where nothing may be written now
+    free_slot: Callable[[], None]  # called when the machine is free for the next encode
+    insist_on_outbox: Callable[[], None]  # raises EnvironmentTrouble where it is not there
+
+
+class Made(NamedTuple):
+    """What an ffmpeg that ended well has made: an open descriptor, to be closed."""
+
+    descriptor: int
+    size_bytes: int
 
 
 class Engine(Protocol):
     """Where attempts are made. The default is this machine."""
 
-    async def run(self, task: Task) -> Outcome:
+    async def run(self, given: Assignment) -> Outcome:
         """Make one attempt."""
         ...
 
-    async def foresee(self, original: int) -> None:
+    async def foresee(self, original: int, identity: Identity) -> None:
         """Find out about an open file what can be known before its attempt."""
         ...
 
@@ -114,9 +122,12 @@ class LocalEngine:
         self._config, self._program, self._mark = config, program, mark
         self._probe, self._reader = probe, reader
         self._foresight = Foresight(probe, keep=lambda: 2 * config().jobs)
-        self.foresee = self._foresight.foresee
         self._attempts: dict[int, Attempt] = {}
         self._stopped_early: set[tuple[int, int]] = set()  # what was stopped before it got here
+
+    async def foresee(self, original: int, identity: Identity) -> None:
+        """Find out about an open file what can be known before its attempt."""
+        await self._foresight.foresee(original, identity)
 
     def progress(self) -> Mapping[int, Progress | None]:
         """Say how far the running attempts are, by job."""
@@ -133,9 +144,9 @@ class LocalEngine:
         if attempt.child:
             attempt.child.stop(kill)
 
-    async def run(self, task: Task) -> Outcome:
+    async def run(self, given: Assignment) -> Outcome:
         """Make one attempt. See ``Engine``."""
-        job = task.job
+        job = given.job
         if (job.id, job.run) in self._stopped_early:
             self._stopped_early.remove((job.id, job.run))
             return Interrupted()
@@ -143,9 +154,9 @@ class LocalEngine:
         profile = config.all_profiles.get(job.profile)
         if profile is None:
             return Rejected(f"there is no profile named {job.profile} any more")
-        attempt = self._attempts[job.id] = Attempt(job, config, profile, task.original, task.work)
+        attempt = self._attempts[job.id] = Attempt(job, config, profile, given.original, given.work)
         try:
-            return await self._attempt(attempt, task)
+            return await self._attempt(attempt, given)
         except Stopped:
             return Interrupted()
         except NoWorker as failed:
@@ -156,22 +167,28 @@ class LocalEngine:
         finally:
             del self._attempts[job.id]
 
-    async def _attempt(self, attempt: Attempt, task: Task) -> Outcome:
-        media = await attempt.unless_stopped(self._foresight.media(attempt.original))
+    async def _attempt(self, attempt: Attempt, given: Assignment) -> Outcome:
+        media = await attempt.unless_stopped(
+            self._foresight.media(attempt.original, given.identity)
+        )
         if refusal := refusal_of(media, attempt.config.max_pixels):
             return Rejected(refusal, attempt.report())
         source = os.path.join(attempt.config.inbox, attempt.job.source)
-        named = await asyncio.to_thread(make_work, attempt.work, source, task.ready)
-        self._plan(attempt, media, task.crowd, named)
+        named = await asyncio.to_thread(make_work, attempt.work, source, given.insist_on_outbox)
+        self._plan(attempt, media, given.crowd, named)
         attempt.ended = ended = await self._encode(attempt, media)
-        task.encoded()
+        given.free_slot()
         attempt.stderr.close()
-        if outcome := await asyncio.to_thread(outcome_of, attempt, ended):
-            return outcome
-        if attempt.profile.verify is not Verify.OFF and (
-            outcome := await self._verify(attempt, media)
-        ):
-            return outcome
+        made = await asyncio.to_thread(_made, attempt, ended)
+        if not isinstance(made, Made):
+            return made
+        try:
+            if attempt.profile.verify is not Verify.OFF and (
+                outcome := await self._verify(attempt, media, made)
+            ):
+                return outcome
+        finally:
+            os.close(made.descriptor)
         await asyncio.to_thread(self._seal, attempt)
         return Encoded(os.path.basename(attempt.output))
 
@@ -247,17 +264,13 @@ class LocalEngine:
             io_class="none",
         )
 
-    async def _verify(self, attempt: Attempt, media: MediaInfo) -> Outcome | None:
+    async def _verify(self, attempt: Attempt, media: MediaInfo, made: Made) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""
-        output = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
+        reader = self._probe if made.size_bytes < SMALL_BYTES else self._reader
         try:
-            small = os.fstat(output).st_size < SMALL_BYTES
-            reader = self._probe if small else self._reader
-            outputs = await attempt.unless_stopped(reader.examine(output))
+            outputs = await attempt.unless_stopped(reader.examine(*made))
         except ProbeFailed as failed:
             return Broke(f"the output cannot be read back: {failed.reason}", attempt.report())
-        finally:
-            os.close(output)
         account = attempt.stderr.account(attempt.beat)
         found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
         for note in found.notes:
@@ -279,6 +292,14 @@ class LocalEngine:
             raise EnvironmentTrouble(
                 f"cannot write to the outbox {attempt.config.outbox}: {error.strerror}"
             ) from error
+
+
+def _made(attempt: Attempt, ended: Ended) -> Outcome | Made:
+    """Judge a child's end; open what it made where that was a good one."""
+    if outcome := outcome_of(attempt, ended):
+        return outcome
+    descriptor = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
+    return Made(descriptor, os.fstat(descriptor).st_size)
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,18 +7,16 @@ Does not decide what comes next: ``daemon.ahead`` does. Errors: ``ProbeFailed`` 
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from watchconv.convert.reply import ProbeFailed
-from watchconv.model import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchconv.convert.probe import ProbeWorker
-    from watchconv.model import MediaInfo
+    from watchconv.model import Identity, MediaInfo
 
 
 class Foresight:
@@ -29,9 +27,8 @@ class Foresight:
         self._probe, self._keep = probe, keep
         self._seen: dict[Identity, MediaInfo | None] = {}  # None: it failed
 
-    async def foresee(self, fd: int) -> None:
+    async def foresee(self, fd: int, identity: Identity) -> None:
         """Probe an open file, once. What fails is left to the attempt itself."""
-        identity = Identity.of(os.fstat(fd))
         if identity in self._seen:
             return
         found = None
@@ -41,7 +38,7 @@ class Foresight:
         while len(self._seen) > self._keep():
             del self._seen[next(iter(self._seen))]
 
-    async def media(self, fd: int) -> MediaInfo:
+    async def media(self, fd: int, identity: Identity) -> MediaInfo:
         """Say what an open file is: what was foreseen, or what the probe says now."""
-        seen = self._seen.pop(Identity.of(os.fstat(fd)), None)
+        seen = self._seen.pop(identity, None)
         return seen or await self._probe.probe(fd)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -25,10 +26,14 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from watchconv.convert.ffmpeg import FORMATS
 from watchconv.convert.reply import ProbeFailed, no_worker, nonsense, parse_reply, read_hello
 from watchconv.model import Content, MediaInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +93,17 @@ class ProbeWorker:
 
     Belongs to one event loop, whose thread must live as long as the child: the kernel ends the
     child together with the thread that started it. ``mark`` is put into the child's environment
-    as WATCHCONV_CHILD, by which a later daemon knows a leftover. ``unconfined`` says, once a
-    child has been ready, which parts of its confinement this machine lacks.
+    as WATCHCONV_CHILD, by which a later daemon knows a leftover. What its confinement lacks on
+    this machine is told once; with ``sandbox`` at ``require`` such a child reads nothing.
     """
 
-    def __init__(self, mark: str = "", limits: Limits | None = None) -> None:
-        self.unconfined: tuple[str, ...] = ()
-        self._mark = mark
+    def __init__(
+        self,
+        mark: str = "",
+        limits: Limits | None = None,
+        sandbox: Callable[[], str] = lambda: "auto",
+    ) -> None:
+        self._mark, self._sandbox = mark, sandbox
         self._limits = limits or Limits()
         self._turn = asyncio.Lock()
         self._closed = False
@@ -114,9 +123,8 @@ class ProbeWorker:
             return found
         raise nonsense()
 
-    async def examine(self, fd: int) -> tuple[Content, ...]:
+    async def examine(self, fd: int, size_bytes: int) -> tuple[Content, ...]:
         """Read the open file to its end: per stream the packets, and whether it decodes."""
-        size_bytes = os.fstat(fd).st_size
         limit_seconds = self._limits.examine_seconds + size_bytes / BYTES_PER_SECOND
         found = await self._ask(b"examine", fd, limit_seconds)
         if isinstance(found, tuple):
@@ -176,12 +184,20 @@ class ProbeWorker:
             except _Lost as error:
                 raise no_worker(f"it {error}") from error
             try:
-                self.unconfined = read_hello(hello)
+                self._take_lacks(read_hello(hello))
             except ProbeFailed:
                 self._end()
                 raise
             child.ready = True
         return child
+
+    def _take_lacks(self, lacks: tuple[str, ...]) -> None:
+        """Tell what does not confine the child, or refuse to use it."""
+        mode = self._sandbox()
+        if lacks and mode == "require":
+            raise no_worker(f"sandbox: require is not met: {' '.join(lacks)}")
+        for sentence in lacks if mode == "auto" else ():
+            _tell_once(sentence)
 
     async def _exchange(
         self, child: _Child, request: bytes, fd: int, limit_seconds: float
@@ -268,6 +284,11 @@ class ProbeWorker:
         if self._child is not None:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(self._limits.idle_seconds, self._end)
+
+
+@functools.cache
+def _tell_once(sentence: str) -> None:
+    log.warning("%s", sentence)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.model import Identity
 
 
 class Ahead:
@@ -28,7 +29,7 @@ class Ahead:
         self,
         inbox: str,
         journal: JournalThread,
-        foresee: Callable[[int], Awaitable[None]],
+        foresee: Callable[[int, Identity], Awaitable[None]],
         count: Callable[[], int],
     ) -> None:
         """Take where the originals are, who knows what comes next, and what to do with so many."""
@@ -49,7 +50,7 @@ class Ahead:
                 admitted = await asyncio.to_thread(admit, self._inbox, job)
                 if isinstance(admitted, Admitted):
                     try:
-                        await self._foresee(admitted.descriptor)
+                        await self._foresee(admitted.descriptor, admitted.identity)
                     finally:
                         admitted.close()
         except (EnvironmentTrouble, JournalError, OSError):

@@ -42,6 +42,7 @@ RETRY_SECONDS = 5.0
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
 LADDER_SECONDS = 45.0
+CLOSE_SECONDS = 10.0
 # the first look comes before the first job, which would hold it up: so long, at most
 FIRST_LOOK_SECONDS = 3.0
 MAY_END = ("pulse", "bell", "ready", "work")  # the tasks that do not live as long as the daemon
@@ -67,7 +68,6 @@ class Daemon:
         self._settings = Settings(config, reread)
         self._config = self._settings.now
         self._once, self._make_folders, self._listener = once, make_folders, listener
-        self.unfinished = False  # a delivery was still under way at the end
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = asyncio.Event()
@@ -174,9 +174,8 @@ class Daemon:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-        delivered = await self._parts.deliveries.finish(grace)
-        self.unfinished = not delivered or not closed
-        if self.unfinished:
+        delivered = await self._parts.deliveries.finish(grace, self._hurry)
+        if not delivered or not closed:
             log.warning("something is still under way: the next start takes it up")
 
     def _take_signals(self) -> None:
@@ -278,7 +277,8 @@ class Daemon:
         self._stop.set()
 
     async def _end(self) -> None:
-        await self._parts.close()
+        with contextlib.suppress(TimeoutError):  # a dead mount holds a thread
+            await asyncio.wait_for(self._parts.close(), CLOSE_SECONDS)
         self._journal.close()
         live.remove(self._config().state)
         self._folders.unlock()

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from watchconv.daemon.bell import Alarm
+from watchconv.daemon.workers import all_ended
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.journal import Journal
 from watchconv.model import Job, JobState
@@ -135,10 +136,9 @@ class Deliveries:
             await self.retry.wait()
             self.retry.clear()
 
-    async def finish(self, seconds: float) -> bool:
-        """Wait for those under way, for so long at most; tell whether all came to an end."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=seconds)
+    async def finish(self, seconds: float, hurry: asyncio.Event) -> bool:
+        """Wait for those under way, as ``all_ended`` does; tell whether all came to an end."""
+        await all_ended(self._tasks.values(), seconds, hurry)
         self._threads.shutdown(wait=not self._tasks)
         return not self._tasks
 

@@ -8,11 +8,14 @@ Errors: ``JournalError``, as the journal raises it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
 from watchconv.journal import Journal
+
+CLOSE_SECONDS = 10.0
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -41,6 +44,8 @@ class JournalThread:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Close the journal and end the thread."""
-        self._pool.submit(self._journal.close).result()
-        self._pool.shutdown()
+        """Close the journal and end the thread; one that a dead disk holds is left to itself."""
+        closed = self._pool.submit(self._journal.close)
+        with contextlib.suppress(TimeoutError):
+            closed.result(CLOSE_SECONDS)
+        self._pool.shutdown(wait=closed.done())

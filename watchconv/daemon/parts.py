@@ -57,7 +57,9 @@ class Parts:
     ) -> None:
         """Take what gives the configuration, the ffmpeg, and the children's mark."""
         self._config, self._journal, self._listener = config, journal, listener
-        self.probe, self._reader = ProbeWorker(mark), ProbeWorker(mark)
+        self.probe, self._reader = (
+            ProbeWorker(mark, sandbox=lambda: config().sandbox) for _ in range(2)
+        )
         self.engine = LocalEngine(config, program, self.probe, self._reader, mark=mark)
         self.outbox = Outbox(folders, _disposal(config()), self._retarget)
         self.deliveries = Deliveries(
@@ -151,10 +153,9 @@ class Parts:
 
     async def close(self) -> None:
         """End what holds threads and children."""
-        await self.bell.close()
-        await self.looking.close()
-        await self.probe.close()
-        await self._reader.close()
+        await asyncio.gather(
+            self.bell.close(), self.looking.close(), self.probe.close(), self._reader.close()
+        )
 
 
 def _disposal(config: Config) -> Disposal:

@@ -16,7 +16,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from watchconv.convert.engine import Task
+from watchconv.convert.engine import Assignment
 from watchconv.convert.report import compose
 from watchconv.daemon.ahead import Ahead
 from watchconv.daemon.claims import JOURNAL_SECONDS, Claims
@@ -124,6 +124,7 @@ class Pool:
         except (EnvironmentTrouble, OSError) as trouble:
             decision = await self._put_off(job, printable(str(trouble)))
         else:
+            slot.free()  # also where there was nothing to encode
             self._troubles.end("attempt")
             decision = await self._decide(job, outcome)
         await self._carry_out(job, decision)
@@ -148,8 +149,16 @@ class Pool:
             if rejected := too_restless(job, self._config().max_attempts):
                 return rejected
             work = self._outbox.work_dir(job)
-            task = Task(job, admitted.descriptor, work, crowd, slot.free, self._insist_on_outbox)
-            outcome = await self._engine.run(task)
+            given = Assignment(
+                job,
+                admitted.descriptor,
+                admitted.identity,
+                work,
+                crowd,
+                free_slot=slot.free,
+                insist_on_outbox=self._insist_on_outbox,
+            )
+            outcome = await self._engine.run(given)
             # what was made of a file that changed counts for nothing, whatever it was
             other = await asyncio.to_thread(self._compare, job, admitted)
             if (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from watchconv.daemon.slots import Slot, Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
 STOP_SECONDS = 10.0  # what is left to a child that was told to end, before we go without it
 
@@ -98,23 +98,25 @@ class Workers(Generic[J]):
         Tells whether all have ended.
         """
         self._closing = True
-        if await self._ended(hurry, grace_seconds):
+        if await all_ended(self._tasks, grace_seconds, hurry):
             return True
         stop(hurry.is_set())
-        if not await self._ended(hurry, STOP_SECONDS):
+        if not await all_ended(self._tasks, STOP_SECONDS, hurry):
             stop(True)
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         return all(task.done() for task in self._tasks)
 
-    async def _ended(self, hurry: asyncio.Event, seconds: float) -> bool:
-        """Wait until all have ended, or hurry is set, or the time is up; tell whether all have."""
-        if not self._tasks:
-            return True
-        hurried = asyncio.create_task(hurry.wait())
-        everything = asyncio.ensure_future(asyncio.wait(self._tasks))
-        await asyncio.wait(
-            {hurried, everything}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        hurried.cancel()
-        everything.cancel()
-        return all(task.done() for task in self._tasks)
+
+async def all_ended(
+    tasks: Collection[asyncio.Task[None]], seconds: float, hurry: asyncio.Event
+) -> bool:
+    """Wait until tasks have ended, or hurry is set, or the time is up; tell whether all have."""
+    tasks = list(tasks)
+    if not tasks:
+        return True
+    hurried = asyncio.create_task(hurry.wait())
+    everything = asyncio.ensure_future(asyncio.wait(tasks))
+    await asyncio.wait({hurried, everything}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    everything.cancel()
+    return all(task.done() for task in tasks)
