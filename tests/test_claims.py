@@ -211,7 +211,7 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
         )
         task = asyncio.create_task(deliveries.run())
         for round_number in range(1, 4):
-            while outlet.asked < jobs * round_number or len(deliveries):
+            while outlet.asked < jobs * round_number or deliveries.under_way:
                 await rest()
             assert outlet.asked == jobs * round_number
             assert clock.timers == 1

@@ -179,7 +179,7 @@ def test_the_account_of_the_old_ffmpeg() -> None:
     assert read(OLD).account(Beat(duplicated=1, dropped=2)) == Account(
         (InputCount(0, 0, "video", 14, 14, 0), InputCount(0, 1, "audio", 21, None, 0)),
         (OutputCount(0, 0, "video", 14, 14), OutputCount(0, 1, "audio", None, 31)),
-        (Route((0, 0), (0, 0), copied=False), Route((0, 1), (0, 1), copied=True)),
+        (Route((0, 0), (0, 0)), Route((0, 1), (0, 1))),
         1,
         2,
     )
@@ -208,9 +208,9 @@ def test_streams_that_enter_a_graph_have_no_single_way_out() -> None:
 
     assert account is not None
     assert account.routes == (
-        Route((0, 0), None, copied=False),
-        Route((0, 1), None, copied=False),
-        Route((0, 2), (0, 3), copied=True),
+        Route((0, 0), None),
+        Route((0, 1), None),
+        Route((0, 2), (0, 3)),
     )
 
 

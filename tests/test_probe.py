@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
@@ -362,7 +363,7 @@ channel.recv(1)
         ("require", "require is not met: No walls here", 0),
     ],
 )
-def test_what_does_not_confine_a_child_is_told_once_and_refused_where_all_is_required(
+def test_what_surprisingly_does_not_confine_a_child_is_told_once_and_refused_where_all_is_required(
     mode: str,
     said: str,
     times: int,
@@ -370,6 +371,8 @@ def test_what_does_not_confine_a_child_is_told_once_and_refused_where_all_is_req
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("watchconv.convert.probe._BOOT", UNCONFINED)
+    all_is_there = replace(support(), missing=())
+    monkeypatch.setattr("watchconv.convert.probe.support", lambda: all_is_there)
 
     async def ask() -> None:
         for _ in range(2):

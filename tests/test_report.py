@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_judge import JOB
+from watchconv.convert.command import Cause, Ended
 from watchconv.convert.failures import failure_reason
-from watchconv.convert.process import Cause, Ended
 from watchconv.convert.report import LIMIT_BYTES, compose
 from watchconv.deliver.outbox import REPORT_MARK
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.clips import FFMPEG, MEDIA
+from watchconv.convert.priority import lower_priority
 from watchconv.convert.sandbox import child, kernel, landlock, seccomp
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.escape import try_escape
@@ -72,7 +73,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def confined(allowance: Allowance, act: Callable[[], T]) -> T:
     def confine_and_act() -> T:
-        confine(allowance, nice=0, io_class="none")
+        confine(allowance)
         return act()
 
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -433,7 +434,7 @@ def test_confining_and_launching_a_child_costs_less_than_four_milliseconds(place
 
     free = each(lambda: None, "/bin/true")
     full = each(
-        lambda: confine(allowed, nice=0, io_class="none"),
+        lambda: confine(allowed),
         "setpriv", "--pdeathsig", "KILL", "--", "/bin/true",
     )  # fmt: skip
     print(f"confinement with setpriv: {(full - free) * 1000:.2f} ms a child")
@@ -445,7 +446,7 @@ def test_the_rest_of_the_process_stays_free(place: Place) -> None:
     is_confined, may_end = threading.Event(), threading.Event()
 
     def stay_confined() -> None:
-        confine(place.allowance(), nice=19, io_class="idle")
+        confine(place.allowance())
         is_confined.set()
         may_end.wait(30)
 
@@ -457,18 +458,14 @@ def test_the_rest_of_the_process_stays_free(place: Place) -> None:
             assert pool.submit(place.neighbour.read_text).result() == "the neighbour"
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
         assert "root" in Path("/etc/passwd").read_text()
-        assert os.getpriority(os.PRIO_PROCESS, 0) < 19
     finally:
         may_end.set()
         thread.join()
 
 
-def test_priorities_arrive_in_the_child(place: Place) -> None:
-    def start() -> subprocess.Popen[bytes]:
-        confine(place.allowance(), nice=11, io_class="idle")
-        return subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
-
-    with ThreadPoolExecutor(1) as pool, pool.submit(start).result() as child:
+def test_priorities_arrive_in_the_child() -> None:
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
+        lower_priority(child.pid, nice=11, io_class="idle")
         fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
         io_class = subprocess.run(
             ["ionice", "-p", str(child.pid)], capture_output=True, text=True, check=True
@@ -477,19 +474,17 @@ def test_priorities_arrive_in_the_child(place: Place) -> None:
     assert (int(fields[16]), io_class.strip()) == (11, "idle")
 
 
-def test_a_nicer_daemon_is_not_made_less_nice(place: Place) -> None:
-    def nice_after() -> int:
-        os.setpriority(os.PRIO_PROCESS, 0, 15)
-        confine(place.allowance(), nice=10, io_class="none")
-        return os.getpriority(os.PRIO_PROCESS, 0)
+def test_a_child_of_a_nicer_daemon_is_not_made_less_nice() -> None:
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
+        os.setpriority(os.PRIO_PROCESS, child.pid, 15)
+        lower_priority(child.pid, nice=10, io_class="none")
 
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(nice_after).result() == 15
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == 15
 
 
 def test_the_daemon_can_still_signal_a_confined_child(place: Place) -> None:
     def start() -> subprocess.Popen[bytes]:
-        confine(place.allowance(), nice=0, io_class="none")
+        confine(place.allowance())
         return subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, start_new_session=True)
 
     with ThreadPoolExecutor(1) as pool, pool.submit(start).result() as child:
@@ -500,7 +495,7 @@ def test_the_daemon_can_still_signal_a_confined_child(place: Place) -> None:
 
 def test_a_confined_child_dies_with_its_thread(place: Place) -> None:
     def start() -> subprocess.Popen[str]:
-        confine(place.allowance(), nice=0, io_class="none")
+        confine(place.allowance())
         child = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "--", "/bin/cat"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
@@ -660,7 +655,7 @@ ASK = """
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.support import ready, support
 from watchconv.errors import ConfigError
-confine(Allowance((), (), ()), nice=0, io_class="none")
+confine(Allowance((), (), ()))
 print(len(ready("auto")), *ready("auto"))
 try:
     ready("require")

@@ -27,7 +27,7 @@ def run(
     return Account(
         (InputCount(0, 0, "video", packets, frames, errors),),
         (OutputCount(0, 0, "video", encoded, out if muxed is None else muxed),),
-        (Route((0, 0), (0, 0), copied=frames is None),),
+        (Route((0, 0), (0, 0)),),
         duplicated,
         dropped,
     )
@@ -196,11 +196,6 @@ def test_arguments_that_change_time_are_known(args: list[str], changer: str | No
 
 def test_streams_does_not_count_frames() -> None:
     assert verify(run(30, 30, 9), clip(30), [video(9)], PLAIN, Verify.STREAMS) == Finding()
-
-
-def test_off_still_wants_a_picture() -> None:
-    assert verify(run(30, 30, 30), clip(99), [video(9)], PLAIN, Verify.OFF) == Finding()
-    assert verify(None, clip(9), [], PLAIN, Verify.OFF).fault is Fault.OUTPUT
 
 
 def test_without_an_account_the_packets_are_compared() -> None:

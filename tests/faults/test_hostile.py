@@ -36,10 +36,10 @@ from tests.waiting import wait_until
 from watchconv.config import Config
 from watchconv.convert import ending
 from watchconv.convert.attempt import Attempt
+from watchconv.convert.command import Cause, Ended
 from watchconv.convert.ending import outcome_of
 from watchconv.convert.failures import is_disk_full
 from watchconv.convert.leftovers import leftovers
-from watchconv.convert.process import Cause, Ended
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.programs import system_reads
 from watchconv.convert.sandbox.support import support
@@ -589,7 +589,7 @@ def run_naively(ffmpeg: str, path: Path, work: Path, programs: tuple[str, ...]) 
 
     def start() -> None:
         allowance = Allowance(read=(descriptor,), write=(str(work),), execute=programs)
-        confine(allowance, nice=0, io_class="none")
+        confine(allowance)
         with contextlib.suppress(subprocess.TimeoutExpired):  # a live playlist waits for ever
             subprocess.run(argv, cwd=path.parent, stdin=subprocess.DEVNULL, timeout=3, check=False)
 

@@ -49,7 +49,6 @@ class Route:
 
     source: tuple[int, int]
     output: tuple[int, int] | None
-    copied: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +141,9 @@ class StderrReader:
     def _take_route(self, line: str) -> bool:
         if found := _MAP.match(line):
             a, b, c, d = (_int(n) for n in found.groups()[:4])
-            self._routes[Route((a, b), (c, d), found[5] == "copy")] = None
+            self._routes[Route((a, b), (c, d))] = None
         elif found := _GRAPH.match(line):
-            self._routes[Route((_int(found[1]), _int(found[2])), None, copied=False)] = None
+            self._routes[Route((_int(found[1]), _int(found[2])), None)] = None
         return bool(found or _FROM_GRAPH.match(line)) and len(self._routes) < 1000
 
     def _take_count(self, line: str) -> None:

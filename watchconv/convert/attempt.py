@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from watchconv.config import Config
-    from watchconv.convert.process import Child, Ended
+    from watchconv.convert.command import Ended
+    from watchconv.convert.process import Child
     from watchconv.convert.progress import Beat
     from watchconv.model import Job, Profile, Progress
 

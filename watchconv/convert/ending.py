@@ -13,15 +13,15 @@ import os
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from watchconv.convert.command import Cause
 from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, oversize
-from watchconv.convert.process import Cause
 from watchconv.convert.program import version_of
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.model import Broke, Interrupted, Outcome, Rejected
 
 if TYPE_CHECKING:
     from watchconv.convert.attempt import Attempt
-    from watchconv.convert.process import Ended
+    from watchconv.convert.command import Ended
 
 BELIEVED = 2  # how often for one job
 ROOM_BYTES = 16 << 20

@@ -23,13 +23,12 @@ from watchconv.convert.ending import outcome_of
 from watchconv.convert.failures import refusal_of
 from watchconv.convert.ffmpeg import encode_argv, uses_hardware
 from watchconv.convert.foresight import Foresight
-from watchconv.convert.leftovers import environment
 from watchconv.convert.process import Child
-from watchconv.convert.progress import ProgressReader, progress_of
+from watchconv.convert.progress import Reach
 from watchconv.convert.reply import NoWorker, ProbeFailed
 from watchconv.convert.sandbox.child import Allowance, confine
 from watchconv.convert.sandbox.programs import system_reads
-from watchconv.convert.spawn import launcher
+from watchconv.convert.spawn import environment, launcher
 from watchconv.convert.streams import choose_streams
 from watchconv.convert.threads import thread_args
 from watchconv.convert.verify import Fault, verify
@@ -51,8 +50,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from watchconv.config import Config
+    from watchconv.convert.command import Ended
     from watchconv.convert.probe import ProbeWorker
-    from watchconv.convert.process import Ended
+    from watchconv.convert.progress import Beat
     from watchconv.model import Identity, MediaInfo
 
 log = logging.getLogger(__name__)
@@ -211,21 +211,14 @@ class LocalEngine:
     async def _encode(self, attempt: Attempt, media: MediaInfo) -> Ended:
         """Run ffmpeg to its end."""
         config = attempt.config
-        progress = ProgressReader()
-        furthest = [0.0, 0]
 
-        def further(chunk: bytes) -> bool:
-            advanced = False
-            for beat in progress.feed(chunk):
-                attempt.beat = beat
-                attempt.progress = progress_of(beat, media.duration_seconds)
-                reached = [beat.out_seconds or 0.0, beat.total_bytes or 0]
-                advanced |= any(now > then for now, then in zip(reached, furthest, strict=True))
-                furthest[:] = map(max, reached, furthest)
-            return advanced
+        def hear(beat: Beat, progress: Progress) -> None:
+            attempt.beat, attempt.progress = beat, progress
+
+        reach = Reach(media.duration_seconds, hear)
 
         def limit_seconds() -> float:
-            seconds = max(media.duration_seconds or 0.0, furthest[0])
+            seconds = max(media.duration_seconds or 0.0, reach.seconds)
             return config.time_limit.seconds + config.time_limit.per_second * seconds
 
         command = Command(
@@ -244,7 +237,7 @@ class LocalEngine:
             confine=lambda: self._confine(attempt),
             still_writes=Growth(attempt.output).is_new,
         )
-        child = attempt.child = Child(command, further, attempt.stderr.feed)
+        child = attempt.child = Child(command, reach.feed, attempt.stderr.feed)
         if attempt.stopped.is_set():
             child.stop(attempt.killed)
         return await asyncio.wrap_future(child.start())
@@ -258,11 +251,7 @@ class LocalEngine:
             path for arg in attempt.args for path in _PATH.findall(arg) if os.path.isfile(path)
         }
         programs = _programs(self._program, os.stat(self._program).st_mtime_ns)
-        confine(
-            Allowance(read=(attempt.original, *named), write=(attempt.work,), execute=programs),
-            nice=0,
-            io_class="none",
-        )
+        confine(Allowance(read=(attempt.original, *named), write=(attempt.work,), execute=programs))
 
     async def _verify(self, attempt: Attempt, media: MediaInfo, made: Made) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""

@@ -1,4 +1,4 @@
-"""What a child is known by, and the end of those that an earlier daemon left behind.
+"""The end of the children that an earlier daemon left behind.
 
 Guarantees: every child carries the mark of its state directory in its environment from its first
 instruction on, so there is no moment in which a crash leaves one that is not found; a process is
@@ -14,25 +14,10 @@ import signal
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from watchconv.convert.spawn import MARK, open_pidfd
 
 LEFTOVERS_WAIT_SECONDS = 5.0
-MARK = "WATCHCONV_CHILD"
-KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
-KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
-
-
-def environment(mark: str, work: str, source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Make a child's environment: a few variables of ``source``, and none of its secrets.
-
-    ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
-    where the child may write: its home and its temporary files are there.
-    """
-    kept = {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
-    return kept | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
 
 
 def leftovers(mark: str) -> list[int]:
@@ -72,13 +57,3 @@ def _kill_marked(pid: int, mark: str) -> None:
                 os.kill(pid, signal.SIGKILL)
             else:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
-def open_pidfd(pid: int, stack: ExitStack) -> int | None:
-    """Open a pidfd; None where the kernel, its filters or this Python's build have none."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return None
-    stack.callback(os.close, pidfd)
-    return pidfd

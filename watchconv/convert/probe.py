@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING
 
 from watchconv.convert.ffmpeg import FORMATS
 from watchconv.convert.reply import ProbeFailed, no_worker, nonsense, parse_reply, read_hello
+from watchconv.convert.sandbox.support import support
+from watchconv.convert.spawn import environment
 from watchconv.model import Content, MediaInfo
 
 if TYPE_CHECKING:
@@ -93,8 +95,9 @@ class ProbeWorker:
 
     Belongs to one event loop, whose thread must live as long as the child: the kernel ends the
     child together with the thread that started it. ``mark`` is put into the child's environment
-    as WATCHCONV_CHILD, by which a later daemon knows a leftover. What its confinement lacks on
-    this machine is told once; with ``sandbox`` at ``require`` such a child reads nothing.
+    as WATCHCONV_CHILD, by which a later daemon knows a leftover. What its confinement lacks where
+    ``support`` found nothing missing is told once; where ``sandbox`` gives ``require``, a child
+    whose confinement lacks anything reads nothing.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class ProbeWorker:
         if self._child is None and not self._closed:
             with contextlib.suppress(ProbeFailed):
                 self._start()
-                self._rest()
+                self._end_when_idle()
 
     async def close(self) -> None:
         """End the child, fail what is being asked, and wait until all children are gone."""
@@ -152,11 +155,11 @@ class ProbeWorker:
         self, request: bytes, fd: int, limit_seconds: float
     ) -> MediaInfo | tuple[Content, ...]:
         async with self._turn:
-            self._stay()
+            self._cancel_idle_end()
             try:
                 return parse_reply(await self._answer(request, fd, limit_seconds))
             finally:
-                self._rest()
+                self._end_when_idle()
 
     async def _answer(self, request: bytes, fd: int, limit_seconds: float) -> bytes:
         """Ask, and once more with a fresh child when the first is lost over it."""
@@ -196,8 +199,9 @@ class ProbeWorker:
         mode = self._sandbox()
         if lacks and mode == "require":
             raise no_worker(f"sandbox: require is not met: {' '.join(lacks)}")
-        for sentence in lacks if mode == "auto" else ():
-            _tell_once(sentence)
+        if mode == "auto" and not support().missing:  # else the start has told of it
+            for sentence in lacks:
+                _tell_once(sentence)
 
     async def _exchange(
         self, child: _Child, request: bytes, fd: int, limit_seconds: float
@@ -250,7 +254,7 @@ class ProbeWorker:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    env=_environment(self._mark),
+                    env=environment(self._mark, "/"),
                     cwd="/",
                     start_new_session=True,
                 )
@@ -263,7 +267,7 @@ class ProbeWorker:
 
     def _end(self) -> str:
         """Kill the child, if there is one, and have it reaped. Says how it had ended by itself."""
-        self._stay()
+        self._cancel_idle_end()
         child, self._child = self._child, None
         if child is None:
             return "was ended"
@@ -275,12 +279,12 @@ class ProbeWorker:
         ending.add_done_callback(self._endings.discard)
         return "crashed"
 
-    def _stay(self) -> None:
+    def _cancel_idle_end(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
 
-    def _rest(self) -> None:
+    def _end_when_idle(self) -> None:
         if self._child is not None:
             loop = asyncio.get_running_loop()
             self._idle = loop.call_later(self._limits.idle_seconds, self._end)
@@ -295,12 +299,6 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
     """Wait for a killed child; one stuck in the kernel is left to subprocess' own reaping."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(5)
-
-
-def _environment(mark: str) -> dict[str, str]:
-    """Give the child what it needs to find its libraries, and none of the daemon's secrets."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return {**kept, "LC_ALL": "C.UTF-8", "WATCHCONV_CHILD": mark}
 
 
 def _resident_bytes(child: _Child) -> int:

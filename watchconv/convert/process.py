@@ -31,11 +31,10 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from io import FileIO
 from typing import TYPE_CHECKING
 
+from watchconv.convert.command import Cause, Ended, ended, unstarted, why
 from watchconv.convert.ladder import Bell, Rung
 from watchconv.convert.spawn import launcher, limit, open_end, open_pipe, spawn
 
@@ -50,34 +49,6 @@ CHUNK_BYTES = 65536
 GATHER_SECONDS, GATHER_BYTES = 0.01, 4096
 HEAD_BYTES = 500  # of stderr, enough for the launcher's last words
 DAY_SECONDS = 86400.0  # poll() takes no more than 24 days
-
-
-class Cause(StrEnum):
-    """Why a child is no longer there."""
-
-    EXITED = "exited"  # by itself, or by a signal that we did not send
-    STALLED = "stalled"
-    OVERTIME = "overtime"
-    STOPPED = "stopped"
-    UNSTARTED = "unstarted"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a child ended; ``detail`` says it in a sentence.
-
-    ``status`` is the exit code, ``signal`` what killed it; both are None when it never ran or its
-    end could not be read. ``max_rss_bytes`` is never below the size of the daemon itself: the
-    kernel counts the moment between fork and exec.
-    """
-
-    cause: Cause
-    status: int | None
-    signal: int | None
-    detail: str
-    seconds: float
-    cpu_seconds: float = 0.0
-    max_rss_bytes: int = 0
 
 
 class Child:
@@ -108,7 +79,7 @@ class Child:
         try:
             thread.start()
         except RuntimeError as error:  # the machine or the cgroup has no more threads
-            self.ended.set_result(_unstarted(self.command, str(error)))
+            self.ended.set_result(unstarted(self.command, str(error)))
         return self.ended
 
     def stop(self, kill: bool = False) -> None:
@@ -122,12 +93,12 @@ class Child:
 
     def _live(self) -> None:
         try:
-            ended = _Life(self).live()
+            result = _Life(self).live()
         except BaseException as bug:
             self.ended.set_exception(bug)
         else:
             if not self.ended.done():  # it was given up, and died after all
-                self.ended.set_result(ended)
+                self.ended.set_result(result)
 
 
 class _Life:
@@ -148,14 +119,13 @@ class _Life:
         self.gone = False
         self.head = b""
         self.code: int | None = None
-        self.cpu_seconds, self.max_rss_bytes = 0.0, 0
 
     def live(self) -> Ended:
         with ExitStack() as stack:
             try:
                 self._begin(stack)
             except Exception as error:  # the machine's, or of confine: its sentence goes on
-                return _unstarted(self.command, _why(error))
+                return unstarted(self.command, why(error))
             while not self.gone:
                 self._look()
             self._drain()
@@ -258,7 +228,7 @@ class _Life:
     def _take_progress(self, chunk: bytes) -> None:
         if self.child.on_progress(chunk):
             self.advanced = time.monotonic()
-            self.command.still_writes()
+            self.command.still_writes()  # the stall check compares from here
 
     def _take_stderr(self, chunk: bytes) -> None:
         self.head += chunk[: HEAD_BYTES - len(self.head)]
@@ -282,44 +252,13 @@ class _Life:
         """Kill what is left of the group, while the unreaped child still keeps its number; reap."""
         self._signal(signal.SIGKILL)
         with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing was kept
-            _, status, usage = os.wait4(self.pid, 0)
+            _, status = os.waitpid(self.pid, 0)
             self.code = os.waitstatus_to_exitcode(status)
-            self.cpu_seconds = usage.ru_utime + usage.ru_stime
-            self.max_rss_bytes = usage.ru_maxrss * 1024
 
     def _report(self) -> Ended:
         words = self.head.decode(errors="replace")
         # setpriv has these two statuses for a program that it cannot execute.
         if self.prefix and self.code in (126, 127) and words.startswith("setpriv: "):
-            return _unstarted(self.command, words.removeprefix("setpriv: ").strip())
-        return Ended(
-            self.cause,
-            self.code if self.code is not None and self.code >= 0 else None,
-            -self.code if self.code is not None and self.code < 0 else None,
-            f"{_name(self.command)} {self.detail or _end_in_words(self.code)}",
-            time.monotonic() - self.began,
-            self.cpu_seconds,
-            self.max_rss_bytes,
-        )
-
-
-def _name(command: Command) -> str:
-    return os.path.basename(command.argv[0])
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
-
-
-def _unstarted(command: Command, why: str) -> Ended:
-    return Ended(Cause.UNSTARTED, None, None, f"{_name(command)} could not be started: {why}", 0.0)
-
-
-def _end_in_words(code: int | None) -> str:
-    if code is None:
-        return "ended, but its status is lost: the daemon was started with SIGCHLD ignored"
-    if code < 0:
-        return f"was killed by signal {-code} ({signal.strsignal(-code)})"
-    return f"exited with status {code}"
+            return unstarted(self.command, words.removeprefix("setpriv: ").strip())
+        seconds = time.monotonic() - self.began
+        return ended(self.command, self.cause, self.code, self.detail, seconds)

@@ -15,7 +15,7 @@ from watchconv.convert.lines import Lines
 from watchconv.model import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,28 @@ class ProgressReader:
             elif key in _KEYS:
                 self._block[key] = value.strip()
         return beats
+
+
+class Reach:
+    """How far one encode has come, by what it says on its progress pipe."""
+
+    def __init__(
+        self, duration_seconds: float | None, hear: Callable[[Beat, Progress], None]
+    ) -> None:
+        """Take the input's length where it is proven, and who hears of each beat."""
+        self._duration_seconds, self._hear = duration_seconds, hear
+        self._reader = ProgressReader()
+        self._bytes = 0
+        self.seconds = 0.0  # of the output, at most
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take what arrived; tell whether the encode got further."""
+        before = self.seconds, self._bytes
+        for beat in self._reader.feed(chunk):
+            self._hear(beat, progress_of(beat, self._duration_seconds))
+            self.seconds = max(self.seconds, beat.out_seconds or 0.0)
+            self._bytes = max(self._bytes, beat.total_bytes or 0)
+        return (self.seconds, self._bytes) != before
 
 
 _KEYS = frozenset(

@@ -1,4 +1,4 @@
-"""The text of an error report, and the sentence that a child's end comes down to. Pure.
+"""The text of an error report: what a person needs to see why an attempt failed. Pure.
 
 Guarantees: safe to show: control characters escaped, at most ``LIMIT_BYTES``, nothing of the
 environment; the beginning and the end of ffmpeg's own words are kept when something must go.
@@ -16,7 +16,7 @@ from watchconv.names import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from watchconv.convert.process import Ended
+    from watchconv.convert.command import Ended
     from watchconv.model import Job
 
 LIMIT_BYTES = 36_000  # in 64 KiB of the file there is also a mark, with a path of 4 KiB escaped

@@ -1,4 +1,4 @@
-"""How a child is started: its launcher, its pipes, its limits.
+"""How a child is started: its launcher, its environment, its pipes, its limits.
 
 Guarantees: the child has a session of its own and nothing of ours open but its standard streams;
 with setpriv the kernel kills it when the thread that started it ends.
@@ -17,11 +17,26 @@ from contextlib import ExitStack, suppress
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from watchconv.convert.leftovers import open_pidfd
-from watchconv.convert.sandbox.priority import lower_priority
+from watchconv.convert.priority import lower_priority
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from watchconv.convert.command import Command, Limits
+
+MARK = "WATCHCONV_CHILD"
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
+
+
+def environment(mark: str, work: str, source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Make a child's environment: a few variables of ``source``, and none of its secrets.
+
+    ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
+    where the child may write, if anywhere: its home and its temporary files are there.
+    """
+    kept = {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
+    return kept | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
 
 
 @functools.cache
@@ -49,6 +64,16 @@ def open_end(pid: int, stack: ExitStack) -> int:
     return end
 
 
+def open_pidfd(pid: int, stack: ExitStack) -> int | None:
+    """Open a pidfd; None where the kernel, its filters or this Python's build have none."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    stack.callback(os.close, pidfd)
+    return pidfd
+
+
 def _close_at_end(fd: int, pid: int) -> None:
     with suppress(ChildProcessError):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -73,7 +98,7 @@ def spawn(prefix: tuple[str, ...], command: Command, null: FileIO, out: FileIO, 
         stderr=err,
         start_new_session=True,
     )
-    process.returncode = 0  # we reap, with wait4; Popen must neither wait nor complain
+    process.returncode = 0  # we reap; Popen must neither wait nor complain
     return process.pid
 
 

@@ -32,7 +32,6 @@ class Ahead:
         foresee: Callable[[int, Identity], Awaitable[None]],
         count: Callable[[], int],
     ) -> None:
-        """Take where the originals are, who knows what comes next, and what to do with so many."""
         self._inbox, self._journal, self._foresee, self._count = inbox, journal, foresee, count
         self._look: asyncio.Task[None] | None = None
 

@@ -1,4 +1,9 @@
-"""The daemon's life: begin, run, end. Its concerns are listed in the package's own words."""
+"""The daemon's life: begin, run, end. The package's docstring lists its concerns.
+
+Guarantees: whatever hangs (a dead mount, a copy, a child), a stop comes to its end.
+Does not do any of the work: the parts do, each in a module of its own.
+Errors: those of ``Daemon.run`` at the start; later only bugs, which end it.
+"""
 
 from __future__ import annotations
 

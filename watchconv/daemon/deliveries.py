@@ -58,7 +58,9 @@ class Deliveries:
         self._later = Alarm(self.retry.set)
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a bug
 
-    def __len__(self) -> int:
+    @property
+    def under_way(self) -> int:
+        """Count the deliveries that are being tried now."""
         return len(self._tasks)
 
     @property

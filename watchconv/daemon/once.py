@@ -52,7 +52,7 @@ class Once:
             log.warning("left in the inbox, for it is not whole: %s: %s", printable(source), lacks)
 
     async def _is_done(self) -> bool:
-        if self._looking.pending or self._pool.running or len(self._deliveries):
+        if self._looking.pending or self._pool.running or self._deliveries.under_way:
             return False
         if self._troubles.tells("folders"):
             return True

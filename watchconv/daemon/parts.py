@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.convert.engine import LocalEngine
 from watchconv.convert.probe import ProbeWorker
-from watchconv.daemon.bell import Bell
+from watchconv.daemon.bell import Bell, call
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.looking import Looking
 from watchconv.daemon.once import Once
@@ -95,11 +95,11 @@ class Parts:
         loop = asyncio.get_running_loop()
 
         def announce() -> None:
-            loop.call_soon_threadsafe(self.announce)
+            call(loop, self.announce)
 
         def expect() -> None:
             if self.probe.pid is None and not self.pool.paused:
-                loop.call_soon_threadsafe(self.probe.warm)
+                call(loop, self.probe.warm)
 
         def profile_of(source: str) -> str:
             now = self._config()

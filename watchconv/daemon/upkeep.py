@@ -47,9 +47,11 @@ async def keep_house(
             if written and kept is None:  # a person had the journal forget them
                 folders.forget()
                 looking.look_at_all()
-            elif kept != (points := json.dumps(folders.remembered())):
-                await journal.asked(Journal.remember, MOUNTS, points)
-            written = kept is not None or not written  # after a forgetting: not yet
+                written = False  # what the look finds is
+            else:
+                if kept != (points := json.dumps(folders.remembered())):
+                    await journal.asked(Journal.remember, MOUNTS, points)
+                written = True
             await _trim(config().keep_history_days, journal)
         except JournalError as error:
             troubles.tell("house", str(error), blocking=False)

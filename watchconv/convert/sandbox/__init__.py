@@ -15,6 +15,6 @@ Errors: ``ConfigError`` from ``ready`` where ``sandbox: require`` cannot be had;
 ``EnvironmentTrouble`` from ``confine`` where a step fails that worked when it was tried.
 
 The rooms: ``child`` and ``worker`` put the pieces together; ``landlock`` (files, TCP), ``seccomp``
-(the rest), ``priority``; ``programs`` finds what an ffmpeg needs to run; ``support`` tries what
+(the rest); ``programs`` finds what an ffmpeg needs to run; ``support`` tries what
 this machine can do; ``escape`` proves it.
 """

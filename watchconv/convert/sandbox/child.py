@@ -1,7 +1,7 @@
 """Confine the calling thread, and with it the ffmpeg child that it is about to start.
 
-After ``confine`` the thread has its priorities, no way to gain rights, Landlock's rules and the
-seccomp filter, as far as ``support()`` found them here. It cannot be undone: the thread is a
+After ``confine`` the thread has no way to gain rights, Landlock's rules and the seccomp filter, as
+far as ``support()`` found them here. It cannot be undone: the thread is a
 throw-away one that lives as long as its child.
 
 Does not start the child. The thread itself is confined too: what it needs beyond the allowance
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from watchconv.convert.sandbox import kernel, landlock, seccomp
-from watchconv.convert.sandbox.priority import lower_priority
 from watchconv.convert.sandbox.support import support
 from watchconv.errors import EnvironmentTrouble
 
@@ -36,13 +35,12 @@ class Allowance:
     execute: tuple[str, ...]  # programs, libraries and devices, as ``system_reads`` lists them
 
 
-def confine(allowance: Allowance, *, nice: int, io_class: str) -> None:
+def confine(allowance: Allowance) -> None:
     """Confine the calling thread and all that it will start, irrevocably. About 0.3 ms.
 
     Paths of ``read`` and ``execute`` that do not exist are passed over.
     """
     found = support()
-    lower_priority(nice=nice, io_class=io_class)
     try:
         kernel.forbid_new_privileges()
         if found.landlock_abi:

@@ -58,7 +58,7 @@ def try_escape(allowance: Allowance) -> list[Escape]:
 
 
 def _try_all(allowance: Allowance, acts: Mapping[str, Callable[[], None]]) -> list[Escape]:
-    confine(allowance, nice=0, io_class="none")
+    confine(allowance)
     return [_attempt(name, act) for name, act in acts.items()]
 
 

@@ -1,9 +1,9 @@
-"""Niceness and I/O class of the calling thread, inherited by what it starts.
+"""Niceness and I/O class of a child.
 
 Only ever lowers: a daemon that already runs nicer than asked stays so. Where the kernel or the
 architecture has no I/O classes that we know the number of, the class is left as it is.
 
-Does not touch the other threads (on Linux both belong to the thread, not to the process).
+Both belong to a thread, on Linux, and are inherited: set them before a child has threads.
 
 Errors: ValueError for an unknown class is a bug; the configuration knows ``IO_CLASSES``.
 """
@@ -23,11 +23,11 @@ IO_CLASSES = {"none": None, "best-effort": _LOWEST_BEST_EFFORT, "idle": _IDLE}
 
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273}
 _IOPRIO_SET |= {"s390x": 282}
-_WHO_PROCESS = 1  # 0 means the calling thread
+_WHO_PROCESS = 1
 
 
-def lower_priority(pid: int = 0, *, nice: int, io_class: str) -> None:
-    """Give a process that has just begun, or the calling thread (0), a niceness and I/O class.
+def lower_priority(pid: int, *, nice: int, io_class: str) -> None:
+    """Give a process that has just begun a niceness and I/O class.
 
     nice is absolute, -20..19, and never made better than it is; io_class is one of ``IO_CLASSES``.
     """
