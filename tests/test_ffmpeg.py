@@ -17,7 +17,7 @@ from watchconv.convert.ffmpeg import (
     parse_version,
     uses_hardware,
 )
-from watchconv.convert.progress import Beat, ProgressReader, progress_of
+from watchconv.convert.progress import Beat, ProgressReader, Reach, progress_of
 from watchconv.model import MediaInfo
 
 OLD = b"""\
@@ -150,6 +150,22 @@ def test_no_bytes_upset_the_progress_reader(junk: bytes, key: bytes) -> None:
     beats = ProgressReader().feed(key + junk + b"\nprogress=end\n")
 
     assert beats[-1].ended
+
+
+def test_an_encode_gets_further_by_time_or_by_bytes_and_only_beyond_where_it_was() -> None:
+    heard = []
+    reach = Reach(10.0, lambda beat, progress: heard.append(progress.fraction))
+
+    def beat(micros: int, size: int) -> bool:
+        return reach.feed(f"out_time_us={micros}\ntotal_size={size}\nprogress=continue\n".encode())
+
+    assert beat(5_000_000, 100)
+    assert not beat(5_000_000, 100)
+    assert not beat(1_000_000, 100)  # a muxer that starts anew, again and again
+    assert beat(1_000_000, 101)
+    assert not reach.feed(b"out_time_us=9000000\n")  # half a block
+    assert reach.seconds == 5.0
+    assert heard == [0.5, 0.5, 0.1, 0.1]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,18 @@ from watchconv.intake.plan import output_for
 from watchconv.journal import Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.logs import tell, tell_step
-from watchconv.model import Encoded, Gone, Interrupted, Job, JobState, Outcome, Request, Verdict
+from watchconv.model import (
+    Broke,
+    Encoded,
+    Gone,
+    Interrupted,
+    Job,
+    JobState,
+    Outcome,
+    Rejected,
+    Request,
+    Verdict,
+)
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -200,8 +211,10 @@ class Pool:
             return decision
         fresh = await self._insist(Journal.get, job.id)
         if fresh and fresh.request is Request.CANCEL:
-            report = getattr(outcome, "report", None)
-            return Deliver(Verdict.CANCELLED, "cancelled", report)
+            match outcome:
+                case Broke(report=report) | Interrupted(report=report) | Rejected(report=report):
+                    return Deliver(Verdict.CANCELLED, "cancelled", report)
+            return Deliver(Verdict.CANCELLED, "cancelled")
         return decision
 
     async def _carry_out(self, job: Job, decision: Decision) -> None:
