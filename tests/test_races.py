@@ -864,7 +864,7 @@ def test_a_second_signal_does_not_wait_for_deliveries(delivering: JournalThread)
     release = threading.Event()
 
     class Slow(Counting):
-        def deliver(self, job: Job) -> JobState:
+        def deliver(self, job: Job) -> End:
             release.wait(60)
             return super().deliver(job)
 
