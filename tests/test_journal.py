@@ -858,6 +858,42 @@ def test_a_transaction_counts_as_a_whole_or_not_at_all(journal: Journal) -> None
     assert journal.setting("a") == "c"
 
 
+def test_an_error_at_which_sqlite_rolls_back_by_itself_is_told_as_it_is(journal: Journal) -> None:
+    """As it does on a full or failing disk."""
+    journal.remember("a", "b")
+    with pytest.raises(JournalError, match="UNIQUE constraint failed"), journal.writing() as db:
+        db.execute("INSERT OR ROLLBACK INTO setting VALUES ('a', 'c')")
+
+    assert journal.setting("a") == "b"
+
+
+def test_whatever_its_extended_name_a_read_only_journal_is_opened_anew(journal: Journal) -> None:
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    error.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
+    with journal.writing() as before:
+        pass
+    with pytest.raises(JournalError, match="is the state directory writable"), journal.writing():
+        raise error
+    with journal.writing() as after:
+        assert after is not before
+
+
+def test_a_history_that_is_read_slowly_holds_up_no_checkpoint(journal: Journal) -> None:
+    """``watchconv jobs | less``, left open: the log of what was written must not grow for ever."""
+    add(journal, *(f"{n}.mov" for n in range(500)))
+    reader = Journal(os.path.dirname(journal.path))
+    history = reader.jobs()
+    first = next(history)
+    add(journal, "new.mov")
+    busy, _, _ = journal.read("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+
+    assert not busy
+    assert [first.id, *(job.id for job in history)] == list(range(500, 0, -1))
+
+    reader.close()
+
+
 # bad files
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
+from watchconv import folders
 from watchconv import mounts as room
 from watchconv.errors import AlreadyRunning
 from watchconv.folders import Folders
-from watchconv.mounts import Mount, mount_of, mounts_below
+from watchconv.mounts import Mount, is_below, mount_of, mounts_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,6 +217,21 @@ def test_a_folder_that_may_not_be_used_is_told_with_the_user(mode: int) -> None:
     ]
 
 
+def test_a_folder_that_goes_while_it_is_asked_about_is_told(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(path: str, mode: int) -> bool:
+        os.rmdir(path)
+        return False
+
+    monkeypatch.setattr(os, "access", leave)
+
+    assert house.troubles() == [
+        f"the {name} {path} does not exist: make it, or mount what holds it"
+        for name, path in house.by_name.items()
+    ]
+
+
 # mounts that come and go
 
 
@@ -320,6 +336,24 @@ def test_what_lies_on_a_mount_below_the_inbox_is_not_believed_gone_with_it(
     house.forget()
 
     assert house.vouches_for("camera/a.mkv")
+
+
+def test_a_mount_that_is_seen_while_another_thread_asks_disturbs_nobody(
+    house: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look finds mounts, a delivery asks for one; here in the worst moment."""
+    mounted(monkeypatch, f"{house.inbox}/first")
+    house.inbox_mounts()
+
+    def look_meanwhile(path: str, point: str) -> bool:
+        mounted(monkeypatch, f"{house.inbox}/first", f"{house.inbox}/{len(house.remembered())}")
+        house.inbox_mounts()
+        return is_below(path, point)
+
+    monkeypatch.setattr(folders, "is_below", look_meanwhile)
+
+    assert house.has_mount_of("a.mkv")
+    assert len(house.remembered()) > 1
 
 
 def test_an_inbox_that_is_not_the_one_that_was_locked_vouches_for_nothing(

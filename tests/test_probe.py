@@ -21,13 +21,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
+import av
+import av.stream
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA, manifest
 from watchconv.convert.probe import Limits, ProbeWorker
-from watchconv.convert.probe_duration import packets_of
+from watchconv.convert.probe_duration import Reader, packets_of, tail_length
 from watchconv.convert.reply import ProbeFailed, parse_reply
 from watchconv.convert.sandbox.support import support
 
@@ -186,6 +188,29 @@ def test_a_stream_that_appears_in_the_middle_does_not_end_the_reading() -> None:
     container = cast("InputContainer", SimpleNamespace(demux=demux))
 
     assert [str(packet) for packet in packets_of(container, [])] == ["first", "last"]
+
+
+@pytest.mark.parametrize("demuxer", ["flv", "mpegts"])
+@pytest.mark.parametrize("start", [30, 15])
+def test_a_large_file_that_ends_before_it_begins_has_no_known_length(
+    demuxer: str, start: int
+) -> None:
+    """Its clock started anew in the middle; the scan of the tail does not see that."""
+    video = SimpleNamespace(
+        index=0, type="video", time_base=1, disposition=av.stream.Disposition.default
+    )
+    tail = [SimpleNamespace(dts=s, pts=s, duration=1, stream_index=0) for s in range(5, 15)]
+    container = SimpleNamespace(
+        start_time=start * av.time_base,
+        duration=60 * av.time_base,
+        streams=[video],
+        seek=lambda _: None,
+        demux=lambda _: iter(tail),
+    )
+    with opened(CLIP) as fd:
+        length = tail_length(cast("InputContainer", container), Reader(fd), demuxer)
+
+    assert length is None
 
 
 def test_streams_carry_the_codecs_own_names() -> None:

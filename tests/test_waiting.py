@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
 from watchconv.intake import waiting as room
 from watchconv.intake.waiting import (
@@ -223,7 +224,7 @@ SPOILS: list[Callable[[Path], None]] = [
 
 
 @pytest.mark.parametrize("spoil", SPOILS, ids=["nothing", "link", "pipe", "folder"])
-def test_a_file_that_cannot_be_opened_is_for_its_job_to_tell(
+def test_a_file_that_cannot_be_opened_waits_as_where_nothing_is_proven(
     inbox: Path, spoil: Callable[[Path], None]
 ) -> None:
     before = os.listdir("/proc/self/fd")
@@ -231,5 +232,20 @@ def test_a_file_that_cannot_be_opened_is_for_its_job_to_tell(
     (inbox / "a.mov").unlink()
     spoil(inbox / "a.mov")
 
-    assert room_of(inbox, settle=0.0).is_ready("a.mov", found, own_look=True)
+    assert not room_of(inbox, settle=0.0).is_ready("a.mov", found, own_look=True)
+
+    waiting = room_of(inbox, settle=0.0, network=0.1)
+    wait_until(lambda: waiting.is_ready("a.mov", found, own_look=True))
+
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_file_that_only_its_owner_may_read_is_not_settled_by_a_short_pause() -> None:
+    """An FTP server with umask 077: what is closed to us may well be written still."""
+    with open_folder() as inbox, as_nobody():
+        (inbox / "a.mov").write_bytes(b"moving pictures")
+        (inbox / "a.mov").chmod(0o000)
+        waiting = room_of(inbox, settle=0.0)
+
+        assert not is_ready(waiting, inbox)
+        assert due_in(waiting) > WRITER_CHECK_SECONDS

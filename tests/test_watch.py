@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
+import resource
 import shutil
 import threading
 from typing import TYPE_CHECKING, Any
@@ -582,6 +584,54 @@ def test_a_folder_that_vanishes_during_the_walk_is_passed_over(tmp_path: Path) -
 
     assert sorted(seen) == ["", "a", "c"]
     assert troubles == ["b"]
+
+
+@contextlib.contextmanager
+def room_for_descriptors(count: int) -> Iterator[None]:
+    """Let no more than so many be opened."""
+    free = [os.dup(0) for _ in range(count + 1)]
+    for descriptor in free:
+        os.close(descriptor)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_too_few_descriptors_are_a_trouble_and_no_end(tmp_path: Path) -> None:
+    (tmp_path / "1").touch()
+    before = resources()
+    for count in (0, 1):
+        with room_for_descriptors(count):
+            assert listing(tmp_path.resolve()) == {"!": []}
+
+    assert resources() == before
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_too_few_descriptors_leave_nothing_behind_of_a_watch(tmp_path: Path, count: int) -> None:
+    rings: list[None] = []
+    before = resources()
+    mounts = MountWatch(lambda: rings.append(None))
+    watcher = Watcher(str(tmp_path.resolve()), lambda: None)
+    with room_for_descriptors(count):
+        mounts.start()
+        assert watcher.start()
+    mounts.stop()
+    watcher.close()
+
+    assert wait_until(lambda: resources() == before, 10, lambda: (before, resources()))
+
+
+def test_too_few_descriptors_for_the_bell_are_a_no(tmp_path: Path) -> None:
+    bell = WakeWatch(str(tmp_path), lambda: None)
+    with room_for_descriptors(0):
+        assert not bell.start()
+    assert bell.start()
+
+    bell.stop()
 
 
 def test_a_listing_leaves_no_descriptor_open(tmp_path: Path) -> None:

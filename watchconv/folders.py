@@ -15,6 +15,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat as st
+import threading
 from typing import TYPE_CHECKING
 
 from watchconv import mounts
@@ -29,14 +31,19 @@ UNMOUNTED = "the file system that holds it, or the outbox, is not mounted"  # wh
 
 
 class Folders:
-    """Inbox, outbox, done and error as one daemon knows them."""
+    """Inbox, outbox, done and error as one daemon knows them.
+
+    Safe to ask from any thread; ``lock`` and ``unlock`` are for one at a time.
+    """
 
     def __init__(self, inbox: str, outbox: str, done: str, error: str) -> None:
         self.inbox, self.outbox, self.done, self.error = inbox, outbox, done, error
         self.work = os.path.join(outbox, WORK_DIR)
+        # both are replaced, never changed, so that whoever reads one may go on with it
         self._known: dict[str, Mount] = {}
         self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
         self._locks: dict[str, int] = {}
+        self._learning = threading.Lock()
 
     @property
     def by_name(self) -> dict[str, str]:
@@ -63,15 +70,19 @@ class Folders:
             mount = mount_of(path, mountinfo)
             if trouble := self._trouble(name, path, mount):
                 said.append(trouble)
-            elif path not in self._known or len(mount.point) > len(self._known[path].point):
-                self._known[path] = mount
+                continue
+            with self._learning:
+                known = self._known.get(path)
+                if known is None or len(mount.point) > len(known.point):
+                    self._known = {**self._known, path: mount}
         return said
 
     def inbox_mounts(self) -> list[Mount]:
         """List the mount that holds the inbox and those below it; they are remembered too."""
         mountinfo = mounts.table()
         below = mounts_below(self.inbox, mountinfo)
-        self._below |= {mount.point: mount for mount in below}
+        with self._learning:
+            self._below = self._below | {mount.point: mount for mount in below}
         return [mount_of(self.inbox, mountinfo), *below]
 
     def missing_below(self) -> list[str]:
@@ -85,15 +96,18 @@ class Folders:
 
     def remember(self, points: dict[str, str]) -> None:
         """Take over what an earlier run knew of the same folders."""
-        for path, point in points.items():
-            if path in self.by_name.values():
-                self._known[path] = Mount(point, "unknown")
-            elif is_below(path, self.inbox):  # else of folders that were ours once
-                self._below[path] = Mount(point, "unknown")
+        mounts = {path: Mount(point, "unknown") for path, point in points.items()}
+        ours = mounts.keys() & set(self.by_name.values())
+        # the rest is of folders that were ours once
+        below = {path for path in mounts.keys() - ours if is_below(path, self.inbox)}
+        with self._learning:
+            self._known = self._known | {path: mounts[path] for path in ours}
+            self._below = self._below | {path: mounts[path] for path in below}
 
     def forget(self) -> None:
         """Forget which mounts there were: what is there now is right."""
-        self._known, self._below = {}, {}
+        with self._learning:
+            self._known, self._below = {}, {}
 
     def vouches_for(self, source: str) -> bool:
         """Tell whether what is not there under a name of the inbox is really gone.
@@ -107,7 +121,7 @@ class Folders:
         """Tell whether the mount below the inbox that holds a name, if one does, is there."""
         path = os.path.join(self.inbox, source)
         if not any(is_below(path, point) for point in self._below):
-            return True
+            return True  # quickly, for nearly every one
         return not any(is_below(path, point) for point in self.missing_below())
 
     def holds(self, path: str) -> bool:
@@ -122,13 +136,13 @@ class Folders:
         except OSError:
             return False
 
-    def _is_unmounted(self, path: str, mount: Mount) -> bool:
+    def _missed(self, path: str, mount: Mount) -> str | None:
+        """Name the mount point that held a folder when it was well and does not now."""
         known = self._known.get(path)
-        return known is not None and len(mount.point) < len(known.point)
+        return known.point if known and len(mount.point) < len(known.point) else None
 
     def _trouble(self, name: str, path: str, mount: Mount) -> str | None:
-        if self._is_unmounted(path, mount):
-            point = self._known[path].point
+        if point := self._missed(path, mount):
             return (
                 f"the {name} {path} is not mounted: {point} is gone; mount it again, or,"
                 " if it is to be without from now on, watchconv check --forget-mounts"
@@ -150,7 +164,7 @@ class Folders:
                 self._let_go(self._locks.pop(path))
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                if self._is_unmounted(path, mount_of(path)):  # asked of what is open already
+                if self._missed(path, mount_of(path)):  # asked of what is open already
                     os.close(descriptor)
                 else:
                     self._lock_one(path, descriptor)
@@ -222,17 +236,17 @@ def make_state(path: str, *inside: str) -> None:
 
 def _fault(name: str, path: str) -> str | None:
     """Say what keeps a folder from being used, whatever it is for."""
-    try:
+    try:  # it may go between any two questions
         stat = os.stat(path)
+        if not st.S_ISDIR(stat.st_mode):
+            return f"the {name} {path} is not a folder: something else has its name"
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            why = _access_trouble(path)
+            return f"the {name} {path} cannot be written by user {os.geteuid()}: {why}"
     except FileNotFoundError:
         return f"the {name} {path} does not exist: make it, or mount what holds it"
     except OSError as error:
         return f"the {name} {path} cannot be reached: {error.strerror}"
-    if not os.path.isdir(path):
-        return f"the {name} {path} is not a folder: something else has its name"
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        why = _access_trouble(path)
-        return f"the {name} {path} cannot be written by user {os.geteuid()}: {why}"
     if stat.st_nlink == 0:
         return f"the {name} {path} was deleted: make it again"
     return None

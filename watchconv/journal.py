@@ -300,9 +300,9 @@ class Journal(Store):
 
     def jobs(self, state: JobState | None = None) -> Generator[Job]:
         """Yield the history, newest first."""
-        where = f"WHERE state = '{state}'" if state else ""
-        for row in self.stream(f"SELECT {_COLUMNS} FROM job {where} ORDER BY id DESC"):
-            yield _job(row)
+        where = f"state = '{state}' AND " if state else ""
+        sql = f"SELECT {_COLUMNS} FROM job WHERE {where}id < ? ORDER BY id DESC LIMIT ?"
+        yield from map(_job, self.pages(sql))
 
     def in_state(self, state: JobState) -> list[Job]:
         """List the jobs in one of the open states, oldest first; few, unless it is QUEUED."""

@@ -28,6 +28,15 @@ log = logging.getLogger(__name__)
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 10
+PAGE_ROWS = 200
+_ID_MOST = 2**63 - 1
+_HINTS = {
+    sqlite3.SQLITE_FULL: "is the disk full?",
+    sqlite3.SQLITE_READONLY: "is the state directory writable?",
+    sqlite3.SQLITE_CANTOPEN: "does the state directory exist, and may this user write there?",
+    sqlite3.SQLITE_CORRUPT: "move the file away to begin a new history; no video is in it",
+    sqlite3.SQLITE_NOTADB: "move the file away to begin a new history; no video is in it",
+}
 
 
 class Store:
@@ -80,7 +89,7 @@ class Store:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
 
@@ -138,16 +147,14 @@ class Store:
         """Open a transaction that commits as a whole or not at all."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+            yield self._db
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._db.in_transaction:
+        except BaseException as error:
+            if self._db.in_transaction:  # on a full or failing disk SQLite has ended it already
                 self._db.execute("ROLLBACK")
-            if getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY":
+            if not isinstance(error, sqlite3.Error):
+                raise
+            if _code(error) == sqlite3.SQLITE_READONLY:
                 self._open_again()
             raise _journal_error("write", self.path, error) from error
 
@@ -158,12 +165,16 @@ class Store:
         except sqlite3.Error as error:
             raise _journal_error("read", self.path, error) from error
 
-    def stream(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Run a query and yield its rows one by one."""
-        try:
-            yield from self._db.execute(sql, values)
-        except sqlite3.Error as error:
-            raise _journal_error("read", self.path, error) from error
+    def pages(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Run a query that takes an id to stay below and a limit, again and again to its end.
+
+        Its first column is the id, in falling order. Nothing is held open between two rows: who
+        reads slowly holds up nobody.
+        """
+        below = _ID_MOST
+        while page := self.read(sql, (below, PAGE_ROWS)):
+            yield from page
+            below = page[-1][0]
 
 
 def _connect(path: str, *, create: bool) -> sqlite3.Connection:
@@ -184,13 +195,12 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
+def _code(error: sqlite3.Error) -> int:
+    """Give SQLite's primary code, whatever it says beyond; 0 for what Python says by itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _journal_error(verb: str, path: str, error: sqlite3.Error) -> JournalError:
-    hint = {
-        "SQLITE_FULL": "is the disk full?",
-        "SQLITE_READONLY": "is the state directory writable?",
-        "SQLITE_CANTOPEN": "does the state directory exist, and may this user write there?",
-        "SQLITE_CORRUPT": "move the file away to begin a new history; no video is in it",
-        "SQLITE_NOTADB": "move the file away to begin a new history; no video is in it",
-    }.get(getattr(error, "sqlite_errorname", "")[:15].rstrip("_"), "")
+    hint = _HINTS.get(_code(error))
     said = f"cannot {verb} the journal {path}: {error}"
     return JournalError(f"{said}; {hint}" if hint else said)

@@ -273,6 +273,8 @@ def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> floa
     if not scan.whole or scan.length is None:
         return None
     length = scan.end - start / av.time_base
+    if length <= 0:
+        return None  # the clock started anew
     if demuxer in RESTARTING_CLOCKS:
         expected = scan.length * reader.size / max(1, reader.size - at_bytes)
         if not 1 / 1.5 < expected / length < 1.5:

@@ -75,8 +75,8 @@ class WakeWatch:
     def _start(self) -> bool:
         from watchdog.observers.inotify import InotifyObserver
 
-        self._observer = InotifyObserver()
         try:
+            self._observer = InotifyObserver()
             self._observer.schedule(self._bell, self._folder, event_filter=[FileClosedEvent])
             self._observer.start()
         except OSError:
@@ -112,14 +112,18 @@ class MountWatch:
         self._end = -1
 
     def start(self) -> None:
-        """Begin to wait. Idempotent; does nothing where there is no mountinfo."""
+        """Begin to wait. Idempotent; does nothing where there is no mountinfo to wait for."""
         if self._thread is not None:
             return
         try:
             mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return
-        end, self._end = os.pipe()
+        try:
+            end, self._end = os.pipe()
+        except OSError:
+            os.close(mounts)
+            return
         self._thread = threading.Thread(
             target=self._wait, args=(mounts, end), name="mounts", daemon=True
         )

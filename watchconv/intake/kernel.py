@@ -12,6 +12,7 @@ which for a tree of 100,000 files are tens of megabytes. FIELD-NOTES rows 13, 20
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 from watchdog.events import DirMovedEvent
@@ -43,7 +44,13 @@ class _Descriptor(InotifyFD):
     """The thread that reads the kernel's events."""
 
     def __init__(self, overflowed: Callable[[], None], refused: Callable[[OSError], None]) -> None:
-        super().__init__()
+        self._inotify_fd = -1
+        try:
+            super().__init__()
+        except OSError:
+            if self._inotify_fd >= 0:
+                os.close(self._inotify_fd)  # no descriptor was left for its pipe
+            raise
         self._overflowed, self._refused = overflowed, refused
 
     def handle_event(self, event: InotifyEvent) -> None:

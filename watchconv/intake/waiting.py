@@ -3,7 +3,8 @@
 Guarantees: at most ``LIMIT`` files are remembered, whatever is dropped; the rest is met again at
 a later look, by then old enough to be judged by its ctime. All files age side by side.
 Does not read the listing and does not know the journal.
-Errors: none; a file that cannot be opened is ready, and its job will say why it cannot be read.
+Errors: none; of a file that cannot be opened nothing is proven: when it is ready, its job will say
+why it cannot be read.
 """
 
 from __future__ import annotations
@@ -127,11 +128,11 @@ class Waiting:
         except BlockingIOError:  # a write lease, such as Samba's oplocks
             return WRITER_CHECK_SECONDS, BEING_WRITTEN
         except OSError:
-            return 0.0, ""
+            return unproven, ""
         try:
             return self._ask_file(descriptor, sight, unproven, now)
         except OSError:
-            return 0.0, ""
+            return unproven, ""
         finally:
             os.close(descriptor)
 

@@ -59,14 +59,12 @@ def walk(
     while pending:
         here = pending.popleft()
         path = os.path.join(root, here) if here else root
+        found: list[str] = []
         try:
-            descriptor = open_folder(path)
+            with closing(descriptor := open_folder(path)), os.scandir(descriptor) as entries:
+                yield here, _files(entries, found, lambda e, here=here: trouble(here, e))  # type: ignore[misc]
         except OSError as error:
             trouble(here, error)
-            continue
-        found: list[str] = []
-        with closing(descriptor), os.scandir(descriptor) as entries:
-            yield here, _files(entries, found, lambda e, here=here: trouble(here, e))  # type: ignore[misc]
         if deep:
             below = (os.path.join(here, name) for name in found)
             pending.extend(folder for folder in below if not skips(folder))
