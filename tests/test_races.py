@@ -28,6 +28,7 @@ from watchconv.convert.attempt import make_work
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.journal_thread import JournalThread
+from watchconv.daemon.recovery import recover
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
@@ -42,6 +43,9 @@ from watchconv.model import Candidate, Intent, Job, JobState, Rejected, Request,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from watchconv.daemon import Listener
+    from watchconv.live import Live
 
 FRAMES = 2  # of the clip
 EAGER: dict[str, Any] = {
@@ -717,11 +721,15 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
     assert not run_at_the_end(scene, step)
 
 
-def in_parts(scene: Scene, steps: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+def in_parts(
+    scene: Scene,
+    steps: Callable[[Any], Coroutine[Any, Any, None]],
+    listener: Listener | None = None,
+) -> None:
     """Run steps with the parts of a daemon that does not live."""
 
     async def begin() -> None:
-        life: Any = Life(load_config(str(scene.config)))
+        life: Any = Life(load_config(str(scene.config)), listener=listener)
         life._parts = await life._begin()
         try:
             await steps(life)
@@ -826,6 +834,52 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
         await working
 
     in_parts(scene, steps)
+
+
+class Ears:
+    """A listener that notes what it heard of jobs."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def job_changed(self, job: Job) -> None:
+        self.heard.append(f"{job.source} {job.state}")
+
+    def present(self, now: Live) -> None:
+        """Not asked for here."""
+
+
+def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
+    tmp_path: Path, clip: Path
+) -> None:
+    scene, ears = Scene(tmp_path / "videos"), Ears()
+    drop(clip, scene.inbox / "b.mkv")
+    found = (scene.inbox / "b.mkv").stat()
+
+    async def steps(life: Any) -> None:
+        journal, parts = life._journal, life._parts
+        size, mtime = found.st_size, found.st_mtime_ns
+        await journal.asked(
+            Journal.add, [Candidate(f"{name}.mkv", size, mtime, "copy") for name in "ab"], 1.0
+        )
+        await journal.asked(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
+        await journal.asked(Journal.claim, 3.0)
+        await recover(journal, life._folders, parts.outbox, parts.pool, 3)
+        await journal.asked(Journal.ask, 2, Request.CANCEL)
+        await parts.requests.carry_out()
+        assert await parts.deliveries.finish(60, asyncio.Event())
+
+    in_parts(scene, steps, ears)
+
+    assert ears.heard == [
+        "a.mkv queued",
+        "b.mkv queued",
+        "a.mkv withdrawn",
+        "b.mkv running",
+        "b.mkv queued",
+        "b.mkv delivering",
+        "b.mkv failed",
+    ]
 
 
 HANGING = """

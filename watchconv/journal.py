@@ -29,7 +29,7 @@ from watchconv.model import (
 from watchconv.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 BACKOFF_LIMIT_SECONDS = 600.0
 TRIM_JOBS = 500
@@ -42,7 +42,13 @@ _COLUMNS = (
 
 
 class Journal(Store):
-    """The jobs of one state directory. Close it when done."""
+    """The jobs of one state directory. Close it when done.
+
+    ``changed`` is called with each job whose state was changed, new ones too, once that is
+    committed, on the owner's thread.
+    """
+
+    changed: Callable[[Job], None] = staticmethod(lambda job: None)
 
     # what the inbox holds
 
@@ -103,6 +109,8 @@ class Journal(Store):
                 ).fetchone()
                 if row:
                     added.append(_job(row))
+        for job in added:
+            self.changed(job)
         return added
 
     def release(self, job_id: int) -> None:
@@ -132,7 +140,7 @@ class Journal(Store):
                 f" ORDER BY id LIMIT 1) RETURNING {_COLUMNS}",
                 (now, now, now + 2 * BACKOFF_LIMIT_SECONDS),
             ).fetchone()
-        return _job(row) if row else None
+        return self._told(row)
 
     def next_ready(self, now: float, limit: int) -> list[Job]:
         """List the jobs that ``claim`` would take next, oldest first, without taking them."""
@@ -224,7 +232,15 @@ class Journal(Store):
                 f" RETURNING {_COLUMNS}",
                 (to, *values, job_id, expected),
             ).fetchone()
-        return _job(row) if row else None
+        return self._told(row)
+
+    def _told(self, row: Sequence[Any] | None) -> Job | None:
+        """Give the job of a row that was changed, if one was, and tell of it."""
+        if row is None:
+            return None
+        job = _job(row)
+        self.changed(job)
+        return job
 
     # what people ask for
 

@@ -11,9 +11,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from watchconv.journal import Journal
+
+if TYPE_CHECKING:
+    from watchconv.model import Job
 
 CLOSE_SECONDS = 10.0
 
@@ -33,6 +36,10 @@ class JournalThread:
         except BaseException:
             self._pool.shutdown()
             raise
+
+    def tell(self, hear: Callable[[Job], None]) -> None:
+        """Have somebody hear of each job whose state changes, on the journal's thread."""
+        self._journal.changed = hear
 
     def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question there and wait: for threads other than the loop's."""

@@ -56,7 +56,10 @@ class Parts:
         mark: str,
     ) -> None:
         """Take what gives the configuration, the ffmpeg, and the children's mark."""
-        self._config, self._journal, self._listener = config, journal, listener
+        self._config, self._journal = config, journal
+        if listener:
+            loop = asyncio.get_running_loop()
+            journal.tell(lambda job: call(loop, lambda: listener.job_changed(job)))
         self.probe, self._reader = (
             ProbeWorker(mark, sandbox=lambda: config().sandbox) for _ in range(2)
         )
@@ -81,7 +84,6 @@ class Parts:
         self.once = Once(
             self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
         )
-        self.pool.changed = self._take_change
         self.pool.look_again = self.looking.look_again
         self.looking.healed = self.deliveries.retry.set
         self.pool.moved = self.deliveries.moved = self.announce
@@ -137,19 +139,13 @@ class Parts:
                     self.engine.stop(job, kill=True)
         self.announce()
 
-    def _take_change(self, job: Job) -> None:
-        """Hear of a job's new state."""
-        if self._listener:
-            self._listener.job_changed(job)
-        self.announce()
-
     def _take_end(self, job: Job) -> None:
         """Hear of a job's end."""
         self.once.failed += job.state is JobState.FAILED
         reason = job.reason if job.state is JobState.FAILED else None
         tell_step(log, job, JobState.DELIVERING, job.state, reason)
         self.looking.look_again(job.source)  # something new may lie under its name by now
-        self._take_change(job)
+        self.announce()
 
     async def close(self) -> None:
         """End what holds threads and children."""

@@ -85,8 +85,7 @@ class Pool:
         self.wake = self.claims.wake
         self.running: dict[int, Job] = {}
         self._ahead = Ahead(config().inbox, journal, engine.foresee, lambda: config().jobs)
-        self.changed: Callable[[Job], None] = lambda job: None
-        self.moved: Callable[[], None] = lambda: None  # called when an attempt is over
+        self.moved: Callable[[], None] = lambda: None  # called when an attempt begins or is over
         self.look_again: Callable[[str], None] = lambda source: None
 
     @property
@@ -128,7 +127,7 @@ class Pool:
 
     async def _attempt(self, job: Job, crowd: int, slot: Slot) -> None:
         tell_step(log, job, JobState.QUEUED, JobState.RUNNING)
-        self.changed(job)
+        self.moved()
         decision: Decision
         try:
             outcome = await self._outcome(job, crowd, slot)
@@ -230,16 +229,14 @@ class Pool:
                 if reason == UNMOUNTED:
                     await self._hurry_if_back(job)
                 if after and after.request is Request.CANCEL:  # it came too late for ``_decide``
-                    after = await self.deliver(after, Verdict.CANCELLED, "cancelled")
+                    await self.deliver(after, Verdict.CANCELLED, "cancelled")
             case Deliver(verdict, reason, report, made):
-                after = await self.deliver(job, verdict, reason, report, made)
+                await self.deliver(job, verdict, reason, report, made)
             case Close(state):
                 await asyncio.to_thread(self._outbox.clear, job)
-                after = await self._close(job, state)
+                await self._close(job, state)
                 tell_step(log, job, JobState.RUNNING, state)
                 self.look_again(job.source)
-        if after:
-            self.changed(after)
 
     async def _hurry_if_back(self, job: Job) -> None:
         """Let a job go on whose mount came back before it was known that it waits for that."""
@@ -249,11 +246,12 @@ class Pool:
             await self._insist(Journal.hurry, UNMOUNTED)
             self.wake()
 
-    async def _close(self, job: Job, state: JobState) -> Job | None:
+    async def _close(self, job: Job, state: JobState) -> None:
         now = time.time()
         if state is JobState.WITHDRAWN:
-            return await self._insist(Journal.withdraw, job.id, JobState.RUNNING, now)
-        return await self._insist(Journal.supersede, job.id, JobState.RUNNING, now, stale=True)
+            await self._insist(Journal.withdraw, job.id, JobState.RUNNING, now)
+        else:
+            await self._insist(Journal.supersede, job.id, JobState.RUNNING, now, stale=True)
 
     async def deliver(
         self,

@@ -36,7 +36,7 @@ class Listener(Protocol):
     """Who hears of state changes and of the present."""
 
     def job_changed(self, job: Job) -> None:
-        """Hear of a job's new state."""
+        """Hear of a job whose state has changed: of each change, in their order."""
         ...
 
     def present(self, now: live.Live) -> None:

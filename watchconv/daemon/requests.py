@@ -95,8 +95,7 @@ class Requests:
             raise EnvironmentTrouble(sentence) from error
         if after:
             tell_step(log, after, JobState.FAILED, JobState.QUEUED)
-            self._pool.changed(after)
-            self._pool.wake()
+            self._pool.moved()
 
     def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""
