@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +30,13 @@ from tests.daemon import (
 )
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
+from watchconv.commands import check
 from watchconv.convert import program
 from watchconv.convert.sandbox.support import support
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.folders import find_state, make_state
+from watchconv.journal import Journal
+from watchconv.model import Candidate, Intent, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,6 +167,21 @@ def test_jobs_have_exactly_the_documented_keys_and_types(place: Place, clip: Pat
         ]
         assert {moment.utcoffset() for moment in times} == {timedelta(0)}
         assert before - timedelta(seconds=1) <= times[0] <= times[1] <= times[2]
+
+
+def test_status_shows_people_what_is_delivered_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place(tmp_path / "videos", SETTINGS)
+    make_state(str(place.state))
+    with closing(Journal(str(place.state))) as journal:
+        journal.add([Candidate("a.mkv", 1, 1, "webm")], 1.0)
+        job = journal.claim(2.0)
+        assert job
+        journal.intend(job, Intent(Verdict.FAILED, reason="why"))
+
+    assert "job 1 [webm] a.mkv" in place.say("status")
+    assert re.search(r"1 1970-01-01 00:00:02 UTC delivering", place.say("jobs"))
 
 
 def test_jobs_can_be_asked_by_state(place: Place, clip: Path) -> None:
@@ -360,6 +380,18 @@ def test_retry_all_takes_every_failed_job(quiet: Place, clip: Path) -> None:
 
         assert {job["id"] for job in quiet.jobs()} == set(ids)
         assert {job["attempt"] for job in quiet.jobs()} == {0}
+
+
+def test_retry_all_passes_over_what_was_taken_out_of_error(quiet: Place, clip: Path) -> None:
+    with Daemon(quiet):
+        for name in ("stays.mkv", "back.mkv", "gone.mkv"):
+            failed(quiet, clip, name)
+        quiet.say("pause")
+        for name in ("back.mkv", "gone.mkv"):
+            (quiet.error / f"wrong/{name}").unlink()
+        told = quiet.say("retry", "--all")
+
+        assert re.fullmatch(r"2 failed jobs are passed over: .*\njob 1 will be retried\n", told)
 
 
 def test_a_file_that_was_repaired_in_error_is_taken_back(place: Place, clip: Path) -> None:
@@ -918,6 +950,33 @@ def test_check_works_beside_a_running_daemon(daemon: Daemon) -> None:
     assert daemon.place.status()["pid"] == daemon.pid
 
 
+def test_check_tries_the_moves_that_are_made_and_tells_the_limits(quiet: Place) -> None:
+    told = quiet.say("check")
+
+    for way in ("inbox to done", "inbox to error", "outbox/.watchconv to outbox"):
+        assert f"can be renamed from {way}" in told
+    assert "from outbox to done" not in told
+    assert re.search(r"inotify allows a user \d+ instances", told)
+
+
+@pytest.mark.parametrize(
+    ("number", "well", "words"),
+    [(errno.EXDEV, None, "files are copied"), (errno.EDQUOT, False, "Disk quota exceeded")],
+)
+def test_check_tells_two_file_systems_from_other_trouble(
+    number: int, well: bool | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "rename", refuse)
+    found, sentence = check.try_rename("inbox", str(tmp_path), "done", str(tmp_path))
+
+    assert found is well
+    assert words in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_check_tells_every_folder_in_trouble(quiet: Place) -> None:
     quiet.inbox.rmdir()
     quiet.done.rmdir()
@@ -1029,6 +1088,58 @@ def test_explain_says_what_is_wrong(quiet: Place, clip: Path, what: str) -> None
     assert "Traceback" not in ended.stderr
     assert ended.returncode in (1, 2)
     assert ended.stdout + ended.stderr
+
+
+def test_explain_takes_a_file_by_whatever_path(quiet: Place, clip: Path) -> None:
+    (quiet.inbox / "mp4").mkdir()
+    shutil.copyfile(clip, quiet.inbox / "mp4/a.mkv")
+    (quiet.root / "way in").symlink_to(quiet.inbox)
+
+    assert "libx264" in quiet.say("explain", str(quiet.root / "way in/mp4/a.mkv"))
+
+
+def test_explain_knows_frames_that_are_too_large(tmp_path: Path, clip: Path) -> None:
+    place = Place(tmp_path / "videos", {**SETTINGS, "max_pixels": 100})
+    ended = place.run("explain", str(clip))
+
+    assert ended.returncode == 1
+    assert "max_pixels allows 100" in ended.stdout
+
+
+LIMITED = """#!/bin/sh
+case "$*" in
+*-codecs*) ffmpeg -hide_banner -codecs | sed '/ffv1\\|vp8\\|h264\\|mpeg4/ s/^ D/ ./' ;;
+*) exec ffmpeg "$@" ;;
+esac
+"""
+
+
+def test_explain_says_when_this_ffmpeg_cannot_decode_it(tmp_path: Path, clip: Path) -> None:
+    limited = tmp_path / "ffmpeg-old"
+    limited.write_text(LIMITED)
+    limited.chmod(0o755)
+    place = Place(tmp_path / "videos", {**SETTINGS, "ffmpeg": str(limited)})
+    ended = place.run("explain", str(clip))
+
+    assert ended.returncode == 1
+    assert re.search(r"not be converted: this ffmpeg cannot decode \w+\.$", ended.stdout)
+    assert place.run("explain", str(clip), "--profile", "remux").returncode == 0
+
+
+def test_profiles_are_told_without_a_configuration_and_the_schema_with_a_bad_one(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path / "videos")
+    ended = run_program("profiles", environment=place.environment, folder=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "webm (.webm, verify: full, the default)" in ended.stdout
+
+    (tmp_path / "config.yaml").write_text("inboks: 7\n")
+    ended = run_program("check", "--schema", environment=place.environment, folder=tmp_path)
+
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["properties"]["inbox"]
 
 
 def test_profiles_names_the_built_in_and_the_configured_ones(quiet: Place) -> None:

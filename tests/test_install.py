@@ -359,3 +359,24 @@ def test_the_shipped_units_are_fine_to_systemd(home: Path) -> None:
     )
 
     assert [line for line in said.stderr.splitlines() if "watchconv" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("sandbox: auto   ", "sandbox:  auto   "),
+        ("state: /var/lib/watchconv", "state: /var/lib/elsewhere"),
+        ("inbox: /srv/watchconv/", "inbox: /srv/"),
+    ],
+)
+def test_an_example_in_which_a_line_is_not_found_makes_no_configuration(
+    line: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a service would go without the sandbox that it is to require."""
+    text = Path(units.shipped("config.example.yaml")).read_text(encoding="utf-8")
+    assert line in text
+    (tmp_path / "example.yaml").write_text(text.replace(line, other), encoding="utf-8")
+    monkeypatch.setattr(units, "shipped", lambda _: str(tmp_path / "example.yaml"))
+
+    with pytest.raises(WatchconvError, match="example that comes with watchconv"):
+        units.config_text(Service(), sandbox="require")

@@ -129,6 +129,27 @@ def test_only_local_file_systems_prove_anything(
     assert (mount.proves_writers, mount.has_events) == (proves_writers, has_events)
 
 
+@pytest.mark.parametrize(
+    ("export", "is_exported"),
+    [
+        ("/srv/in box", True),
+        ("/srv", True),
+        ("/", True),
+        ("/srv/in box/camera", True),
+        ("/srv/in", False),
+        ("/home", False),
+    ],
+)
+def test_an_export_of_the_folder_or_above_or_below_it_is_found(
+    export: str, is_exported: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = export.replace(" ", "\\040")
+    (tmp_path / "etab").write_text(f"/other\t*(rw)\n{shown}\t10.0.0.0/8(rw,sync)\n")
+    monkeypatch.setattr(room, "_EXPORTS", str(tmp_path / "etab"))
+
+    assert room.exported_by_nfs("/srv/in box") is is_exported
+
+
 def test_the_real_table_is_understood() -> None:
     assert mount_of("/proc/self").fs_type == "proc"
     assert mount_of("/proc/self").point == "/proc"

@@ -8,6 +8,7 @@ import functools
 import os
 import resource
 import shutil
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -482,6 +483,25 @@ def test_no_watches_left_is_a_sentence_with_the_remedy(
     assert problem
     assert "fs.inotify.max_user_watches" in problem
     assert not post.watcher.alive()
+
+
+def test_a_watchdog_that_is_not_known_costs_the_events_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its private modules are used, and may be moved by any new version."""
+    monkeypatch.delitem(sys.modules, "watchconv.intake.observer", raising=False)
+    monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_move_event_grouper", None)
+    before = resources()
+    post = Post(tmp_path.resolve())
+    problem = post.watcher.start()
+
+    assert problem
+    assert "pip install 'watchdog~=7.1'" in problem
+    assert not post.watcher.alive()
+
+    post.watcher.close()
+
+    assert wait_until(lambda: resources() == before)
 
 
 def resources() -> tuple[list[str], list[str]]:

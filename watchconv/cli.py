@@ -62,6 +62,11 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             from watchconv.commands import install
 
             return int(getattr(install, arguments.command)(arguments))
+        if arguments.command == "check" and arguments.schema:
+            from watchconv.commands.check import print_schema
+
+            print_schema()
+            return 0
         code = _command(arguments.command)(_configuration(arguments), arguments)
         sys.stdout.flush()
         return code
@@ -78,14 +83,25 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _configuration(arguments: argparse.Namespace) -> Config:
-    from watchconv.config import config_for_root, find_config, load_config, nothing_more
+    from watchconv.config import (
+        NoConfigError,
+        config_for_root,
+        find_config,
+        load_config,
+        nothing_more,
+    )
 
     demands = nothing_more
     if arguments.command in _NEED_FFMPEG:
         from watchconv.convert.program import find_unusable as demands
     if arguments.root is not None:
         return config_for_root(arguments.root, demands)
-    arguments.config = arguments.config or find_config(os.environ)  # a reload reads the same
+    try:
+        arguments.config = arguments.config or find_config(os.environ)  # a reload reads the same
+    except NoConfigError:
+        if arguments.command != "profiles":  # those that are built in, then
+            raise
+        return config_for_root(os.curdir)
     return load_config(arguments.config, demands)
 
 

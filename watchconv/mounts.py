@@ -15,6 +15,7 @@ from dataclasses import dataclass
 # only here does a granted lease mean that nobody writes, and only here is every change an event
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
 _ESCAPED = re.compile(r"\\([0-7]{3})")
+_EXPORTS = "/var/lib/nfs/etab"
 # local, with events, but no word on leases
 _EVENTS = _LOCAL | {"overlay", "bcachefs", "jfs", "reiserfs", "vfat", "exfat", "ntfs3", "nilfs2"}
 
@@ -81,7 +82,7 @@ def _parsed(mountinfo: str) -> tuple[Mount, ...]:
     seen: dict[str, tuple[str, str, str]] = {}
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        fields = [_ESCAPED.sub(lambda m: chr(int(m[1], 8)), f) for f in left.split(" ")[:5]]
+        fields = [unescape(field) for field in left.split(" ")[:5]]
         if len(fields) < 5 or not right:
             continue
         identity, parent, device, root, point = fields
@@ -109,10 +110,15 @@ def table() -> str:
 
 
 def exported_by_nfs(path: str) -> bool:
-    """Tell whether this machine's kernel serves the folder by NFS: its clients take no leases."""
+    """Tell whether this machine serves by NFS any of a folder: such clients take no leases."""
     try:
-        with open("/var/lib/nfs/etab", encoding="utf-8", errors="surrogateescape") as lines:
-            exports = [line.split("\t")[0] for line in lines]
+        with open(_EXPORTS, encoding="utf-8", errors="surrogateescape") as lines:
+            exports = [unescape(line.split("\t")[0]) for line in lines]
     except OSError:
         return False
-    return any(path == e or path.startswith(e.rstrip("/") + "/") for e in exports)
+    return any(is_below(path, export) or is_below(export, path) for export in exports)
+
+
+def unescape(text: str) -> str:
+    """Read what the kernel writes for a space, a tab, a line's end or a backslash in a path."""
+    return _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), text)

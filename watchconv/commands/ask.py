@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from watchconv.config import Config
+    from watchconv.model import Job
 
 
 def retry(config: Config, arguments: argparse.Namespace) -> int:
@@ -27,9 +28,12 @@ def retry(config: Config, arguments: argparse.Namespace) -> int:
     journal = open_journal(config)
     ids = arguments.jobs
     if arguments.all:
-        ids = [job.id for job in journal.jobs(JobState.FAILED)] if journal else []
+        failed = list(journal.jobs(JobState.FAILED)) if journal else []
+        ids = [job.id for job in failed if not _is_gone(config, job)]
+        if gone := len(failed) - len(ids):
+            print(f"{gone} failed jobs are passed over: their originals are not in error/ any more")
         if not ids:
-            print("no failed jobs")
+            print("no failed jobs" if not gone else "no other failed jobs")
             return 0
     return _ask(config, journal, ids, Request.RETRY)
 
@@ -61,11 +65,17 @@ def _problem(config: Config, journal: Journal | None, job_id: int, request: Requ
     if journal is None:
         return f"there is no job {job_id}: no watchconv has run with the state {config.state}"
     job = journal.get(job_id)
-    if job and request is Request.RETRY and job.state is JobState.FAILED:
+    if job and request is Request.RETRY and _is_gone(config, job):
         original = os.path.join(config.error, job.original or "")
-        if not os.path.lexists(original) and job.request is None:
-            return f"job {job_id} cannot be retried: its original {original} is gone"
+        return f"job {job_id} cannot be retried: its original {original} is gone"
     return journal.ask(job_id, request)
+
+
+def _is_gone(config: Config, job: Job) -> bool:
+    """Tell whether the original of a failed job is not where it was put; a retry may have begun."""
+    if job.state is not JobState.FAILED or job.request is not None:
+        return False
+    return not os.path.lexists(os.path.join(config.error, job.original or ""))
 
 
 def pause(config: Config, arguments: argparse.Namespace) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from watchconv import live
 from watchconv.commands.show import open_journal
 from watchconv.config.values import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
-from watchconv.folders import Folders, find_state
+from watchconv.folders import WORK_DIR, Folders, find_state
 from watchconv.journal import MOUNTS
 from watchconv.mounts import exported_by_nfs, mount_of
 from watchconv.names import printable
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     Finding = tuple[bool | None, str]  # well, not well, or only to be known
 
 
+INSTANCES = 2  # of inotify: for the inbox, and for what people ask
+
+
 def check(config: Config, arguments: argparse.Namespace) -> int:
     """Print what is well and what is not; return 0, 1 (trouble) or 78 (configuration)."""
-    from watchconv.config import effective_yaml, schema
+    from watchconv.config import effective_yaml
 
-    if arguments.schema:
-        print(json.dumps(schema(), indent=2))
-        return 0
     if arguments.forget_mounts and (journal := open_journal(config)):
         journal.remember(MOUNTS, None)
         journal.close()
@@ -54,6 +55,13 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(f"watchconv: {problem}", file=sys.stderr)
     return 78 if problems else int(trouble)
+
+
+def print_schema() -> None:
+    """Print the JSON Schema of the configuration, which needs none."""
+    from watchconv.config import schema
+
+    print(json.dumps(schema(), indent=2))
 
 
 _MARKS = {True: "ok     ", False: "TROUBLE", None: "       "}
@@ -110,12 +118,10 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     if troubles:
         return
     yield True, "the folders are there and can be written"
-    for source, target in (("outbox", "done"), ("inbox", "done"), ("inbox", "error")):
-        paths = folders.by_name
-        if _can_rename(paths[source], paths[target]):
-            yield True, f"a file can be renamed from {source} to {target}"
-        else:
-            yield None, f"from {source} to {target} files are copied: they are on two file systems"
+    yield try_rename("inbox", folders.inbox, "done", folders.done)
+    yield try_rename("inbox", folders.inbox, "error", folders.error)
+    with _work_folder(folders) as work:
+        yield try_rename(f"outbox/{WORK_DIR}", work, "outbox", folders.outbox)
     from watchconv.deliver.ownership import Ownership
 
     for sentence in Ownership.of(config).lacks():
@@ -127,18 +133,34 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     yield enough, f"{show_bytes(free)} are free in the outbox, and min_free is {least}{advice}"
 
 
-def _can_rename(source: str, target: str) -> bool:
-    """Try to rename an empty hidden file between two folders; raises OSError."""
-    name = f".watchconv-check-{os.getpid()}.part"
-    first, second = os.path.join(source, name), os.path.join(target, name)
-    os.close(os.open(first, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+@contextmanager
+def _work_folder(folders: Folders) -> Iterator[str]:
+    """Give the folder of the work in progress; one that had to be made goes again."""
+    made = not os.path.isdir(folders.work)
+    os.makedirs(folders.work, exist_ok=True)
     try:
+        yield folders.work
+    finally:
+        if made:
+            with suppress(OSError):  # a daemon has begun to use it
+                os.rmdir(folders.work)
+
+
+def try_rename(source: str, source_path: str, target: str, target_path: str) -> Finding:
+    """Try to rename an empty hidden file between two folders."""
+    name = f".watchconv-check-{os.getpid()}.part"
+    first, second = os.path.join(source_path, name), os.path.join(target_path, name)
+    try:
+        os.close(os.open(first, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         os.rename(first, second)
-    except OSError:
-        os.unlink(first)
-        return False
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(first)
+        if error.errno == errno.EXDEV:
+            return None, f"from {source} to {target} files are copied: they are on two file systems"
+        return False, f"a file cannot be renamed from {source} to {target}: {error.strerror}"
     os.unlink(second)
-    return True
+    return True, f"a file can be renamed from {source} to {target}"
 
 
 def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
@@ -152,6 +174,12 @@ def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
         yield None, f"no proof of writers there: files must be left alone for {seconds:g} s"
     if os.path.isdir(config.inbox):
         folders = sum(1 for _ in os.walk(config.inbox))
+        instances = _limit("max_user_instances")
+        if instances is not None:
+            enough = instances >= INSTANCES
+            advice = "" if enough else "; raise fs.inotify.max_user_instances (sysctl)"
+            needs = f"inotify allows a user {instances} instances, and watchconv takes {INSTANCES}"
+            yield enough, f"{needs}{advice}"
         limit = _limit("max_user_watches")
         if limit is not None:
             enough = folders < limit

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import shlex
+import subprocess
 import sys
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from watchconv.folders import WORK_DIR
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -37,7 +40,8 @@ def explain(config: Config, arguments: argparse.Namespace) -> int:
     """Print what would happen to a file, and why; 0 when it would be converted."""
     from watchconv.errors import WatchconvError
 
-    path = os.path.abspath(arguments.file)
+    folder, name = os.path.split(os.path.abspath(arguments.file))
+    path = os.path.join(os.path.realpath(folder), name)  # as the inbox is written
     try:
         for line in _explain(config, path, arguments.profile):
             print(printable(line))
@@ -63,6 +67,7 @@ class _Refused(Exception):  # noqa: N818 (it is an answer)
 
 
 def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
+    from watchconv.convert.failures import refusal_of
     from watchconv.convert.program import examine_program, find_program
     from watchconv.intake.complete import Ending, container_end
     from watchconv.intake.plan import output_for, profile_for
@@ -96,6 +101,8 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
             raise _Refused(f"it is not whole: {end.detail}")
         media = asyncio.run(_probe(descriptor))
     yield from _streams(media)
+    if refusal := refusal_of(media, config.max_pixels):
+        raise _Refused(refusal)
     program = examine_program(find_program(config.ffmpeg), config.state)
     yield f"profile: {profile.name}, output: {output_for(source, profile.suffix)}"
     yield f"ffmpeg: {program.path} ({program.version})"
@@ -120,8 +127,6 @@ def _streams(media: MediaInfo) -> Iterator[str]:
     )
     for stream in media.streams:
         yield f"  stream {stream.index}: {_describe(stream)}"
-    if not media.videos:
-        raise _Refused("it holds no video stream")
 
 
 def _describe(stream: Stream) -> str:
@@ -141,6 +146,7 @@ def _command(
     from watchconv.convert.streams import choose_streams
     from watchconv.convert.threads import thread_args
     from watchconv.convert.verify import time_changer
+    from watchconv.deliver.outbox import OUTPUT_STEM
 
     args, losses = choose_streams(profile.args, media, profile.suffix)
     for loss in losses:
@@ -148,7 +154,10 @@ def _command(
     changer = time_changer(args)
     falls = f", falls back to streams because of {changer}" if changer else ""
     yield f"verify: {profile.verify}{falls}"
-    output = os.path.join(config.outbox, ".watchconv", "JOB.ATTEMPT", f"output{profile.suffix}")
+    if "copy" not in args and (codec := _undecodable(program, media)):
+        raise _Refused(f"this ffmpeg cannot decode {codec}")
+    work = os.path.join(config.outbox, WORK_DIR, "JOB.ATTEMPT")
+    output = os.path.join(work, OUTPUT_STEM + profile.suffix)
     argv = ffmpeg.encode_argv(
         program, path, media, args, output, progress_fd=1, max_pixels=config.max_pixels
     )
@@ -156,3 +165,18 @@ def _command(
     yield f"    {shlex.join(argv)}"
     if more := thread_args(args, len(os.sched_getaffinity(0)), config.jobs):
         yield f"    ({shlex.join(more)} before the output while {config.jobs} jobs run)"
+
+
+def _undecodable(program: str, media: MediaInfo) -> str | None:
+    """Name the codec of a video for which an ffmpeg has no decoder; None where it does not tell."""
+    told = subprocess.run(
+        [program, "-hide_banner", "-codecs"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        text=True,
+        errors="replace",
+        timeout=30,
+    ).stdout
+    decoded = set(re.findall(r"(?m)^ D\S{5} (\S+)", told))
+    return next((s.codec for s in media.videos if decoded and s.codec not in decoded), None)

@@ -39,15 +39,16 @@ def status(config: Config, arguments: argparse.Namespace) -> int:
             _watch(config, as_json=arguments.json)
         except KeyboardInterrupt:
             return 0
-    now = _present(config)
+    now, running = _present(config)
     if arguments.json:
         print(json.dumps(now))
     else:
-        print("\n".join(_lines(config, now)))
+        print("\n".join(_lines(config, now, running)))
     return 0
 
 
-def _present(config: Config) -> dict[str, Any]:
+def _present(config: Config) -> tuple[dict[str, Any], list[live.Running]]:
+    """Gather what is shown to programs, and the running jobs as people see them."""
     journal = open_journal(config)
     shown = live.read(config.state)
     counts = dict.fromkeys(JobState, 0)
@@ -66,7 +67,7 @@ def _present(config: Config) -> dict[str, Any]:
     state = shown.state if shown else "stopped"
     if state in ("running", "paused"):
         state = "paused" if paused else "running"
-    return {
+    now = {
         "state": state,
         "pid": shown.pid if shown else None,
         "counts": {
@@ -91,15 +92,15 @@ def _present(config: Config) -> dict[str, Any]:
         ],
         "trouble": shown.trouble if shown else [],
     }
+    return now, running
 
 
-def _lines(config: Config, now: dict[str, Any]) -> Iterator[str]:
+def _lines(config: Config, now: dict[str, Any], running: list[live.Running]) -> Iterator[str]:
     pid = f" (pid {now['pid']})" if now["pid"] else ""
     state = "in trouble" if now["state"] == "trouble" else now["state"]
     yield f"watchconv is {state}{pid}; inbox {printable(config.inbox)}"
     yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
-    shown = live.read(config.state)
-    for job in shown.running if shown else ():
+    for job in running:
         progress = describe_progress(job)
         yield printable(f"  job {job.id} [{job.profile}] {job.source}: {progress}")
     for sentence in now["trouble"]:
@@ -113,8 +114,9 @@ def _watch(config: Config, *, as_json: bool) -> NoReturn:
     """
     if as_json or not sys.stdout.isatty():
         while True:
-            now = _present(config)
-            print(json.dumps(now) if as_json else "\n".join([*_lines(config, now), ""]), flush=True)
+            now, running = _present(config)
+            text = json.dumps(now) if as_json else "\n".join([*_lines(config, now, running), ""])
+            print(text, flush=True)
             time.sleep(1)
     from rich.console import Console
     from rich.live import Live
@@ -123,7 +125,7 @@ def _watch(config: Config, *, as_json: bool) -> NoReturn:
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False) as screen:
         while True:
-            lines = "\n".join(_lines(config, _present(config)))
+            lines = "\n".join(_lines(config, *_present(config)))
             screen.update(Text(lines), refresh=True)
             time.sleep(1)
 
@@ -179,7 +181,9 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _line(job: Job) -> str:
-    when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19]
+    when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19].replace("T", " ")
     more = f" → {job.output}" if job.output else ""
     why = f": {job.reason}" if job.reason else ""
-    return printable(f"{job.id:>6} {when} {job.state:<10} [{job.profile}] {job.source}{more}{why}")
+    return printable(
+        f"{job.id:>6} {when} UTC {job.state:<10} [{job.profile}] {job.source}{more}{why}"
+    )

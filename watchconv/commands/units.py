@@ -125,9 +125,15 @@ def config_text(service: Service, *, sandbox: str) -> str:
     """Write the example with the folders and the state of this service."""
     text = Path(shipped("config.example.yaml")).read_text(encoding="utf-8")
     root = "~" + service.root.removeprefix(service.home) if service.home else service.root
-    text = text.replace("/srv/watchconv/", f"{root}/")
-    text = text.replace("state: /var/lib/watchconv", f"state: {service.state}")
-    return text.replace("sandbox: auto   ", f"sandbox: {sandbox}" + " " * (7 - len(sandbox)))
+    for old, new, times in (
+        ("/srv/watchconv/", f"{root}/", 4),
+        ("state: /var/lib/watchconv", f"state: {service.state}", 1),
+        ("sandbox: auto   ", f"sandbox: {sandbox:<7}", 1),
+    ):
+        if (count := text.count(old)) != times:
+            raise WatchconvError(f"the example that comes with watchconv has {old!r} {count} times")
+        text = text.replace(old, new)
+    return text
 
 
 def writable_paths(service: Service, config: Config) -> list[str]:

@@ -17,7 +17,13 @@ import os
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from watchconv.config.keys import Config, IoNice, LogFormat, Sandbox, TimeLimit
-from watchconv.config.load import config_for_root, find_config, load_config, nothing_more
+from watchconv.config.load import (
+    NoConfigError,
+    config_for_root,
+    find_config,
+    load_config,
+    nothing_more,
+)
 from watchconv.config.show import effective_yaml, schema
 from watchconv.model import OnSuccess
 
@@ -25,6 +31,7 @@ __all__ = [
     "Config",
     "IoNice",
     "LogFormat",
+    "NoConfigError",
     "OnSuccess",
     "Sandbox",
     "TimeLimit",

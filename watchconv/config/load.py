@@ -46,6 +46,10 @@ PLACES = ("config.yaml", "~/.config/watchconv/config.yaml", "/etc/watchconv/conf
 _MAY_BE_EMPTY = frozenset({"profiles", "ignore"})
 
 
+class NoConfigError(ConfigError):
+    """Nothing was said, and there is nothing at any of the usual places."""
+
+
 def find_config(environ: Mapping[str, str], places: tuple[str, ...] = PLACES) -> str:
     """Give the path of the configuration: $WATCHCONV_CONFIG, else the first place that is there."""
     if chosen := environ.get(VARIABLE):
@@ -61,7 +65,7 @@ def find_config(environ: Mapping[str, str], places: tuple[str, ...] = PLACES) ->
         if os.path.lexists(path):
             return path
     named = ", ".join(f"./{place}" if place[0] not in "~/" else place for place in places)
-    raise ConfigError(
+    raise NoConfigError(
         f"no configuration: ${VARIABLE} is not set, and there is none of {named}; "
         "write one (config.example.yaml shows every key), or use --root DIR"
     )

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
     from watchdog.observers.api import BaseObserver
 
+_UNKNOWN_WATCHDOG = (
+    "no events from the inbox: the watchdog that is installed is not known here;"
+    " pip install 'watchdog~=7.1'"
+)
 NAMES_PER_FOLDER = 256  # more hints than this for one folder, and the whole folder is looked at
 
 
@@ -201,8 +205,10 @@ class Watcher:
             return self._start() if wanted else None
 
     def _start(self) -> str | None:
-        from watchconv.intake.kernel import KernelObserver
-
+        try:
+            from watchconv.intake.observer import KernelObserver
+        except ImportError:  # what it uses of watchdog is watchdog's own, and may move
+            return _UNKNOWN_WATCHDOG
         # a folder that is made while watches are added may be added twice, which does no harm
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self.stop()
