@@ -277,7 +277,7 @@ def _name_threads() -> None:
 def hurry() -> None:
     """Shorten every wait for better times."""
     from watchconv import journal
-    from watchconv.daemon import core, deliveries, looking, pool, upkeep
+    from watchconv.daemon import claims, core, deliveries, looking, pool, upkeep
     from watchconv.deliver import files
     from watchconv.intake import admit
 
@@ -285,7 +285,8 @@ def hurry() -> None:
         core: ["RETRY_SECONDS"],
         deliveries: ["RETRY_SECONDS"],
         looking: ["TROUBLE_SECONDS", "UNREAD_SECONDS"],
-        pool: ["TROUBLE_SECONDS", "JOURNAL_SECONDS", "SPACE_SECONDS"],
+        claims: ["JOURNAL_SECONDS", "SPACE_SECONDS"],
+        pool: ["TROUBLE_SECONDS", "JOURNAL_SECONDS"],
         upkeep: ["RETRY_SECONDS"],
         admit: ["LATER_SECONDS"],
         journal: ["BACKOFF_LIMIT_SECONDS"],
