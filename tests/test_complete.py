@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA
-from watchconv.intake.complete import ContainerEnd, Ending, Writers, container_end, writers
+from watchconv.intake.container import ContainerEnd, Ending, container_end
+from watchconv.intake.lease import Writers, writers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +118,7 @@ def test_the_lease_is_given_back_at_once(fd: int, clip: Path) -> None:
 # a writer comes exactly while the lease is held: the one moment that matters, made sure of
 WRITER_COMES = """
 import fcntl, os, subprocess, sys, threading
-from watchconv.intake.complete import writers
+from watchconv.intake.lease import writers
 path, signal_is_chosen, in_main_thread = sys.argv[1:]
 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 writer = "import os, sys; os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)"
@@ -160,7 +161,7 @@ def test_a_broken_lease_would_kill_without_our_choice_of_signal(
 def test_asking_leaves_the_signals_of_the_process_alone(clip: Path) -> None:
     script = """
 import os, signal, sys
-from watchconv.intake.complete import writers
+from watchconv.intake.lease import writers
 print(writers(os.open(sys.argv[1], os.O_RDONLY)))
 print(signal.getsignal(signal.SIGIO), signal.getsignal(signal.SIGURG))
 """
@@ -170,7 +171,7 @@ print(signal.getsignal(signal.SIGIO), signal.getsignal(signal.SIGURG))
 
 RACE = """
 import os, sys, threading
-from watchconv.intake.complete import writers
+from watchconv.intake.lease import writers
 path, main_thread_asks = sys.argv[1:]
 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 done = threading.Event()
@@ -208,7 +209,7 @@ def test_what_cannot_be_leased_is_unknown(path: str) -> None:
 def test_a_file_of_another_user_is_unknown() -> None:
     script = """
 import os
-from watchconv.intake.complete import writers
+from watchconv.intake.lease import writers
 fd = os.open("/etc/passwd", os.O_RDONLY | os.O_NONBLOCK)
 if os.geteuid() == 0:
     os.setuid(65534)

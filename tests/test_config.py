@@ -26,11 +26,11 @@ from watchconv.config import (
     load_config,
     schema,
 )
+from watchconv.config.profiles import BUILTIN
 from watchconv.errors import ConfigError
 from watchconv.intake.sieve import BUILTIN_IGNORE
 from watchconv.model import Profile, Verify
 from watchconv.names import printable
-from watchconv.profiles import BUILTIN
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
 

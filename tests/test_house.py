@@ -29,8 +29,8 @@ STOREYS = [
     ("convert",),
     ("deliver",),
     ("journal", "live", "store", "schema", "judge"),
-    ("folders", "mounts"),
-    ("config", "profiles", "logs", "journald", "notify", "names"),
+    ("folders",),
+    ("config", "logs", "journald", "mounts", "names"),
     ("model", "errors"),
     ("",),  # the package itself: its version
 ]

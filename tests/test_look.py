@@ -63,11 +63,11 @@ class House:
             return question(journal, *args, **kwargs)
 
         intake = Intake(
-            str(inbox),
             Sieve(["mov", "mp4"], []),
             waiting,
             ask,
             profile_of=lambda source: profile_for(source, PROFILES, "webm"),
+            vouches=lambda _: inbox.is_dir(),
             expect=lambda: expected.append(None),
             wake_workers=lambda: wakes.append(None),
         )

@@ -11,6 +11,7 @@ import av
 import pytest
 
 from tests.clips import FFMPEG, MEDIA
+from watchconv.config.profiles import BUILTIN
 from watchconv.convert.account import Account, StderrReader
 from watchconv.convert.failures import is_disk_full, is_hopeless
 from watchconv.convert.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
@@ -18,7 +19,6 @@ from watchconv.convert.progress import ProgressReader
 from watchconv.convert.streams import choose_streams
 from watchconv.convert.verify import Fault, Finding, verify
 from watchconv.model import Content, MediaInfo, Profile, Stream, Verify
-from watchconv.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

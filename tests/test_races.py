@@ -201,11 +201,11 @@ def test_a_job_that_is_claimed_between_look_and_withdrawal_is_left_to_its_worker
     change(inbox / "a.mkv")
     ending = Journal.supersede if (inbox / "a.mkv").exists() else Journal.withdraw
     intake = Intake(
-        str(inbox),
         Sieve(["mkv"], []),
         Waiting(str(inbox), Patience(0.0, 60.0, 60.0)),
         Asking(journal, ending, lambda: journal.claim(2.0)),
         profile_of=lambda _: "webm",
+        vouches=lambda _: inbox.is_dir(),
         expect=lambda: None,
         wake_workers=lambda: None,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from watchconv.config.profiles import BUILTIN
 from watchconv.convert.threads import thread_args
-from watchconv.profiles import BUILTIN
 
 
 def test_vp8_shares_the_cores_while_others_run() -> None:

@@ -96,7 +96,7 @@ def test_an_old_mtime_alone_settles_nothing(inbox: Path) -> None:
 
 def test_where_leases_prove_nothing_even_a_move_takes_three_looks(inbox: Path) -> None:
     waiting = room_of(inbox, settle=0.0, network=0.2)
-    waiting.local = False
+    waiting.leases_prove = False
     looks = 0
 
     def look() -> bool:

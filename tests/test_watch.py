@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 from watchconv import live
 from watchconv.intake.admit import open_original
 from watchconv.intake.bells import MountWatch, WakeWatch
-from watchconv.intake.complete import writers
+from watchconv.intake.lease import writers
 from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, Watcher, walk
 
 if TYPE_CHECKING:

@@ -11,8 +11,11 @@ ties the pieces together. Imports point down this list, never up:
     convert             run ffmpeg as a confined child, and prove what it made
     deliver             publish the result, move the original, roll forward
     journal, live       what is remembered (SQLite), what is shown (one small file)
-    folders, mounts     the four folders: there, writable, mounted, locked
-    config, names       the configuration; names as bytes
+    store, schema       the file behind the journal, and its tables
+    judge               what an attempt's outcome means for its job
+    folders             the four folders: there, writable, mounted, locked
+    config, names       the configuration and the profiles; names as bytes
+    mounts              what is mounted where, and what the kernel promises there
     logs, journald      what is said, and where it goes
     model, errors       words that all of the above share
 """

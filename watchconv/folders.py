@@ -194,7 +194,7 @@ class Folders:
             fcntl.flock(held, fcntl.LOCK_UN)  # a child that has not begun yet may have a copy
         os.close(held)
 
-    def mounted(self) -> list[str]:
+    def mount_ids(self) -> list[str]:
         """Tell on which mounts the inbox and the outbox were locked: to be compared, no more."""
         paths = (self.inbox, self.outbox)
         return [_mount_id(held) for path in paths if (held := self._locks.get(path)) is not None]

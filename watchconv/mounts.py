@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # only here does a granted lease mean that nobody writes, and only here is every change an event
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
@@ -26,6 +26,8 @@ class Mount:
 
     point: str
     fs_type: str
+    device: str = field(default="", compare=False)  # as the table writes it; "" when unknown
+    root: str = field(default="/", compare=False)  # the part of the file system that it shows
 
     @property
     def proves_writers(self) -> bool:
@@ -88,7 +90,7 @@ def _parsed(mountinfo: str) -> tuple[Mount, ...]:
         identity, parent, device, root, point = fields
         seen[identity] = (device, root, point)
         if parent == identity or not _shows_the_same(seen[identity], seen.get(parent)):
-            mounts.append(Mount(point, right.split(" ")[0]))
+            mounts.append(Mount(point, right.split(" ")[0], device, root))
     return tuple(mounts)
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from watchconv.config.profiles import BUILTIN
 from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
 from watchconv.convert.failures import (
     SENTENCE_CHARACTERS,
@@ -32,7 +33,6 @@ from watchconv.intake.plan import output_for
 from watchconv.intake.sieve import Sieve
 from watchconv.model import Content, MediaInfo, Verify
 from watchconv.names import NAME_MAX_BYTES
-from watchconv.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,6 +34,7 @@ from tests.test_judge import JOB
 from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config
+from watchconv.config.profiles import BUILTIN
 from watchconv.convert import ending
 from watchconv.convert.attempt import Attempt
 from watchconv.convert.command import Cause, Ended
@@ -46,7 +47,6 @@ from watchconv.convert.sandbox.support import support
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.sieve import Sieve
 from watchconv.model import Broke
-from watchconv.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,6 +18,7 @@ import pytest
 
 from tests.clips import MEDIA
 from tests.test_look import House
+from watchconv.config.profiles import BUILTIN
 from watchconv.convert.failures import refusal_of
 from watchconv.convert.ffmpeg import encode_argv
 from watchconv.convert.probe import ProbeWorker
@@ -26,7 +27,6 @@ from watchconv.convert.streams import choose_streams
 from watchconv.intake.admit import Admitted, admit, open_original
 from watchconv.intake.waiting import Patience
 from watchconv.model import JobState, Rejected
-from watchconv.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

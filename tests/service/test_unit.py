@@ -10,7 +10,7 @@ import pytest
 from tests.clips import MEDIA
 from tests.daemon import drop
 from tests.service.box import ENVIRONMENT, PROGRAM, Service
-from watchconv.profiles import BUILTIN
+from watchconv.config.profiles import BUILTIN
 
 if TYPE_CHECKING:
     from tests.service.box import Box

@@ -69,7 +69,7 @@ class _Refused(Exception):  # noqa: N818 (it is an answer)
 def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     from watchconv.convert.failures import refusal_of
     from watchconv.convert.program import examine_program, find_program
-    from watchconv.intake.complete import Ending, container_end
+    from watchconv.intake.container import Ending, container_end
     from watchconv.intake.plan import output_for, profile_for
     from watchconv.intake.sieve import Sieve
 

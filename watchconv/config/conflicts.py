@@ -12,13 +12,13 @@ Errors: none; a list of problems.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from watchconv.config.document import Problem
 from watchconv.config.values import show
+from watchconv.mounts import is_below, mount_of, table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -51,7 +51,7 @@ def _unknown_profile(name: str, known: list[str]) -> str:
 
 
 def _nested(config: Config, broken: Collection[str]) -> Iterator[Problem]:
-    mounts = _read_mounts()
+    mounts = table()
     places = {
         key: Place.of(getattr(config, key), mounts)
         for key in (*FOLDERS, "state")
@@ -81,15 +81,6 @@ _Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """One line of the mount table: where it shows which part of which file system."""
-
-    point: str
-    device: str
-    root: str
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """One folder and everything by which it can be known again under another name."""
 
@@ -100,24 +91,19 @@ class Place:
     inner: str  # its path inside that file system
 
     @classmethod
-    def of(cls, path: str, mounts: list[Mount]) -> Place:
+    def of(cls, path: str, mountinfo: str) -> Place:
         """Look at a resolved path."""
         seen = [_identify(above) for above in _upwards(path)]
-        # The last of equal mount points lies on top of the others.
-        mount = max(
-            (mount for mount in mounts if _is_in(path, mount.point)),
-            key=lambda mount: len(mount.point),
-            default=Mount("", "", ""),
-        )
+        mount = mount_of(path, mountinfo)
         inner = _under(mount.root, path[len(mount.point) :])
         above = frozenset(identity for identity in seen if identity)
         return cls(path, seen[0], above, mount.device, inner)
 
     def holds(self, other: Place) -> bool:
         """Tell whether other is this folder or lies inside it."""
-        if _is_in(other.path, self.path) or self.identity in other.above:
+        if is_below(other.path, self.path) or self.identity in other.above:
             return True
-        if not self.device or self.device != other.device or not _is_in(other.inner, self.inner):
+        if not self.device or self.device != other.device or not is_below(other.inner, self.inner):
             return False
         # The table alone is not believed: every NFS mount of one server calls its root "/".
         below = _under(self.path, other.inner[len(self.inner) :])
@@ -133,10 +119,6 @@ def _upwards(path: str) -> Iterator[str]:
         path = parent
 
 
-def _is_in(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
 def _under(folder: str, rest: str) -> str:
     return os.path.join(folder, rest.strip("/")).rstrip("/") or "/"
 
@@ -147,18 +129,3 @@ def _identify(path: str) -> _Identity | None:
     except (OSError, ValueError):
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _read_mounts() -> list[Mount]:
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            rows = [line.split(" ") for line in lines]
-    except OSError:
-        return []
-    mounts = [Mount(_unescape(row[4]), row[2], _unescape(row[3])) for row in rows if len(row) > 4]
-    mounts.reverse()  # max() keeps the first of equals
-    return mounts
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)

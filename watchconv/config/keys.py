@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInf
 
 from watchconv.config import values as read
 from watchconv.config.arguments import read_args
+from watchconv.config.profiles import BUILTIN
 from watchconv.model import OnSuccess, Profile, Verify
-from watchconv.profiles import BUILTIN
 
 
 class Sandbox(StrEnum):

@@ -22,6 +22,7 @@ from watchconv import live
 from watchconv.convert.leftovers import end_leftovers
 from watchconv.daemon.bell import call
 from watchconv.daemon.journal_thread import JournalThread
+from watchconv.daemon.notify import notify
 from watchconv.daemon.parts import Parts
 from watchconv.daemon.pulse import Pulse
 from watchconv.daemon.recovery import recover
@@ -32,7 +33,6 @@ from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError, Miss
 from watchconv.folders import Folders, make_state
 from watchconv.mounts import mount_of
 from watchconv.names import printable
-from watchconv.notify import notify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -182,9 +182,9 @@ class Looking:
         """Find out what the present mounts can do, and say it."""
         mounts = self._mounts
         roots = [self._config().inbox, *(mount.point for mount in mounts[1:])]
-        self._intake.waiting.local = all(mount.proves_writers for mount in mounts) and not any(
-            map(exported_by_nfs, roots)
-        )
+        self._intake.waiting.leases_prove = all(
+            mount.proves_writers for mount in mounts
+        ) and not any(map(exported_by_nfs, roots))
         for mount in mounts:
             if not mount.has_events:
                 log.info(

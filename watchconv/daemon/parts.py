@@ -74,8 +74,7 @@ class Parts:
         self.pool = Pool(
             config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
         )
-        self.intake = self._make_intake()
-        self.intake.vouches = folders.vouches_for
+        self.intake = self._make_intake(folders.vouches_for)
         self.looking = Looking(config, folders, self.intake, troubles, self._take_look)
         self.present = Present(
             config().state, self.engine, self.pool, self.intake, troubles, journal, listener
@@ -92,7 +91,7 @@ class Parts:
     def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
         return self._journal.ask(Journal.retarget, job_id, output=output, original=original)
 
-    def _make_intake(self) -> Intake:
+    def _make_intake(self, vouches: Callable[[str], bool]) -> Intake:
         config = self._config()
         loop = asyncio.get_running_loop()
 
@@ -108,11 +107,11 @@ class Parts:
             return profile_for(source, now.all_profiles, now.profile)
 
         return Intake(
-            config.inbox,
             Sieve(config.extensions, config.ignore),
             Waiting(config.inbox, _patience(config)),
             self._journal.ask,
             profile_of=profile_of,
+            vouches=vouches,
             expect=expect,
             wake_workers=announce,
         )

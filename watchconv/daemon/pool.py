@@ -151,7 +151,7 @@ class Pool:
         return Again(True, 2 * TROUBLE_SECONDS, sentence)
 
     async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
-        mounted = self._folders.mounted()
+        mounted = self._folders.mount_ids()
         admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
@@ -173,7 +173,7 @@ class Pool:
             other = await asyncio.to_thread(self._compare, job, admitted)
             if (
                 not other
-                and self._folders.mounted() != mounted
+                and self._folders.mount_ids() != mounted
                 and not isinstance(outcome, Encoded)
             ):
                 return Interrupted("its folder was mounted anew meanwhile")

@@ -12,11 +12,11 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from watchconv import live
+from watchconv.daemon.notify import is_wanted, notify
 from watchconv.errors import JournalError
 from watchconv.journal import Journal
 from watchconv.model import JobState
 from watchconv.names import printable
-from watchconv.notify import is_wanted, notify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

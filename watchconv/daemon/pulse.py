@@ -15,9 +15,9 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from watchconv.daemon.notify import notify, watchdog_seconds
 from watchconv.errors import JournalError
 from watchconv.journal import PAUSED, Journal
-from watchconv.notify import notify, watchdog_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -73,28 +73,28 @@ class Intake:
 
     def __init__(
         self,
-        inbox: str,
         sieve: Sieve,
         waiting: Waiting,
         ask: AskJournal,
         *,
         profile_of: Callable[[str], str],
+        vouches: Callable[[str], bool],
         expect: Callable[[], None],
         wake_workers: Callable[[], None],
     ) -> None:
         """Take the folder, the rules, a way to ask the journal, and whom to tell.
 
+        vouches tells whether a name under which nothing is there is to be believed gone;
         expect hears of a file that was not seen before; wake_workers of new jobs.
         """
         self._expect = expect
         self._wake_workers = wake_workers
-        self._inbox, self.sieve, self._ask = inbox, sieve, ask
+        self.sieve, self._ask = sieve, ask
         self._profile_of = profile_of
-        self.waiting = waiting
+        self._inbox, self.waiting = waiting.inbox, waiting
         self.steps = 0  # grows as a look gets on
         self.ignored = Ignored()
-        # whether a name under which nothing is there is to be believed gone
-        self.vouches: Callable[[str], bool] = lambda source: os.path.isdir(inbox)
+        self._vouches = vouches
         self._said: set[str] = set()  # folders of which something was said, once
         self._unread: set[str] = set()
 
@@ -265,7 +265,7 @@ class Intake:
         """End a job that is not about what lies under its name now; tell whether it was ended."""
         if stat and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns):
             return False
-        if stat is None and (self._is_passed_over(job) or not self.vouches(job.source)):
+        if stat is None and (self._is_passed_over(job) or not self._vouches(job.source)):
             return False  # it was a video by name when it was ordered; or its mount has gone
         ended: Job | None = None
         now = time.time()

@@ -15,7 +15,8 @@ import time
 from dataclasses import dataclass
 
 from watchconv.intake.admit import open_original
-from watchconv.intake.complete import Writers, container_end, writers
+from watchconv.intake.container import container_end
+from watchconv.intake.lease import Writers, writers
 from watchconv.intake.settle import (
     Sight,
     quiet_seconds,
@@ -56,10 +57,10 @@ class Waiting:
     """The unsettled files of the inbox."""
 
     def __init__(self, inbox: str, patience: Patience) -> None:
-        self._inbox, self.patience = inbox, patience
+        self.inbox, self.patience = inbox, patience
         self._files: dict[str, Unsettled] = {}
         self.overflow = 0  # how many the last look at everything could not remember
-        self.local = True  # whether a read lease proves anything on this file system
+        self.leases_prove = True  # whether a read lease proves anything on this file system
 
     def __len__(self) -> int:
         return len(self._files) + self.overflow
@@ -88,7 +89,7 @@ class Waiting:
     def forget_missing(self) -> None:
         """Drop every file that is gone."""
         for source in list(self._files):
-            if not os.path.lexists(os.path.join(self._inbox, source)):
+            if not os.path.lexists(os.path.join(self.inbox, source)):
                 del self._files[source]
 
     def is_ready(
@@ -119,12 +120,12 @@ class Waiting:
         patience = self.patience
         unproven = wait_without_proof(sight, now, patience.settle_network_seconds)
         wait = unproven
-        if self.local:
+        if self.leases_prove:
             wait = wait_with_proof(sight, now, patience.settle_seconds)
         if wait > 0:
             return wait, ""
         try:
-            descriptor = open_original(self._inbox, source)
+            descriptor = open_original(self.inbox, source)
         except BlockingIOError:  # a write lease, such as Samba's oplocks
             return WRITER_CHECK_SECONDS, BEING_WRITTEN
         except OSError:
@@ -139,7 +140,7 @@ class Waiting:
     def _ask_file(
         self, descriptor: int, sight: Sight, unproven: float, now: float
     ) -> tuple[float, str]:
-        writing = writers(descriptor) if self.local else Writers.UNKNOWN
+        writing = writers(descriptor) if self.leases_prove else Writers.UNKNOWN
         if writing is Writers.SOME:
             return WRITER_CHECK_SECONDS, BEING_WRITTEN
         # a file is often made first and written later: an empty one proves nothing either

@@ -1,32 +1,18 @@
-"""Ask two witnesses whether a file is finished: the kernel, and the file's own container.
+"""Ask a file's own container whether the file is whole.
 
-``writers`` asks the kernel through a read lease, which it grants only while no one has the
-file open for writing (or mapped for it). ``container_end`` steps from top-level part to
-top-level part of an mp4, Matroska or AVI file, found by content, and compares their announced
-end with the file's.
+Steps from top-level part to top-level part of an mp4, Matroska or AVI file, found by content, and
+compares their announced end with the file's.
 
-Both are quick whatever the file holds: a lease is given back at once, and the walk reads a few
-bytes from each of at most 4,096 parts, with pread, so the descriptor's offset stays. Neither
-changes the file, and no bytes make the walk raise. INCOMPLETE is said only where the format
-itself says so; where it is silent the answer is NO_WORD, and quiet time must decide.
-
-Neither witness settles anything alone. Whether leases mean anything on this file system (they
-do not behind NFS, SMB or FUSE) is for the caller to know. What stands inside the parts is not
-looked at, so a WHOLE file may still be damaged.
-
-Why there is no SIGIO to ignore: the signal of a broken lease is set to SIGURG on the descriptor,
-and SIGURG does nothing by default. Ignoring SIGIO would work only from the main thread, would
-hold for the whole process, and every ffmpeg would inherit it.
-
+Guarantees: quick whatever the file holds: a few bytes are read from each of at most 4,096 parts,
+with pread, so the descriptor's offset stays; no bytes make the walk raise. INCOMPLETE is said only
+where the format itself says so; where it is silent the answer is NO_WORD, and quiet time decides.
+Does not look at what stands inside the parts: a WHOLE file may still be damaged.
 Errors: OSError from pread (a failing disk, a mount that went away) and from a closed descriptor.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import signal
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -38,14 +24,6 @@ _MOST_PARTS = 4096
 _FEW_ZEROS, _MANY_ZEROS = 512, 4096
 _SECTORS_BYTES = 128 * 1024
 _ASF = bytes.fromhex("3026b2758e66cf11")
-
-
-class Writers(StrEnum):
-    """The kernel's word on who writes a file."""
-
-    NONE = "none"  # proven: nobody has it open for writing
-    SOME = "some"
-    UNKNOWN = "unknown"  # no proof to be had
 
 
 class Ending(StrEnum):
@@ -67,28 +45,6 @@ class ContainerEnd:
 
 _WHOLE = ContainerEnd(Ending.WHOLE)
 _NO_WORD = ContainerEnd(Ending.NO_WORD)
-
-
-def writers(fd: int) -> Writers:
-    """Ask the kernel who has this file open for writing, by taking a lease and giving it back.
-
-    fd must be open with O_RDONLY, and O_NONBLOCK lest the open itself wait for another's lease
-    (BlockingIOError from that open means the same as SOME). A writing descriptor of our own counts
-    as SOME. A writer that opens the file in the microseconds of the lease waits for its end; only
-    one that opens with O_NONBLOCK is turned away. Any thread may call this.
-
-    The answer holds for the moment: someone may open the file right after.
-    """
-    try:
-        # each time: giving a lease back puts its signal back to SIGIO
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        if error.errno == errno.EBADF:
-            raise
-        return Writers.SOME if error.errno == errno.EAGAIN else Writers.UNKNOWN
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return Writers.NONE
 
 
 def container_end(fd: int, size: int) -> ContainerEnd:
