@@ -82,7 +82,7 @@ class Intake:
         expect: Callable[[], None],
         wake_workers: Callable[[], None],
     ) -> None:
-        """Take the folder, the rules, a way to ask the journal, and whom to tell.
+        """Take the rules, who waits, a way to ask the journal, and whom to tell.
 
         vouches tells whether a name under which nothing is there is to be believed gone;
         expect hears of a file that was not seen before; wake_workers of new jobs.
