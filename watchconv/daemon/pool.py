@@ -82,7 +82,6 @@ class Pool:
         self._deliveries, self._outbox = deliveries, outbox
         self.claims = Claims(config, folders, journal, troubles)
         self.workers = Workers(self.claims.claim, self._work_on, self._wait_in_line)
-        self.wake = self.claims.wake
         self.running: dict[int, Job] = {}
         self._ahead = Ahead(config().inbox, journal, engine.foresee, lambda: config().jobs)
         self.moved: Callable[[], None] = lambda: None  # called when an attempt begins or is over
@@ -97,6 +96,10 @@ class Pool:
     def paused(self, paused: bool) -> None:
         """Claim no job from now on, or go on."""
         self.claims.paused = paused
+
+    def wake(self) -> None:
+        """Let idle workers look for a job."""
+        self.claims.wake()
 
     def resize(self, jobs: int) -> None:
         """Let so many ffmpeg live at once, from the start or from now on."""
