@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -593,6 +594,21 @@ def test_status_reads_what_a_daemon_holds(house: Folders, tmp_path: Path) -> Non
     )
 
     assert json.loads(child.stdout)["state"] == "stopped"
+
+
+def test_on_which_mounts_one_is_can_be_asked_without_a_descriptor_left(
+    house: Folders, tmp_path: Path
+) -> None:
+    house.lock(str(tmp_path / "state"))
+
+    assert len(house.mount_ids()) == 2
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        assert house.mount_ids() == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_locks_are_not_handed_to_children(house: Folders, tmp_path: Path) -> None:

@@ -197,7 +197,11 @@ class Folders:
     def mount_ids(self) -> list[str]:
         """Tell on which mounts the inbox and the outbox were locked: to be compared, no more."""
         paths = (self.inbox, self.outbox)
-        return [_mount_id(held) for path in paths if (held := self._locks.get(path)) is not None]
+        ids = []
+        for held in filter(None, map(self._locks.get, paths)):
+            with contextlib.suppress(OSError):  # let go of just now, or no descriptor is left
+                ids.append(_mount_id(held))
+        return ids
 
     def free_bytes(self) -> int:
         """Say how much may still be written to the outbox. Raises OSError."""

@@ -1,4 +1,9 @@
-"""``retry``, ``cancel``, ``pause``, ``resume``: asked in the journal, done by the daemon."""
+"""``retry``, ``cancel``, ``pause``, ``resume``: asked in the journal, done by the daemon.
+
+Guarantees: what was asked is kept until it is done, whether a daemon runs or not; what cannot be
+done keeps nothing else from being asked.
+Does not touch a file of the inbox or of error/. Errors: ``JournalError``, ``EnvironmentTrouble``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Live bars of running jobs on a terminal, with the log above them."""
+"""Live bars of running jobs on a terminal, with the log above them.
+
+Does not know the daemon: it is told, as its listener. Errors: none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""``check``: is everything there that ``run`` needs? Every finding at once."""
+"""``check``: is everything there that ``run`` needs? Every finding at once.
+
+Guarantees: what is tried (a rename, an escape from the sandbox) leaves nothing behind; one finding
+that fails keeps none of the others from being made. Does not mend anything.
+Errors: none but those of the journal with ``--forget-mounts``; findings are printed.
+"""
 
 from __future__ import annotations
 

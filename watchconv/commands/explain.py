@@ -1,4 +1,9 @@
-"""``explain`` and ``profiles``: what would happen to a file, and with which arguments."""
+"""``explain`` and ``profiles``: what would happen to a file, and with which arguments.
+
+Guarantees: changes nothing; asks those whom the daemon asks, so that the answer is its own. What
+only the encode can tell (whether every frame decodes) is not foretold.
+Errors: a file that would be refused is an answer, exit 1; an unknown profile is usage.
+"""
 
 from __future__ import annotations
 
@@ -169,14 +174,17 @@ def _command(
 
 def _undecodable(program: str, media: MediaInfo) -> str | None:
     """Name the codec of a video for which an ffmpeg has no decoder; None where it does not tell."""
-    told = subprocess.run(
-        [program, "-hide_banner", "-codecs"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        text=True,
-        errors="replace",
-        timeout=30,
-    ).stdout
+    try:
+        told = subprocess.run(
+            [program, "-hide_banner", "-codecs"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            text=True,
+            errors="replace",
+            timeout=30,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     decoded = set(re.findall(r"(?m)^ D\S{5} (\S+)", told))
     return next((s.codec for s in media.videos if decoded and s.codec not in decoded), None)

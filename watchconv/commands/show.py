@@ -1,4 +1,8 @@
-"""``status`` and ``jobs``: what is, and what was. Both work when the daemon is down."""
+"""``status`` and ``jobs``: what is, and what was. Both work when the daemon is down.
+
+Guarantees: the JSON is as README says; a history of any length is printed in little memory, and who
+reads it slowly holds up no daemon. Changes nothing. Errors: ``JournalError``.
+"""
 
 from __future__ import annotations
 

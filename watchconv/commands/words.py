@@ -1,4 +1,7 @@
-"""How figures are said to people."""
+"""How figures are said to people.
+
+Pure. Errors: none.
+"""
 
 from __future__ import annotations
 
