@@ -290,7 +290,7 @@ class World:
         self.close()
         self.start()
         STEPS.armed = armed
-        self.outbox.sweep(self.journal.in_state(JobState.DELIVERING))
+        self.outbox.sweep(lambda: self.journal.in_state(JobState.DELIVERING))
         for job in self.journal.in_state(JobState.RUNNING):
             self.journal.requeue(job.id, refund=False, not_before=0.0, reason=None)
 

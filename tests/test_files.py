@@ -234,6 +234,62 @@ def test_a_move_to_another_device_carries_content_mode_and_times(far: Path, sour
     assert names(far) == ["a"]
 
 
+def test_what_people_noted_on_a_file_goes_along_to_another_device(
+    far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: dict[str, bytes] = {}
+    monkeypatch.setattr(os, "listxattr", lambda _: ["security.capability", "user.note"])
+    monkeypatch.setattr(os, "getxattr", lambda _, name: name.encode())
+    monkeypatch.setattr(os, "setxattr", lambda _, name, value: noted.update({name: value}))
+    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+
+    assert noted == {"user.note": b"user.note"}
+
+
+def test_a_file_that_only_looks_like_the_copy_of_before_is_no_copy(
+    near: Path, source: Path
+) -> None:
+    """It is looked at anew each time, not remembered by size and time."""
+    copy(str(source), str(near / "a"))
+    before = source.stat()
+    assert files._is_copy(str(near / "a"), str(source), before)
+    (near / "a").write_bytes(CONTENT[::-1])
+    os.utime(near / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert not files._is_copy(str(near / "a"), str(source), before)
+
+
+@WAYS
+def test_another_file_than_the_one_that_is_meant_goes_back(
+    near: Path, source: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(how, monkeypatch)
+    scratch = scratch_of(near / "a")
+    with pytest.raises(OSError, match="another file was put in its place"):
+        move(
+            str(source), str(near / "a"), scratch_of(near / "a"), ours=False, is_it=lambda _: False
+        )
+
+    assert source.read_bytes() == CONTENT
+    assert names(near) == []
+
+
+def test_a_name_is_given_back_where_the_file_system_keeps_no_modes(
+    near: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare("reservation", monkeypatch)
+    monkeypatch.setattr(files, "is_reservation", lambda _: False)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+
+    assert names(near) == []
+
+
 def test_an_empty_file_moves_to_another_device(far: Path, source: Path) -> None:
     source.write_bytes(b"")
     move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)

@@ -32,8 +32,9 @@ from watchconv.daemon.recovery import recover
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import files
-from watchconv.deliver.outbox import REPORT_MARK, End
+from watchconv.deliver.outbox import End
 from watchconv.deliver.ownership import Ownership
+from watchconv.deliver.reports import REPORT_MARK
 from watchconv.intake.look import Intake, Looked
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting

@@ -14,7 +14,7 @@ from tests.test_judge import JOB
 from watchconv.convert.command import Cause, Ended
 from watchconv.convert.failures import failure_reason
 from watchconv.convert.report import LIMIT_BYTES, compose
-from watchconv.deliver.outbox import REPORT_MARK
+from watchconv.deliver.reports import REPORT_MARK
 
 
 def test_a_report_tells_everything_in_order() -> None:

@@ -20,6 +20,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import select
 import signal
 import socket
@@ -50,6 +51,7 @@ CALLS = {
 }  # fmt: skip
 OPENS = {"open": 1, "openat": 2}  # and where their flags are
 CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+HELD = re.compile(r"^/proc/self/fd/(\d+)")  # a folder that the program keeps open
 LOOKS = "open to read"  # the name of a step that changes nothing
 
 _NOTIFY, _ALLOW = 0x7FC00000, 0x7FFF0000  # SCMP_ACT_…
@@ -204,7 +206,8 @@ def _paths(thread: int, shape: str, arguments: Sequence[int]) -> list[str]:
             at_cwd = descriptor == _AT_FDCWD
             base = f"/proc/{thread}/" + ("cwd" if at_cwd else f"fd/{descriptor}")
         elif kind == "p":
-            found.append(os.path.join(os.readlink(base), _text(thread, value)).rstrip("/"))
+            path = os.path.join(os.readlink(base), _text(thread, value)).rstrip("/")
+            found.append(HELD.sub(lambda m: _target(f"/proc/{thread}/fd/{m[1]}"), path))
         elif kind == "f":
             found.append(_target(f"/proc/{thread}/fd/{descriptor}"))
     return found

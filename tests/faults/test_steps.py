@@ -37,7 +37,7 @@ from tests.faults.steps import Answer, Seen, Step, why_unseen
 from tests.test_crash import frames_of, leftovers_in
 from tests.test_files import on_another_device
 from tests.waiting import LONG
-from watchconv.deliver.outbox import REPORT_MARK
+from watchconv.deliver.reports import REPORT_MARK
 from watchconv.journal import Journal
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from watchconv.convert.account import StderrReader
 from watchconv.convert.report import compose
-from watchconv.deliver.outbox import OUTPUT_STEM
+from watchconv.deliver.work import output_name
 from watchconv.errors import EnvironmentTrouble
 from watchconv.names import printable
 
@@ -61,7 +61,7 @@ class Attempt:
     @property
     def output(self) -> str:
         """The path of what ffmpeg makes."""
-        return os.path.join(self.work, OUTPUT_STEM + self.profile.suffix)
+        return os.path.join(self.work, output_name(self.profile.suffix))
 
     def report(self) -> str:
         """Write what is known of it so far, for the .log."""

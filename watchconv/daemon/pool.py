@@ -21,7 +21,7 @@ from watchconv.convert.report import compose
 from watchconv.daemon.ahead import Ahead
 from watchconv.daemon.claims import JOURNAL_SECONDS, Claims
 from watchconv.daemon.workers import Workers
-from watchconv.deliver.outbox import OUTPUT_STEM
+from watchconv.deliver.work import suffix_of
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.folders import UNMOUNTED
 from watchconv.intake.admit import Admitted, admit, compare
@@ -269,7 +269,7 @@ class Pool:
         made is the name of an encode's output in its work directory: its suffix is that of the
         profile that it was begun with, whatever the profile has become.
         """
-        wish = output_for(job.source, made.removeprefix(OUTPUT_STEM)) if made else None
+        wish = output_for(job.source, suffix_of(made)) if made else None
         intent = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
         if verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")

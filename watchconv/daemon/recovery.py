@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.journal import MOUNTS, Journal
 from watchconv.logs import tell_step
-from watchconv.model import JobState, Verdict
+from watchconv.model import Job, JobState, Verdict
 
 if TYPE_CHECKING:
     from watchconv.daemon.journal_thread import JournalThread
@@ -30,16 +30,25 @@ RECOVERED = "watchconv or the machine went down each time while this was convert
 async def recover(
     journal: JournalThread, folders: Folders, outbox: Outbox, pool: Pool, max_attempts: int
 ) -> None:
-    """Remember the mounts, sweep leftovers of work, and queue what was running."""
+    """Remember the mounts, queue what was running, and sweep leftovers of work."""
     points = await journal.asked(Journal.setting, MOUNTS)
     folders.remember(json.loads(points) if points else {})
-    running = await journal.asked(Journal.in_state, JobState.RUNNING)
-    delivering = await journal.asked(Journal.in_state, JobState.DELIVERING)
-    if not folders.troubles():
-        await asyncio.to_thread(outbox.sweep, delivering)
-    for job in running:
+    for job in await journal.asked(Journal.in_state, JobState.RUNNING):
         if job.attempt >= max_attempts:
             await pool.deliver(job, Verdict.FAILED, RECOVERED)
         else:
             await journal.asked(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
             tell_step(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
+    await sweep(journal, outbox)
+
+
+async def sweep(journal: JournalThread, outbox: Outbox) -> None:
+    """Remove work directories that no open attempt has: at each start, and when folders are back.
+
+    The outbox may have been away when an attempt ended, or when the daemon began.
+    """
+    await asyncio.to_thread(outbox.sweep, lambda: journal.ask(_with_work))
+
+
+def _with_work(journal: Journal) -> list[Job]:
+    return [*journal.in_state(JobState.RUNNING), *journal.in_state(JobState.DELIVERING)]

@@ -18,8 +18,8 @@ import time
 from typing import TYPE_CHECKING
 
 from watchconv.deliver import files
-from watchconv.deliver.outbox import remove_report
 from watchconv.deliver.ownership import Ownership
+from watchconv.deliver.reports import remove_report
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.plan import profile_for
 from watchconv.journal import PAUSED, Journal
@@ -139,7 +139,7 @@ class Requests:
                 path = files.make_folder(self._config().inbox, folder, Ownership())
             except NotADirectoryError:
                 continue
-            scratch = os.path.join(path, f".watchconv-{job.id}.part")
+            scratch = files.scratch(path, job.id)
             try:
                 files.move(failed, os.path.join(path, name), scratch, ours=False)
             except FileExistsError:

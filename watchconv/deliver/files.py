@@ -13,7 +13,6 @@ import errno
 import os
 import threading
 from contextlib import suppress
-from filecmp import cmp
 from io import FileIO
 from stat import S_IFREG, S_ISREG
 from typing import TYPE_CHECKING
@@ -21,13 +20,15 @@ from typing import TYPE_CHECKING
 from watchconv.deliver.ownership import make_one_folder, own
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from watchconv.deliver.ownership import Ownership
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _COPY_BYTES = 16 << 20
+_COMPARE_BYTES = 1 << 20
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # how file systems and kernels say that they know no RENAME_NOREPLACE
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 # … and that they make no hard links, or not this one
@@ -40,31 +41,54 @@ _reserving = threading.Lock()
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def move(source: str, target: str, scratch: str, *, ours: bool) -> None:
+def scratch(folder: str, job_id: int) -> str:
+    """Name a hidden file in a folder that only this job writes."""
+    return os.path.join(folder, f".watchconv-{job_id}.part")
+
+
+def move(
+    source: str,
+    target: str,
+    scratch: str,
+    *,
+    ours: bool,
+    is_it: Callable[[str], bool] = lambda path: True,
+) -> None:
     """Move a file to a name that is free, across devices if need be.
 
     scratch is a hidden name in the target's folder that belongs to this job alone. ours tells
-    that the file is of our own making, so that a hard link to it does no harm.
+    that the file is of our own making, so that a hard link to it does no harm. is_it tells of a
+    path whether the file that is meant lies there: another, that was put in its place in the last
+    moment, goes back.
     Raises FileExistsError when the target is there; the source is untouched then.
     """
     try:
         _rename_no_replace(source, target, ours=ours)
     except OSError as error:
         if error.errno == errno.EXDEV:
-            _copy_over(source, target, scratch)
+            _copy_over(source, target, scratch, is_it)
             return
         raise
+    if not is_it(target):
+        _rename_no_replace(target, source, ours=False)
+        raise _replaced(source)
     sync_folder(os.path.dirname(target))
     sync_folder(os.path.dirname(source))
 
 
-def _copy_over(source: str, target: str, scratch: str) -> None:
+def _replaced(path: str) -> OSError:
+    return OSError(errno.EBUSY, "another file was put in its place meanwhile", path)
+
+
+def _copy_over(source: str, target: str, scratch: str, is_it: Callable[[str], bool]) -> None:
     """Copy, sync, publish, then remove the source, in this order.
 
     After a crash before the last step the target is there already, with the source's size and
     times: then it is the copy that was made, and only the source is left to remove.
     """
     before = os.lstat(source)
+    if not is_it(source):
+        raise _replaced(source)
     if not _is_copy(target, source, before):
         try:
             copy(source, scratch)
@@ -98,7 +122,15 @@ def _is_copy(path: str, source: str, original: os.stat_result) -> bool:
         return False
     if stat.st_size != original.st_size or not S_ISREG(stat.st_mode):
         return False
-    return cmp(path, source, shallow=False)
+    return _same_content(path, source)
+
+
+def _same_content(one: str, other: str) -> bool:
+    with FileIO(os.open(one, _PLAIN)) as first, FileIO(os.open(other, _PLAIN)) as second:
+        while block := first.read(_COMPARE_BYTES):
+            if block != second.read(_COMPARE_BYTES):
+                return False
+        return not second.read(1)
 
 
 def _is_twin(path: str, source: str) -> bool:
@@ -113,8 +145,7 @@ def copy(source: str, target: str) -> None:
 
     Holes stay holes: a file may announce a terabyte and hold a few bytes.
     """
-    plain = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with FileIO(os.open(source, plain)) as reader, create(target) as writer:
+    with FileIO(os.open(source, _PLAIN)) as reader, create(target) as writer:
         size = os.fstat(reader.fileno()).st_size
         for start, end in _extents(reader.fileno(), size):
             at = os.lseek(writer.fileno(), start, os.SEEK_SET)
@@ -125,8 +156,17 @@ def copy(source: str, target: str) -> None:
                     break  # it was cut short meanwhile: the caller compares it
                 at += sent
         os.ftruncate(writer.fileno(), size)
+        _copy_labels(reader.fileno(), writer.fileno())
         _copy_stat(os.fstat(reader.fileno()), writer.fileno())
         os.fsync(writer.fileno())
+
+
+def _copy_labels(source: int, target: int) -> None:
+    """Give a copy what people have noted on a file, where its file system keeps such."""
+    with suppress(OSError):
+        for name in os.listxattr(source):
+            if name.startswith("user."):
+                os.setxattr(target, name, os.getxattr(source, name))
 
 
 def _copy_stat(stat: os.stat_result, descriptor: int) -> None:
@@ -208,14 +248,19 @@ def _rename_by_reservation(source: str, target: str) -> None:
     with _reserving:  # so that a reservation that is there is always a crash's
         try:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-            os.close(os.open(target, flags, _RESERVED))
+            descriptor = os.open(target, flags, _RESERVED)
         except FileExistsError:
             if not is_reservation(target):
                 raise
+            made = os.lstat(target)
+        else:
+            made = os.fstat(descriptor)  # neither mode nor owner may be ours on a file server
+            os.close(descriptor)
         try:
             os.rename(source, target)
         except OSError:
-            if is_reservation(target):  # the rename may have been done all the same
+            now = os.lstat(target)  # the rename may have been done all the same
+            if os.path.samestat(made, now) and now.st_size == 0:
                 os.unlink(target)
             raise
 
