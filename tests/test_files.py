@@ -264,7 +264,6 @@ def test_another_file_than_the_one_that_is_meant_goes_back(
     near: Path, source: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(how, monkeypatch)
-    scratch = scratch_of(near / "a")
     with pytest.raises(OSError, match="another file was put in its place"):
         move(
             str(source), str(near / "a"), scratch_of(near / "a"), ours=False, is_it=lambda _: False
