@@ -529,6 +529,20 @@ def test_a_file_that_only_looks_like_a_report_does_not_end_the_daemon(
     assert scene.tree() == ["error/a (2).mkv", "error/a (2).mkv.log", "error/a.mkv.log"]
 
 
+def test_work_that_was_left_while_the_outbox_was_away_is_swept_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path / "videos")
+    away = scene.outbox.with_name("away")
+    with Daemon(scene):
+        wait_until(lambda: scene.live().get("state") == "idle")
+        scene.outbox.rename(away)
+        wait_until(lambda: scene.live().get("state") == "trouble")
+        (away / ".watchconv/77.1").mkdir(parents=True)
+        away.rename(scene.outbox)
+        wait_until(lambda: not (scene.outbox / ".watchconv/77.1").exists())
+
+
 def test_a_pause_is_heard_while_a_folder_is_in_trouble(tmp_path: Path, clip: Path) -> None:
     scene = Scene(tmp_path / "videos")
     scene.done.rmdir()

@@ -23,7 +23,7 @@ from watchconv.intake.watch import Watcher
 from watchconv.mounts import exported_by_nfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from watchconv.config import Config
     from watchconv.daemon.trouble import Troubles
@@ -71,7 +71,7 @@ class Looking:
         self._points: dict[str, str] = {}  # what is remembered of mounts
         self._problem: str | None = None  # why there are no events, or not all
         self.learnt = asyncio.Event()  # set when there are other mounts to be remembered
-        self.healed: Callable[[], None] = lambda: None
+        self.healed: Callable[[], Awaitable[None]] = _take_note
         self._all_at = 0.0  # monotonic: when everything is looked at next
         self._unread: set[str] = set()  # folders that could not be read
         self._reread = Alarm(self._look_at_unread)
@@ -143,9 +143,10 @@ class Looking:
 
     async def _welcome(self) -> None:
         """Let go on what waited for a folder or a mount."""
-        self.healed()
         with contextlib.suppress(JournalError):  # else it goes on when its time has come
             await asyncio.to_thread(self._intake.welcome_mounts)
+        with contextlib.suppress(JournalError):
+            await self.healed()
 
     async def _check_watcher(self) -> None:
         """Begin to watch, or anew where watching has died or other mounts are to be watched."""
@@ -254,3 +255,7 @@ class Looking:
     async def close(self) -> None:
         """Stop watching."""
         await asyncio.to_thread(self._watcher.close)
+
+
+async def _take_note() -> None:
+    """Do nothing about it."""

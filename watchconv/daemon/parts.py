@@ -18,6 +18,7 @@ from watchconv.daemon.looking import Looking
 from watchconv.daemon.once import Once
 from watchconv.daemon.pool import Pool
 from watchconv.daemon.present import Present
+from watchconv.daemon.recovery import sweep
 from watchconv.daemon.requests import Requests
 from watchconv.deliver.outbox import Disposal, Outbox
 from watchconv.deliver.ownership import Ownership
@@ -65,12 +66,7 @@ class Parts:
         )
         self.engine = LocalEngine(config, program, self.probe, self._reader, mark=mark)
         self.outbox = Outbox(folders, _disposal(config()), self._retarget)
-        self.deliveries = Deliveries(
-            self.outbox,
-            journal,
-            troubles,
-            ended=self._take_end,
-        )
+        self.deliveries = Deliveries(self.outbox, journal, troubles, ended=self._take_end)
         self.pool = Pool(
             config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
         )
@@ -84,7 +80,7 @@ class Parts:
             self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
         )
         self.pool.look_again = self.looking.look_again
-        self.looking.healed = self.deliveries.retry.set
+        self.looking.healed = self._take_folders_back
         self.pool.moved = self.deliveries.moved = self.announce
         self.bell = Bell(config().state)
 
@@ -137,6 +133,11 @@ class Parts:
                 if job:
                     self.engine.stop(job, kill=True)
         self.announce()
+
+    async def _take_folders_back(self) -> None:
+        """Hear that the folders are well again."""
+        self.deliveries.retry.set()
+        await sweep(self._journal, self.outbox)
 
     def _take_end(self, job: Job) -> None:
         """Hear of a job's end."""
