@@ -535,7 +535,7 @@ def test_work_that_was_left_while_the_outbox_was_away_is_swept_when_it_is_back(
     scene = Scene(tmp_path / "videos")
     away = scene.outbox.with_name("away")
     with Daemon(scene):
-        wait_until(lambda: scene.live().get("state") == "idle")
+        wait_until(lambda: scene.live().get("state") == "running")
         scene.outbox.rename(away)
         wait_until(lambda: scene.live().get("state") == "trouble")
         (away / ".watchconv/77.1").mkdir(parents=True)

@@ -151,7 +151,7 @@ def _command(
     from watchconv.convert.streams import choose_streams
     from watchconv.convert.threads import thread_args
     from watchconv.convert.verify import time_changer
-    from watchconv.deliver.outbox import OUTPUT_STEM
+    from watchconv.deliver.work import output_name
 
     args, losses = choose_streams(profile.args, media, profile.suffix)
     for loss in losses:
@@ -162,7 +162,7 @@ def _command(
     if "copy" not in args and (codec := _undecodable(program, media)):
         raise _Refused(f"this ffmpeg cannot decode {codec}")
     work = os.path.join(config.outbox, WORK_DIR, "JOB.ATTEMPT")
-    output = os.path.join(work, OUTPUT_STEM + profile.suffix)
+    output = os.path.join(work, output_name(profile.suffix))
     argv = ffmpeg.encode_argv(
         program, path, media, args, output, progress_fd=1, max_pixels=config.max_pixels
     )
