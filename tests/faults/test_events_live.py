@@ -164,14 +164,14 @@ def test_an_inbox_that_is_deleted_and_made_again_is_watched_again(
 
 VANISHING = """
 import os, shutil
-from watchconv.intake import kernel
-begin = kernel.KernelObserver.start
+from watchconv.intake import observer
+begin = observer.KernelObserver.start
 def start(observer):
     if os.path.exists(INBOX + "/vanish"):
         shutil.rmtree(INBOX)
         raise FileNotFoundError(2, "No such file or directory", INBOX)
     begin(observer)
-kernel.KernelObserver.start = start
+observer.KernelObserver.start = start
 """
 
 
