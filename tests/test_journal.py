@@ -18,8 +18,9 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from watchconv.errors import JournalError
-from watchconv.journal import BACKOFF_LIMIT_SECONDS, TRIM_JOBS, Journal
+from watchconv.journal import TRIM_JOBS, Journal
 from watchconv.model import (
+    BACKOFF_LIMIT_SECONDS,
     OPEN,
     TRANSITIONS,
     Candidate,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.journal import BACKOFF_LIMIT_SECONDS, backoff_seconds
-from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
+from watchconv.judge import Again, Close, Decision, Deliver, backoff_seconds, judge, too_restless
 from watchconv.model import (
+    BACKOFF_LIMIT_SECONDS,
     TRANSITIONS,
     Broke,
     Encoded,

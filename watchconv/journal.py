@@ -16,29 +16,24 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from watchconv.model import (
+    BACKOFF_LIMIT_SECONDS,
     OPEN,
+    STALES_PER_ATTEMPT,
     TRANSITIONS,
     Candidate,
     Intent,
     Job,
     JobState,
-    OnSuccess,
     Request,
-    Verdict,
 )
+from watchconv.rows import COLUMNS, blob, job_of
 from watchconv.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-BACKOFF_LIMIT_SECONDS = 600.0
 TRIM_JOBS = 500
 PAUSED, MOUNTS = "paused", "mounts"  # the settings that it remembers
-
-_COLUMNS = (
-    "id, source, size, mtime_ns, profile, state, attempt, run, stale, not_before, queued_at,"
-    " started_at, ended_at, verdict, output, original, reason, report, request, on_success"
-)
 
 
 class Journal(Store):
@@ -56,10 +51,10 @@ class Journal(Store):
         """Find the jobs that hold these names; at most a few hundred names a call."""
         marks = ",".join("?" * len(sources))
         rows = self.read(
-            f"SELECT {_COLUMNS} FROM job WHERE held AND source IN ({marks})",
+            f"SELECT {COLUMNS} FROM job WHERE held AND source IN ({marks})",
             [os.fsencode(s) for s in sources],
         )
-        return {job.source: job for job in map(_job, rows)}
+        return {job.source: job for job in map(job_of, rows)}
 
     def held_in(self, folder: str, after: str, limit: int = 500) -> list[str]:
         """Page through the names that jobs hold directly in a folder, in their order."""
@@ -81,7 +76,7 @@ class Journal(Store):
         """Queue settled files; a name that a job already holds is passed over (idempotent).
 
         A file that changed under the attempt before brings the count of such changes in a row
-        along: each third counts as an attempt.
+        along: some of them count as an attempt.
         """
         added = []
         with self.writing() as db:
@@ -95,7 +90,7 @@ class Journal(Store):
                 row = db.execute(
                     "INSERT INTO job (source, folder, size, mtime_ns, profile, state, queued_at,"
                     " stale, attempt) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
-                    f" ON CONFLICT DO NOTHING RETURNING {_COLUMNS}",
+                    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
                     (
                         source,
                         os.path.dirname(source),
@@ -104,11 +99,11 @@ class Journal(Store):
                         new.profile,
                         now,
                         count,
-                        count // 3,
+                        count // STALES_PER_ATTEMPT,
                     ),
                 ).fetchone()
                 if row:
-                    added.append(_job(row))
+                    added.append(job_of(row))
         for job in added:
             self.changed(job)
         return added
@@ -137,7 +132,7 @@ class Journal(Store):
                 " (SELECT id FROM job INDEXED BY job_queued"
                 " WHERE state = 'queued' AND request IS NULL"
                 " AND (not_before <= ? OR not_before > ?)"
-                f" ORDER BY id LIMIT 1) RETURNING {_COLUMNS}",
+                f" ORDER BY id LIMIT 1) RETURNING {COLUMNS}",
                 (now, now, now + 2 * BACKOFF_LIMIT_SECONDS),
             ).fetchone()
         return self._told(row)
@@ -145,9 +140,9 @@ class Journal(Store):
     def next_ready(self, now: float, limit: int) -> list[Job]:
         """List the jobs that ``claim`` would take next, oldest first, without taking them."""
         return [
-            _job(row)
+            job_of(row)
             for row in self.read(
-                f"SELECT {_COLUMNS} FROM job INDEXED BY job_queued WHERE state = 'queued'"
+                f"SELECT {COLUMNS} FROM job INDEXED BY job_queued WHERE state = 'queued'"
                 " AND request IS NULL AND not_before <= ? ORDER BY id LIMIT ?",
                 (now, limit),
             )
@@ -184,8 +179,8 @@ class Journal(Store):
         )
         values = (
             intent.verdict,
-            _blob(intent.output),
-            _blob(intent.original),
+            blob(intent.output),
+            blob(intent.original),
             intent.on_success,
             intent.reason,
             intent.report,
@@ -197,10 +192,10 @@ class Journal(Store):
         with self.writing() as db:
             row = db.execute(
                 "UPDATE job SET output = ?, original = ? WHERE id = ? AND state = 'delivering'"
-                f" RETURNING {_COLUMNS}",
-                (_blob(output), _blob(original), job_id),
+                f" RETURNING {COLUMNS}",
+                (blob(output), blob(original), job_id),
             ).fetchone()
-        return _job(row)
+        return job_of(row)
 
     def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job | None:
         """Close a delivery; held when its original stays in the inbox."""
@@ -229,7 +224,7 @@ class Journal(Store):
         with self.writing() as db:
             row = db.execute(
                 f"UPDATE job SET state = ?, {columns} WHERE id = ? AND state = ?"
-                f" RETURNING {_COLUMNS}",
+                f" RETURNING {COLUMNS}",
                 (to, *values, job_id, expected),
             ).fetchone()
         return self._told(row)
@@ -238,7 +233,7 @@ class Journal(Store):
         """Give the job of a row that was changed, if one was, and tell of it."""
         if row is None:
             return None
-        job = _job(row)
+        job = job_of(row)
         self.changed(job)
         return job
 
@@ -264,10 +259,8 @@ class Journal(Store):
     def requested(self) -> list[Job]:
         """List the jobs with a request that is not yet carried out."""
         return [
-            _job(row)
-            for row in self.read(
-                f"SELECT {_COLUMNS} FROM job WHERE request IS NOT NULL ORDER BY id"
-            )
+            job_of(row)
+            for row in self.read(f"SELECT {COLUMNS} FROM job WHERE request IS NOT NULL ORDER BY id")
         ]
 
     def begin_retry(self, job_id: int, source: str) -> bool:
@@ -307,26 +300,34 @@ class Journal(Store):
                 (job_id,),
             )
 
+    def newest_failed(self, original: str) -> int | None:
+        """Find the last of the failed jobs whose originals had this name in error/."""
+        rows = self.read(
+            "SELECT max(id) FROM job INDEXED BY job_failed WHERE state = 'failed' AND original = ?",
+            (blob(original),),
+        )
+        return None if rows[0][0] is None else int(rows[0][0])
+
     # the whole
 
     def get(self, job_id: int) -> Job | None:
         """Look one job up."""
-        rows = self.read(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (job_id,))
-        return _job(rows[0]) if rows else None
+        rows = self.read(f"SELECT {COLUMNS} FROM job WHERE id = ?", (job_id,))
+        return job_of(rows[0]) if rows else None
 
     def jobs(self, state: JobState | None = None) -> Generator[Job]:
         """Yield the history, newest first."""
         where = f"state = '{state}' AND " if state else ""
-        sql = f"SELECT {_COLUMNS} FROM job WHERE {where}id < ? ORDER BY id DESC LIMIT ?"
-        yield from map(_job, self.pages(sql))
+        sql = f"SELECT {COLUMNS} FROM job WHERE {where}id < ? ORDER BY id DESC LIMIT ?"
+        yield from map(job_of, self.pages(sql))
 
     def in_state(self, state: JobState) -> list[Job]:
         """List the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
         assert state in OPEN
         # each has its index: the history may be long
         index = f"INDEXED BY job_{state}"
-        sql = f"SELECT {_COLUMNS} FROM job {index} WHERE state = '{state}' ORDER BY id"
-        return [_job(row) for row in self.read(sql)]
+        sql = f"SELECT {COLUMNS} FROM job {index} WHERE state = '{state}' ORDER BY id"
+        return [job_of(row) for row in self.read(sql)]
 
     def counts(self) -> dict[JobState, int]:
         """Count the jobs by state, without reading them."""
@@ -359,24 +360,3 @@ class Journal(Store):
                 db.execute("DELETE FROM setting WHERE name = ?", (name,))
             else:
                 db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
-
-
-def backoff_seconds(attempt: int) -> float:
-    """Say how long a job waits after its attempt-th failure: 5 s, 30 s, 3 min, 10 min."""
-    return min(5.0 * 6.0 ** (attempt - 1), BACKOFF_LIMIT_SECONDS)
-
-
-def _job(row: Sequence[Any]) -> Job:
-    values = list(row)
-    for column in (1, 14, 15):
-        if values[column] is not None:
-            values[column] = os.fsdecode(values[column])
-    values[5] = JobState(values[5])
-    values[13] = Verdict(values[13]) if values[13] else None
-    values[18] = Request(values[18]) if values[18] else None
-    values[19] = OnSuccess(values[19]) if values[19] else None
-    return Job(*values)
-
-
-def _blob(path: str | None) -> bytes | None:
-    return None if path is None else os.fsencode(path)

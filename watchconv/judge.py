@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from watchconv.journal import backoff_seconds
 from watchconv.model import (
+    BACKOFF_LIMIT_SECONDS,
+    STALES_PER_ATTEMPT,
     Broke,
     Encoded,
     Gone,
@@ -23,8 +24,6 @@ from watchconv.model import (
     Stale,
     Verdict,
 )
-
-STALES_PER_ATTEMPT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +84,8 @@ def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
             return Close(JobState.WITHDRAWN)
         case _:
             assert_never(outcome)
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Say how long a job waits after its attempt-th failure: 5 s, 30 s, 3 min, 10 min."""
+    return min(5.0 * 6.0 ** (attempt - 1), BACKOFF_LIMIT_SECONDS)

@@ -45,6 +45,10 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 OPEN = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING})
 
 
+STALES_PER_ATTEMPT = 3  # so many changes while it is read cost one
+BACKOFF_LIMIT_SECONDS = 600.0
+
+
 class Verdict(StrEnum):
     """What a delivery delivers."""
 

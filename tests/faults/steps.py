@@ -279,7 +279,7 @@ def _name_threads() -> None:
 
 def hurry() -> None:
     """Shorten every wait for better times."""
-    from watchconv import journal
+    from watchconv import journal, judge
     from watchconv.daemon import claims, core, deliveries, looking, pool, upkeep
     from watchconv.deliver import files
     from watchconv.intake import admit
@@ -293,6 +293,7 @@ def hurry() -> None:
         upkeep: ["RETRY_SECONDS"],
         admit: ["LATER_SECONDS"],
         journal: ["BACKOFF_LIMIT_SECONDS"],
+        judge: ["BACKOFF_LIMIT_SECONDS"],
     }
     for room, names in waits.items():
         for name in names:

@@ -121,7 +121,8 @@ class Requests:
             raise FileNotFoundError(errno.ENOENT, "what has its original's name is no file")
         if (found.st_size, mtime_ns(found)) == (job.size, job.mtime_ns):
             return
-        if (newer := self._journal.ask(_newest_of_original, job)) != job.id:
+        newer = self._journal.ask(Journal.newest_failed, str(job.original))
+        if newer != job.id:
             words = f"under its original's name lies that of job {newer} now; retry that one"
             raise FileNotFoundError(errno.ENOENT, words)
 
@@ -146,9 +147,3 @@ class Requests:
                 continue
             return back
         raise FileExistsError(0, "every form of its name is taken in the inbox")
-
-
-def _newest_of_original(journal: Journal, job: Job) -> int:
-    """Find the last of the failed jobs whose originals had this name in error/."""
-    same = (j.id for j in journal.jobs(JobState.FAILED) if j.original == job.original)
-    return max(same, default=job.id)
