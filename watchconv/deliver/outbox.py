@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.deliver import files, work
 from watchconv.deliver.ownership import own
+from watchconv.deliver.places import free_name
 from watchconv.deliver.reports import Reports, remove_report
 from watchconv.errors import EnvironmentTrouble
 from watchconv.folders import closing, open_folder
@@ -78,8 +79,8 @@ class Outbox:
         assert output is not None
         original, on_success = None, self.disposal.on_success
         if on_success is OnSuccess.MOVE:
-            original = _free(self._folders.done, job.source)
-        return Intent(verdict, _free(self._folders.outbox, output), original, on_success)
+            original = free_name(self._folders.done, job.source)
+        return Intent(verdict, free_name(self._folders.outbox, output), original, on_success)
 
     def deliver(self, job: Job) -> End:
         """Carry out the intent of a DELIVERING job; repeatable."""
@@ -143,7 +144,7 @@ class Outbox:
             try:
                 self._move_output(source, str(job.output), job)
             except _TAKEN:
-                free = _free(self._folders.outbox, wish, number)
+                free = free_name(self._folders.outbox, wish, number)
                 job = self._retarget(job.id, free, job.original)
             else:
                 return job
@@ -168,7 +169,7 @@ class Outbox:
         folder = os.path.dirname(target)
         if os.path.isdir(folder):
             files.remove(_scratch(target, job))  # a copy, and then the original went away
-            if job.output != wish and _is_of(job, target):
+            if root != self._folders.outbox and _is_of(job, target):
                 self._own_original(target)
             files.sync_folder(folder)
 
@@ -245,7 +246,7 @@ class Outbox:
             try:
                 self._move_original(done, job)
             except _TAKEN:
-                job = self._retarget(job.id, job.output, _free(done, job.source, number))
+                job = self._retarget(job.id, job.output, free_name(done, job.source, number))
             else:
                 return
         raise _all_taken(job.source)
@@ -294,7 +295,7 @@ class Outbox:
     def _free_in_error(self, wish: str, number: int = 1) -> str:
         """Find a name for which neither the original nor a report that still counts is there."""
         while True:
-            choice = _free(self._folders.error, wish, number)
+            choice = free_name(self._folders.error, wish, number)
             with suppress(OSError):  # one that cannot be read is taken
                 if self._reports.is_free(choice):
                     return choice
@@ -324,31 +325,6 @@ def _unhide(hidden: str, path: str, job: Job, *, delete: bool) -> None:
 
 def _all_taken(wish: str) -> OSError:
     return FileExistsError(errno.EEXIST, "every form of its name is taken", wish)
-
-
-def _free(root: str, wish: str, number: int = 1) -> str:
-    """Find the first of a name's numbered forms that is not taken, as the file system sees it.
-
-    Where a file has the name of one of the folders, that folder is numbered too.
-    """
-    folder, name = os.path.split(wish)
-    if folder:
-        folder = _free_folder(root, folder)
-    while os.path.lexists(os.path.join(root, folder, choice := numbered(name, number))):
-        number += 1
-    return os.path.join(folder, choice)
-
-
-def _free_folder(root: str, folder: str) -> str:
-    path = ""
-    for part in folder.split("/"):
-        number = 1
-        while os.path.lexists(
-            os.path.join(root, path, choice := numbered(part, number))
-        ) and not os.path.isdir(os.path.join(root, path, choice)):
-            number += 1
-        path = os.path.join(path, choice)
-    return path
 
 
 def _scratch(target: str, job: Job) -> str:
