@@ -176,8 +176,8 @@ class Pool:
             other = await asyncio.to_thread(self._compare, job, admitted)
             if (
                 not other
-                and self._folders.mount_ids() != mounted
                 and not isinstance(outcome, Encoded)
+                and await asyncio.to_thread(self._is_mounted_anew, mounted)
             ):
                 return Interrupted("its folder was mounted anew meanwhile")
             return other or outcome
@@ -198,6 +198,10 @@ class Pool:
         self._insist_on_outbox()
         changed = compare(self._config().inbox, admitted)
         return self._unless_unmounted(job) if isinstance(changed, Gone) else changed
+
+    def _is_mounted_anew(self, mounted: list[str]) -> bool:
+        """Tell whether the folders were away, whether or not a look has found that out by now."""
+        return self._folders.mount_ids() != mounted or not self._folders.holds(self._folders.inbox)
 
     def _unless_unmounted(self, job: Job) -> Gone | Interrupted:
         """Tell an original that was taken away from one whose file system was."""
