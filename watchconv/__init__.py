@@ -12,6 +12,7 @@ ties the pieces together. Imports point down this list, never up:
     deliver             publish the result, move the original, roll forward
     journal, live       what is remembered (SQLite), what is shown (one small file)
     store, schema       the file behind the journal, and its tables
+    rows                a job as a row of them
     judge               what an attempt's outcome means for its job
     folders             the four folders: there, writable, mounted, locked
     config, names       the configuration and the profiles; names as bytes

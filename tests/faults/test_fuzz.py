@@ -94,9 +94,7 @@ accounts = st.builds(
         st.builds(OutputCount, small, small, kinds, st.none() | counts, counts), min_size=1
     ).map(tuple),
     routes=st.lists(
-        st.builds(
-            Route, st.tuples(small, small), st.none() | st.tuples(small, small), st.booleans()
-        )
+        st.builds(Route, st.tuples(small, small), st.none() | st.tuples(small, small))
     ).map(tuple),
     duplicated=counts,
     dropped=counts,
