@@ -537,6 +537,7 @@ def test_work_that_was_left_while_the_outbox_was_away_is_swept_when_it_is_back(
     with Daemon(scene):
         wait_until(lambda: scene.live().get("state") == "running")
         scene.outbox.rename(away)
+        (scene.inbox / "a.txt").touch()  # so that there is a look, and a check before it
         wait_until(lambda: scene.live().get("state") == "trouble")
         (away / ".watchconv/77.1").mkdir(parents=True)
         away.rename(scene.outbox)

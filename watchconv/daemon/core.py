@@ -260,7 +260,8 @@ class Daemon:
 
     async def _begin_work(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._parts.looking.first_done.wait(), FIRST_LOOK_SECONDS)
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._parts.looking.first_done.wait()
         self._parts.pool.resize(self._config().jobs)
 
     async def _tell_ready(self) -> None:
@@ -283,7 +284,8 @@ class Daemon:
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):  # a dead mount holds a thread
-            await asyncio.wait_for(self._parts.close(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._parts.close()
         self._journal.close()
         live.remove(self._config().state)
         self._folders.unlock()

@@ -126,10 +126,9 @@ class Looking:
                 self.first_done.set()
                 self._looked(None)
                 timeout = TROUBLE_SECONDS
-            try:
-                await asyncio.wait_for(self._due.wait(), timeout)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._due.wait()
 
     async def _check_folders(self) -> bool:
         # locked first: what is well afterwards and still held was well in between

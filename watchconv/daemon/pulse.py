@@ -52,7 +52,8 @@ class Pulse:
         while not self._looking.first_done.is_set():
             before = self._looking.steps
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looking.first_done.wait(), START_SECONDS)
+                async with asyncio.timeout(START_SECONDS):
+                    await self._looking.first_done.wait()
             if self._looking.steps != before:
                 notify(f"EXTEND_TIMEOUT_USEC={int(3 * START_SECONDS * 1e6)}")
 

@@ -59,7 +59,8 @@ async def keep_house(
             continue
         troubles.end("house")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(looking.learnt.wait(), DAY_SECONDS)
+            async with asyncio.timeout(DAY_SECONDS):
+                await looking.learnt.wait()
 
 
 async def _trim(days: float, journal: JournalThread) -> None:
