@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from watchconv import live
 from watchconv.convert.leftovers import end_leftovers
 from watchconv.daemon.bell import call
-from watchconv.daemon.journal_thread import JournalThread
+from watchconv.daemon.journal_thread import CLOSE_SECONDS, JournalThread
 from watchconv.daemon.notify import notify
 from watchconv.daemon.parts import Parts
 from watchconv.daemon.pulse import Pulse
@@ -47,7 +47,6 @@ RETRY_SECONDS = 5.0
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
 LADDER_SECONDS = 45.0
-CLOSE_SECONDS = 10.0
 # the first look comes before the first job, which would hold it up: so long, at most
 FIRST_LOOK_SECONDS = 3.0
 MAY_END = ("pulse", "bell", "ready", "work")  # the tasks that do not live as long as the daemon

@@ -18,7 +18,7 @@ from watchconv.journal import Journal
 if TYPE_CHECKING:
     from watchconv.model import Job
 
-CLOSE_SECONDS = 10.0
+CLOSE_SECONDS = 10.0  # what is given to a thread that a dead disk may hold
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -60,7 +60,7 @@ class Once:
         queued = counts[JobState.QUEUED]
         if queued and not self._pool.running and self._troubles.tells("space"):
             return True
-        if queued and not self._pool.running and self._pool.paused:
+        if queued and not self._pool.running and self._pool.claims.paused:
             log.warning("paused with %d jobs queued; watchconv resume lets them go on", queued)
             self.stuck = True
             return True

@@ -95,7 +95,7 @@ class Parts:
             call(loop, self.announce)
 
         def expect() -> None:
-            if self.probe.pid is None and not self.pool.paused:
+            if self.probe.pid is None and not self.pool.claims.paused:
                 call(loop, self.probe.warm)
 
         def profile_of(source: str) -> str:

@@ -87,16 +87,6 @@ class Pool:
         self.moved: Callable[[], None] = lambda: None  # called when an attempt begins or is over
         self.look_again: Callable[[str], None] = lambda source: None
 
-    @property
-    def paused(self) -> bool:
-        """Tell whether no job is claimed, because a person wants that."""
-        return self.claims.paused
-
-    @paused.setter
-    def paused(self, paused: bool) -> None:
-        """Claim no job from now on, or go on."""
-        self.claims.paused = paused
-
     def wake(self) -> None:
         """Let idle workers look for a job."""
         self.claims.wake()
@@ -107,7 +97,7 @@ class Pool:
         self.wake()
 
     def _wait_in_line(self) -> None:
-        if not self.paused:
+        if not self.claims.paused:
             self._ahead.begin()
 
     async def answer(self) -> None:

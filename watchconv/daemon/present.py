@@ -102,7 +102,7 @@ class Present:
 
     def _now(self) -> live.Live:
         progress = self._engine.progress()
-        state = "paused" if self._pool.paused else "running"
+        state = "paused" if self._pool.claims.paused else "running"
         return live.Live(
             pid=os.getpid(),
             started=live.start_of(os.getpid()) or 0,

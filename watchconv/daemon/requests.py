@@ -66,9 +66,9 @@ class Requests:
             raise put_off
 
     def _set_paused(self, paused: bool) -> None:
-        if self._pool.paused != paused:
+        if self._pool.claims.paused != paused:
             log.info("paused: no new job is claimed" if paused else "resumed")
-        self._pool.paused = paused
+        self._pool.claims.paused = paused
         if not paused:
             self._pool.wake()
 
