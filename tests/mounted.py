@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from tests.clips import FFMPEG
-from tests.daemon import FOLDERS, Place
+from tests.daemon import FOLDERS
 from tests.waiting import LONG, wait_until
+from tests.wrapped import WrappedPlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _HOLD = 'mount -t tmpfs disks "$1" && mkdir "$1"/in && echo ready && exec sleep 3600'
 
 
-class InsidePlace(Place):
+class InsidePlace(WrappedPlace):
     """A place whose daemon runs in another mount namespace."""
 
     inside: tuple[str, ...] = ()

@@ -335,6 +335,59 @@ def end_servers(share: Path) -> None:
             subprocess.run(["kill", "-9", process.name], check=True)
 
 
+# at the start
+
+
+HELD = """
+import os, time
+import {module}, watchconv.daemon.core
+watchconv.daemon.core.FIRST_LOOK_SECONDS = 3600
+really = {module}.{function}
+
+def held(*args):
+    open({gate!r} + "/held", "w").close()
+    while not os.path.exists({gate!r} + "/go"):
+        time.sleep(0.01)
+    return really(*args)
+
+{module}.{function} = held
+"""
+
+
+def hold_start(disks: Disks, gate: Path, module: str, function: str) -> None:
+    """Have the next daemon wait at a function until the gate is opened for "go"."""
+    disks.place.patch = HELD.format(module=module, function=function, gate=str(gate))
+
+
+def test_a_daemon_is_not_running_before_it_knows_its_folders(disks: Disks, gate: Path) -> None:
+    disks.attach("outbox")
+    hold_start(disks, gate, "watchconv.folders", "Folders.troubles")
+    daemon = Daemon(disks.place)
+    daemon.start()
+    try:
+        wait_until((gate / "held").exists)
+        disks.place.say("pause")  # so much later, it does other things already
+        assert disks.place.live() == {}
+
+        disks.place.say("resume")
+        open_gate(gate, "go")
+        disks.wait_for_state("running")
+        disks.pull("outbox")
+        disks.wait_for_state("trouble")
+    finally:
+        daemon.kill()
+
+
+def test_a_mount_that_goes_while_the_daemon_begins_is_noticed(disks: Disks, gate: Path) -> None:
+    disks.attach("outbox")
+    hold_start(disks, gate, "watchconv.intake.watch", "Watcher.start")
+    with Daemon(disks.place):
+        wait_until((gate / "held").exists)
+        disks.pull("outbox")
+        open_gate(gate, "go")
+        disks.wait_for_state("trouble")
+
+
 # at rest
 
 

@@ -140,7 +140,7 @@ class Daemon:
                 "requests": self._serve_requests(),
                 "reloads": self._serve_reloads(),
                 "deliveries": parts.deliveries.run(),
-                "present": parts.present.run(),
+                "present": self._show(),
                 "pulse": Pulse(parts.looking, self._journal, parts.pool).run(),
                 "house": self._keep_house(),
                 "ready": self._tell_ready(),
@@ -258,10 +258,12 @@ class Daemon:
         self._troubles.tell("reload", sentence, blocking=False)
 
     async def _begin_work(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LOOK_SECONDS):
-                await self._parts.looking.first_done.wait()
+        await _wait_a_little(self._parts.looking.first_done)
         self._parts.pool.resize(self._config().jobs)
+
+    async def _show(self) -> None:
+        await _wait_a_little(self._parts.looking.checked)  # until then it would say "running"
+        await self._parts.present.run()
 
     async def _tell_ready(self) -> None:
         await self._parts.looking.first_done.wait()
@@ -288,6 +290,13 @@ class Daemon:
         self._journal.close()
         live.remove(self._config().state)
         self._folders.unlock()
+
+
+async def _wait_a_little(event: asyncio.Event) -> None:
+    """Wait for an event at the start, which a dead mount may hold up for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_LOOK_SECONDS):
+            await event.wait()
 
 
 def _tell_of_dead_thread(

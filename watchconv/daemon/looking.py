@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.daemon.bell import Alarm, call
 from watchconv.errors import JournalError
+from watchconv.intake.bells import MountWatch
 from watchconv.intake.watch import Watcher
 from watchconv.mounts import exported_by_nfs
 
@@ -67,6 +68,7 @@ class Looking:
         loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
         self._watcher = Watcher(config().inbox, lambda: call(loop, self._due.set))
+        self._mount_watch = MountWatch(lambda: call(loop, self._due.set))
         self._mounts: list[Mount] = []  # of the inbox, and below it
         self._points: dict[str, str] = {}  # what is remembered of mounts
         self._problem: str | None = None  # why there are no events, or not all
@@ -75,6 +77,7 @@ class Looking:
         self._all_at = 0.0  # monotonic: when everything is looked at next
         self._unread: set[str] = set()  # folders that could not be read
         self._reread = Alarm(self._look_at_unread)
+        self.checked = asyncio.Event()  # what is wrong with the folders, if anything, is known
         self.first_done = asyncio.Event()
         self.busy = False  # a look, or what comes before it, is under way
         self._turns = 0
@@ -111,6 +114,7 @@ class Looking:
 
     async def run(self) -> None:
         """Look, for ever."""
+        self._mount_watch.start()  # before the folders are asked about: nothing comes in between
         while True:
             self._due.clear()
             self.busy = True
@@ -138,6 +142,7 @@ class Looking:
             await self._welcome()  # it may have been away without anybody having seen it
         if troubles:
             self._all_at = 0.0
+        self.checked.set()
         return not troubles
 
     async def _welcome(self) -> None:
@@ -253,6 +258,7 @@ class Looking:
 
     async def close(self) -> None:
         """Stop watching."""
+        self._mount_watch.stop()
         await asyncio.to_thread(self._watcher.close)
 
 

@@ -32,7 +32,7 @@ from watchdog.events import (
 )
 
 from watchconv.folders import closing, open_folder
-from watchconv.intake.bells import MountWatch, Turn, end
+from watchconv.intake.bells import Turn, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -173,7 +173,7 @@ class _Door(FileSystemEventHandler):
 
 
 class Watcher:
-    """Watches the inbox and the mounts; all of it only wakes."""
+    """Watches the inbox; all of it only wakes."""
 
     _events: ClassVar[list[type[FileSystemEvent]]] = [
         FileCreatedEvent,
@@ -194,7 +194,6 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._root: tuple[int, int] | None = None
         self._bridge: _Bridge | None = None
-        self._mounts = MountWatch(wake)
         self._turn = Turn()
         self.overflowed = threading.Event()  # events were lost: whoever looks at all clears it
         self.limited: str | None = None  # why not every folder of the inbox is watched
@@ -213,7 +212,6 @@ class Watcher:
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self.stop()
         self.limited = None
-        self._mounts.start()
         try:
             stat = os.stat(self._inbox)
             self._root = (stat.st_dev, stat.st_ino)
@@ -286,7 +284,6 @@ class Watcher:
         """Stop for good, also while it begins on another thread."""
         with self._turn.closing():
             self.stop()
-            self._mounts.stop()
 
 
 def _limit(error: OSError) -> str:
