@@ -136,11 +136,11 @@ def test_waiting_for_a_job_put_off_is_one_timer(tmp_path: Path) -> None:
     async def steps() -> None:
         clock, scene = Clock(), Scene(tmp_path)
         scene.claims.paused = True
-        await scene.journal.asked(Journal.add, [Candidate("a.mkv", 1, 1, "copy")], 1.0)
-        job = await scene.journal.asked(Journal.claim, 2.0)
+        await scene.journal.ask(Journal.add, [Candidate("a.mkv", 1, 1, "copy")], 1.0)
+        job = await scene.journal.ask(Journal.claim, 2.0)
         assert job
         later = time.time() + 500
-        await scene.journal.asked(
+        await scene.journal.ask(
             Journal.requeue, job.id, refund=True, not_before=later, reason="later"
         )
         scene.claims.paused = False
@@ -199,10 +199,10 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
         clock, outlet = Clock(), Refusing()
         journal = JournalThread(str(tmp_path))
         clips = [Candidate(f"{n}.mkv", 1, 1, "copy") for n in range(jobs)]
-        for job in await journal.asked(Journal.add, clips, 1.0):
-            claimed = await journal.asked(Journal.claim, 2.0)
+        for job in await journal.ask(Journal.add, clips, 1.0):
+            claimed = await journal.ask(Journal.claim, 2.0)
             assert claimed and claimed.id == job.id
-            await journal.asked(Journal.intend, claimed, Intent(Verdict.ENCODED, "o", "p"))
+            await journal.ask(Journal.intend, claimed, Intent(Verdict.ENCODED, "o", "p"))
         deliveries = Deliveries(
             outlet,  # type: ignore[arg-type]
             journal,

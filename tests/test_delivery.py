@@ -214,7 +214,7 @@ class World:
             ended=lambda _: None,
         )
 
-    def ask(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def ask_blocking(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Ask the journal, as its thread does."""
         return question(self.journal, *arguments, **options)
 

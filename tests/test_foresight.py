@@ -117,7 +117,7 @@ def test_looking_ahead_ends_nothing_whatever_is_the_matter_with_the_disk(tmp_pat
     async def look() -> None:
         journal = JournalThread(str(tmp_path))
         new = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
-        await journal.asked(Journal.add, [new], 1.0)
+        await journal.ask(Journal.add, [new], 1.0)
         ahead = Ahead(str(tmp_path), journal, foresee, lambda: 1)
         for _ in range(2):
             ahead.begin()

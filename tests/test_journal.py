@@ -256,7 +256,7 @@ def test_what_is_ready_next_is_what_a_claim_takes(journal: Journal) -> None:
     first, second, late = add(journal, "a.mov", "b.mov", "c.mov")
     journal.claim(NOW)
     journal.requeue(first.id, refund=True, not_before=NOW + 30, reason=None)
-    journal.ask(late.id, Request.CANCEL)
+    journal.request(late.id, Request.CANCEL)
 
     ready = journal.next_ready(NOW, 5)
 
@@ -607,7 +607,7 @@ def test_a_request_is_noted_or_refused_with_a_sentence(
         Request.RETRY: {JobState.FAILED},
         Request.CANCEL: {JobState.QUEUED, JobState.RUNNING},
     }[request_]
-    refusal = journal.ask(job_id, request_)
+    refusal = journal.request(job_id, request_)
     if state in fits:
         assert refusal is None
         assert [(job_id, request_)] == [(job.id, job.request) for job in journal.requested()]
@@ -620,13 +620,13 @@ def test_a_request_is_noted_or_refused_with_a_sentence(
 
 def test_an_unknown_job_is_said_to_be_unknown(journal: Journal) -> None:
 
-    assert journal.ask(7, Request.CANCEL) == "there is no job 7"
+    assert journal.request(7, Request.CANCEL) == "there is no job 7"
     assert journal.get(7) is None
 
 
 def test_a_job_that_is_to_be_cancelled_is_not_claimed(journal: Journal) -> None:
     add(journal, "a", "b")
-    journal.ask(1, Request.CANCEL)
+    journal.request(1, Request.CANCEL)
     claimed = journal.claim(NOW)
 
     assert claimed and claimed.id == 2
@@ -639,7 +639,7 @@ def test_a_job_that_is_to_be_cancelled_is_not_claimed(journal: Journal) -> None:
 
 def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.FAILED)
-    journal.ask(job_id, Request.RETRY)
+    journal.request(job_id, Request.RETRY)
 
     assert journal.begin_retry(job_id, "trip/a (2).mov")
 
@@ -701,7 +701,7 @@ def test_a_retry_that_has_begun_holds_its_name(journal: Journal) -> None:
 
 def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.FAILED)
-    journal.ask(job_id, Request.RETRY)
+    journal.request(job_id, Request.RETRY)
     journal.begin_retry(job_id, "trip/a.mov")
     journal.drop_request(job_id)
 
@@ -711,7 +711,7 @@ def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal
 
 def test_dropping_a_cancel_keeps_the_name(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.QUEUED)
-    journal.ask(job_id, Request.CANCEL)
+    journal.request(job_id, Request.CANCEL)
     journal.drop_request(job_id)
 
     assert list(journal.held(["trip/a.mov"])) == ["trip/a.mov"]
@@ -750,7 +750,7 @@ def walk_once(journal: Journal, chance: random.Random, now: float) -> None:
         lambda: journal.finish(job_id, JobState.FAILED, now),
         lambda: journal.withdraw(job_id, chance.choice(seen), now),
         lambda: journal.supersede(job_id, chance.choice(seen), now, stale=chance.random() < 0.5),
-        lambda: journal.ask(job_id, chance.choice(list(Request))),
+        lambda: journal.request(job_id, chance.choice(list(Request))),
         lambda: journal.release(job_id) if get(journal, job_id).ended_at else None,
         lambda: journal.retry(job_id, 1, 1, "webm", now),
         lambda: journal.trim(0.0, now - 40),
@@ -1107,7 +1107,7 @@ FEW: list[tuple[str, int, Callable[[Journal], object]]] = [
     ("counts", 1_000, lambda j: j.counts()),
     ("get", 1_000, lambda j: j.get(70_000)),
     ("add", 5_000, lambda j: j.add([clip("big/new.mov")], NOW)),
-    ("ask", 2_000, lambda j: j.ask(80_000, Request.CANCEL)),
+    ("request", 2_000, lambda j: j.request(80_000, Request.CANCEL)),
     ("requested", 2_000, lambda j: j.requested()),
     ("a small folder's count", 2_000, lambda j: j.held_counts("small")),
     ("a small folder's page", 2_000, lambda j: j.held_in("small", "")),

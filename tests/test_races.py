@@ -697,8 +697,8 @@ def run_at_the_end(scene: Scene, step: Callable[[Any, Job], Any]) -> bool:
         life: Any = Life(load_config(str(scene.config)), once=True)
         parts = life._parts = await life._begin()
         try:
-            await life._journal.asked(Journal.add, [Candidate("a.mkv", 1, 1, "copy")], 1.0)
-            job = await life._journal.asked(Journal.claim, 2.0)
+            await life._journal.ask(Journal.add, [Candidate("a.mkv", 1, 1, "copy")], 1.0)
+            job = await life._journal.ask(Journal.claim, 2.0)
             with slow_disk(life._journal) as waiting:
                 ending = asyncio.create_task(step(life, job))
                 await asyncio.to_thread(wait_until, lambda: waiting() == 1)
@@ -766,9 +766,9 @@ def test_a_cancel_that_comes_when_its_job_goes_back_to_the_queue_is_carried_out(
     async def steps(life: Any) -> None:
         journal, parts = life._journal, life._parts
         candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
-        await journal.asked(Journal.add, [candidate], 1.0)
-        job = await journal.asked(Journal.claim, 2.0)
-        assert await journal.asked(Journal.ask, job.id, Request.CANCEL) is None
+        await journal.ask(Journal.add, [candidate], 1.0)
+        job = await journal.ask(Journal.claim, 2.0)
+        assert await journal.ask(Journal.request, job.id, Request.CANCEL) is None
         await parts.pool._carry_out(job, Again(True, 60.0, "decided before the cancel came"))
         assert await parts.deliveries.finish(60, asyncio.Event())
 
@@ -841,8 +841,8 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
 
         parts.engine.run, parts.deliveries.begin = refuse, begin
         candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
-        await journal.asked(Journal.add, [candidate], 1.0)
-        job = await journal.asked(Journal.claim, 2.0)
+        await journal.ask(Journal.add, [candidate], 1.0)
+        job = await journal.ask(Journal.claim, 2.0)
         working = asyncio.create_task(parts.pool._work_on((job, 1), await slots.take()))
         await arrived.wait()
         assert slots.taken == 0
@@ -875,13 +875,13 @@ def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
     async def steps(life: Any) -> None:
         journal, parts = life._journal, life._parts
         size, mtime = found.st_size, found.st_mtime_ns
-        await journal.asked(
+        await journal.ask(
             Journal.add, [Candidate(f"{name}.mkv", size, mtime, "copy") for name in "ab"], 1.0
         )
-        await journal.asked(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
-        await journal.asked(Journal.claim, 3.0)
+        await journal.ask(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
+        await journal.ask(Journal.claim, 3.0)
         await recover(journal, life._folders, parts.outbox, parts.pool, 3)
-        await journal.asked(Journal.ask, 2, Request.CANCEL)
+        await journal.ask(Journal.request, 2, Request.CANCEL)
         await parts.requests.carry_out()
         assert await parts.deliveries.finish(60, asyncio.Event())
 
@@ -945,7 +945,7 @@ def test_a_second_signal_does_not_wait_for_deliveries(delivering: JournalThread)
             Troubles(),
             ended=lambda job: None,
         )
-        (job, *_) = await delivering.asked(Journal.in_state, JobState.DELIVERING)
+        (job, *_) = await delivering.ask(Journal.in_state, JobState.DELIVERING)
         await deliveries.begin(job)
         hurry = asyncio.Event()
         asyncio.get_running_loop().call_later(0.1, hurry.set)
@@ -983,10 +983,10 @@ def delivering(tmp_path: Path) -> Iterator[JournalThread]:
     """A journal with more deliveries than are carried out at once."""
     journal = JournalThread(str(tmp_path))
     clips = [Candidate(f"{n}.mkv", 1, 1, "copy") for n in range(5 * AT_ONCE)]
-    for job in journal.ask(Journal.add, clips, 1.0):
-        claimed = journal.ask(Journal.claim, 2.0)
+    for job in journal.ask_blocking(Journal.add, clips, 1.0):
+        claimed = journal.ask_blocking(Journal.claim, 2.0)
         assert claimed and claimed.id == job.id
-        journal.ask(Journal.intend, claimed, Intent(Verdict.ENCODED, "o", "p"))
+        journal.ask_blocking(Journal.intend, claimed, Intent(Verdict.ENCODED, "o", "p"))
     yield journal
     journal.close()
 
@@ -995,7 +995,7 @@ def test_no_delivery_is_carried_out_twice_however_often_it_is_begun(
     delivering: JournalThread,
 ) -> None:
     outlet, ended = Counting(), Counter[int]()
-    jobs = delivering.ask(Journal.in_state, JobState.DELIVERING)
+    jobs = delivering.ask_blocking(Journal.in_state, JobState.DELIVERING)
 
     async def begin_all() -> None:
         deliveries = Deliveries(

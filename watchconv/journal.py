@@ -239,7 +239,7 @@ class Journal(Store):
 
     # what people ask for
 
-    def ask(self, job_id: int, request: Request) -> str | None:
+    def request(self, job_id: int, request: Request) -> str | None:
         """Note a request for the daemon. Returns what is wrong with it, as a sentence, or None."""
         wants = (
             {JobState.FAILED} if request is Request.RETRY else {JobState.QUEUED, JobState.RUNNING}

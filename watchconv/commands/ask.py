@@ -73,7 +73,7 @@ def _problem(config: Config, journal: Journal | None, job_id: int, request: Requ
     if job and request is Request.RETRY and _is_gone(config, job):
         original = os.path.join(config.error, job.original or "")
         return f"job {job_id} cannot be retried: its original {original} is gone"
-    return journal.ask(job_id, request)
+    return journal.request(job_id, request)
 
 
 def _is_gone(config: Config, job: Job) -> bool:

@@ -44,7 +44,7 @@ class Ahead:
 
     async def _look_ahead(self) -> None:
         try:
-            jobs = await self._journal.asked(Journal.next_ready, time.time(), self._count())
+            jobs = await self._journal.ask(Journal.next_ready, time.time(), self._count())
             for job in jobs:
                 admitted = await asyncio.to_thread(admit, self._inbox, job)
                 if isinstance(admitted, Admitted):

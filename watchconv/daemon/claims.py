@@ -65,7 +65,7 @@ class Claims:
         if not (self.paused or self.closing or await self._is_blocked()):
             now = time.time()
             try:
-                claimed = await self._journal.asked(self._claim_now, now)
+                claimed = await self._journal.ask(self._claim_now, now)
             except JournalError as error:
                 self.block_for("journal", str(error), JOURNAL_SECONDS)
                 claimed = None

@@ -102,7 +102,7 @@ class Deliveries:
 
     def _roll_forward(self, job: Job) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
-        fresh = self._journal.ask(Journal.get, job.id)
+        fresh = self._journal.ask_blocking(Journal.get, job.id)
         if fresh is None or fresh.state is not JobState.DELIVERING:
             return None  # an earlier try has ended it meanwhile
         job = fresh
@@ -110,15 +110,17 @@ class Deliveries:
         now = time.time()
         if state is JobState.SUPERSEDED:
             expected = JobState.DELIVERING
-            ended = self._journal.ask(Journal.supersede, job.id, expected, now, stale=False)
+            ended = self._journal.ask_blocking(
+                Journal.supersede, job.id, expected, now, stale=False
+            )
         else:
-            ended = self._journal.ask(Journal.finish, job.id, state, now, held=held)
+            ended = self._journal.ask_blocking(Journal.finish, job.id, state, now, held=held)
         self._outbox.clear(job)
         return ended
 
     async def resume(self) -> None:
         """Begin every delivery that the journal knows of and that is not under way."""
-        for job in await self._journal.asked(Journal.in_state, JobState.DELIVERING):
+        for job in await self._journal.ask(Journal.in_state, JobState.DELIVERING):
             await self.begin(job)
 
     async def run(self) -> None:

@@ -41,14 +41,14 @@ class JournalThread:
         """Have somebody hear of each job whose state changes, on the journal's thread."""
         self._journal.changed = hear
 
-    def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a question there and wait: for threads other than the loop's."""
-        return self._pool.submit(question, self._journal, *args, **kwargs).result()
-
-    async def asked(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question there and wait without blocking the loop."""
         future = self._pool.submit(question, self._journal, *args, **kwargs)
         return await asyncio.wrap_future(future)
+
+    def ask_blocking(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a question there and wait: for threads other than the loop's."""
+        return self._pool.submit(question, self._journal, *args, **kwargs).result()
 
     def close(self) -> None:
         """Close the journal and end the thread; one that a dead disk holds is left to itself."""

@@ -56,7 +56,7 @@ class Once:
             return False
         if self._troubles.tells("folders"):
             return True
-        counts = await self._journal.asked(Journal.counts)
+        counts = await self._journal.ask(Journal.counts)
         queued = counts[JobState.QUEUED]
         if queued and not self._pool.running and self._troubles.tells("space"):
             return True

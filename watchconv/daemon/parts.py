@@ -85,7 +85,9 @@ class Parts:
         self.bell = Bell(config().state)
 
     def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
-        return self._journal.ask(Journal.retarget, job_id, output=output, original=original)
+        return self._journal.ask_blocking(
+            Journal.retarget, job_id, output=output, original=original
+        )
 
     def _make_intake(self, vouches: Callable[[str], bool]) -> Intake:
         config = self._config()
@@ -105,7 +107,7 @@ class Parts:
         return Intake(
             Sieve(config.extensions, config.ignore),
             Waiting(config.inbox, _patience(config)),
-            self._journal.ask,
+            self._journal.ask_blocking,
             profile_of=profile_of,
             vouches=vouches,
             expect=expect,

@@ -278,7 +278,7 @@ class Pool:
         """Ask the journal until it can be written: a finished encode is not to be lost to it."""
         while True:
             try:
-                answer = await self._journal.asked(question, *args, **kwargs)
+                answer = await self._journal.ask(question, *args, **kwargs)
             except JournalError as error:
                 self._troubles.tell("journal", str(error))
                 if self.claims.closing:

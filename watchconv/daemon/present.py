@@ -93,7 +93,7 @@ class Present:
 
     async def _tell_status(self, now: live.Live) -> None:
         try:
-            line = status_line(now, await self._journal.asked(Journal.counts))
+            line = status_line(now, await self._journal.ask(Journal.counts))
         except JournalError as error:
             line = f"trouble: {error}"
         if line != self._told:

@@ -76,4 +76,4 @@ class Pulse:
 
     async def _ask_journal(self) -> None:
         with contextlib.suppress(JournalError):
-            await self._journal.asked(Journal.setting, PAUSED)
+            await self._journal.ask(Journal.setting, PAUSED)

@@ -31,13 +31,13 @@ async def recover(
     journal: JournalThread, folders: Folders, outbox: Outbox, pool: Pool, max_attempts: int
 ) -> None:
     """Remember the mounts, queue what was running, and sweep leftovers of work."""
-    points = await journal.asked(Journal.setting, MOUNTS)
+    points = await journal.ask(Journal.setting, MOUNTS)
     folders.remember(json.loads(points) if points else {})
-    for job in await journal.asked(Journal.in_state, JobState.RUNNING):
+    for job in await journal.ask(Journal.in_state, JobState.RUNNING):
         if job.attempt >= max_attempts:
             await pool.deliver(job, Verdict.FAILED, RECOVERED)
         else:
-            await journal.asked(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
+            await journal.ask(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
             tell_step(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
     await sweep(journal, outbox)
 
@@ -47,7 +47,7 @@ async def sweep(journal: JournalThread, outbox: Outbox) -> None:
 
     The outbox may have been away when an attempt ended, or when the daemon began.
     """
-    await asyncio.to_thread(outbox.sweep, lambda: journal.ask(_with_work))
+    await asyncio.to_thread(outbox.sweep, lambda: journal.ask_blocking(_with_work))
 
 
 def _with_work(journal: Journal) -> list[Job]:

@@ -43,14 +43,14 @@ async def keep_house(
     while True:
         looking.learnt.clear()
         try:
-            kept = await journal.asked(Journal.setting, MOUNTS)
+            kept = await journal.ask(Journal.setting, MOUNTS)
             if written and kept is None:  # a person had the journal forget them
                 folders.forget()
                 looking.look_at_all()
                 written = False  # what the look finds is
             else:
                 if kept != (points := json.dumps(folders.remembered())):
-                    await journal.asked(Journal.remember, MOUNTS, points)
+                    await journal.ask(Journal.remember, MOUNTS, points)
                 written = True
             await _trim(config().keep_history_days, journal)
         except JournalError as error:
@@ -65,7 +65,7 @@ async def keep_house(
 
 async def _trim(days: float, journal: JournalThread) -> None:
     now, trimmed = time.time(), 0
-    while some := await journal.asked(Journal.trim, days, now):
+    while some := await journal.ask(Journal.trim, days, now):
         trimmed += some
     if trimmed:
         log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
