@@ -254,25 +254,22 @@ def test_the_median_function_is_short() -> None:
 
 
 def public(
-    body: list[ast.stmt], within: str = ""
+    tree: ast.Module,
 ) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    """Yield the public functions and classes, and the public methods of public classes."""
-    for node in body:
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            continue
-        if node.name.startswith("_"):
-            continue
-        if any("overload" in ast.unparse(d) for d in node.decorator_list):
-            continue
-        yield node
-        if isinstance(node, ast.ClassDef):
-            yield from public(node.body, node.name)
+    """Yield what has a public name, wherever it stands."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            and not node.name.startswith("_")
+            and not any("overload" in ast.unparse(d) for d in node.decorator_list)
+        ):
+            yield node
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_everything_public_says_what_it_does(path: Path) -> None:
     tree = tree_of(path)
-    mute = [f"{n.name}:{n.lineno}" for n in public(tree.body) if not ast.get_docstring(n)]
+    mute = [f"{n.name}:{n.lineno}" for n in public(tree) if not ast.get_docstring(n)]
 
     assert ast.get_docstring(tree)
     assert mute == []

@@ -36,13 +36,16 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         logs.set_up(config.log_format)
 
     def reread() -> Config:
+        """Read the file again, as SIGHUP wants it."""
         return load_config(arguments.config, find_unusable)
 
     def close() -> None:
+        """Take the bars off the terminal. Idempotent."""
         if listener is not None:
             listener.close()
 
     async def live() -> NoReturn:
+        """Live one daemon's life, and end the process at its end."""
         daemon = Daemon(
             config,
             once=arguments.once,

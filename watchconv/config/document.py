@@ -135,6 +135,7 @@ class _Walk:
         self._room = MOST_VALUES
 
     def visit(self, node: yaml.Node, path: Path) -> Any:
+        """Give the value of a node; path is where it stands. Raises Unreadable for too much."""
         self._room -= 1
         if self._room < 0 or len(path) > DEEPEST:
             line = self._document.line(path[:1])

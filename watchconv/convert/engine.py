@@ -213,11 +213,13 @@ class LocalEngine:
         config = attempt.config
 
         def hear(beat: Beat, progress: Progress) -> None:
+            """Note how far the encode is; on its child's thread."""
             attempt.beat, attempt.progress = beat, progress
 
         reach = Reach(media.duration_seconds, hear)
 
         def limit_seconds() -> float:
+            """Count the input's length or, where that is unknown or passed, what is encoded."""
             seconds = max(media.duration_seconds or 0.0, reach.seconds)
             return config.time_limit.seconds + config.time_limit.per_second * seconds
 

@@ -121,6 +121,7 @@ class _Life:
         self.code: int | None = None
 
     def live(self) -> Ended:
+        """Start the child and serve it to its end; one that cannot be started has its end too."""
         with ExitStack() as stack:
             try:
                 self._begin(stack)

@@ -94,13 +94,16 @@ class Parts:
         loop = asyncio.get_running_loop()
 
         def announce() -> None:
+            """Wake all, from the thread of a look."""
             call(loop, self.announce)
 
         def expect() -> None:
+            """Start the probe while the first file still settles; none where nothing is claimed."""
             if self.probe.pid is None and not self.pool.claims.paused:
                 call(loop, self.probe.warm)
 
         def profile_of(source: str) -> str:
+            """Choose by the configuration in effect."""
             now = self._config()
             return profile_for(source, now.all_profiles, now.profile)
 

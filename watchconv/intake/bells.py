@@ -55,6 +55,7 @@ class _Bell(FileSystemEventHandler):
         self._ring = ring
 
     def on_any_event(self, event: FileSystemEvent) -> None:
+        """Ring, whatever happened there."""
         self._ring()
 
 

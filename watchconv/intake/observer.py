@@ -54,6 +54,7 @@ class _Descriptor(InotifyFD):
         self._overflowed, self._refused = overflowed, refused
 
     def handle_event(self, event: InotifyEvent) -> None:
+        """Pass an event on; tell where some were lost."""
         super().handle_event(event)
         if event.is_queue_overflow:
             self._overflowed()
@@ -61,6 +62,7 @@ class _Descriptor(InotifyFD):
     def add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
+        """Watch a folder; tell where the kernel has no room for one more."""
         try:
             return super().add_callback(path, mask, callback, id_)
         except OSError as error:
@@ -75,6 +77,7 @@ class _Emitter(InotifyFullEmitter):
     def build_and_queue_event(
         self, event: GroupedInotifyEvent, *, full_events: bool = True
     ) -> None:
+        """Queue a folder that came as one event, where watchdog queues all that is in it."""
         halves = (event,) if isinstance(event, PathedInotifyEvent) else event
         came = halves[-1].ev.is_moved_to and halves[-1].ev.is_directory
         if not came:

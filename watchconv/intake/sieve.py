@@ -66,12 +66,14 @@ class _Pattern(NamedTuple):
 
     @classmethod
     def of(cls, written: str) -> _Pattern:
+        """Read a pattern: a slash before its end makes it one of paths, one at it of folders."""
         shape = written.removeprefix("/").removesuffix("/")
         match = re.compile(fnmatch.translate(shape), re.IGNORECASE).match
         of_path = "/" in written.removesuffix("/")
         return cls(written, match, of_path, written.endswith("/"))
 
     def fits(self, name: str, folder: str) -> bool:
+        """Tell whether a name, in a folder below the inbox, is like it."""
         return bool(self.match(os.path.join(folder, name) if self.of_path else name))
 
 

@@ -130,6 +130,7 @@ class _Bridge(FileSystemEventHandler):
         self._watcher = watcher
 
     def on_any_event(self, event: FileSystemEvent) -> None:
+        """Note where to look, and wake; a file that was only opened wakes nobody."""
         if isinstance(event, FileOpenedEvent):
             with self._watcher.lock:
                 self._watcher.hints.was_opened(*self._split(event.src_path))
@@ -168,6 +169,7 @@ class _Door(FileSystemEventHandler):
         self._root, self._wake = root, wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
+        """Wake for the inbox itself, not for what else its parent folder holds."""
         if self._root in (os.fsdecode(event.src_path), os.fsdecode(event.dest_path)):
             self._wake()
 

@@ -124,25 +124,31 @@ class _Rules:
         self._filter = self._library.SyscallFilter(self._library.ALLOW)
 
     def refuse(self, call: str | int, *conditions: Any, error: int = errno.EPERM) -> None:
+        """Refuse a call where all conditions hold; without any, always. Raises FilterMissing."""
         try:
             self._filter.add_rule(self._library.ERRNO(error), call, *conditions)
         except (OSError, ValueError) as why:
             raise FilterMissing(f"this libseccomp cannot refuse the call {call} ({why})") from why
 
     def refuse_all(self, calls: Iterable[str | int]) -> None:
+        """Refuse each of these calls, whatever its arguments."""
         for call in calls:
             self.refuse(call)
 
     def is_not(self, argument: int, value: int) -> Any:
+        """Hold where an argument, counted from 0, has another value."""
         return self._library.Arg(argument, self._library.NE, value)
 
     def masked(self, argument: int, mask: int, value: int) -> Any:
+        """Hold where the bits of an argument below the mask are exactly these."""
         return self._library.Arg(argument, self._library.MASKED_EQ, mask, value)
 
     def has_none_of(self, argument: int, bits: int) -> Any:
+        """Hold where an argument has none of these bits."""
         return self.masked(argument, bits, 0)
 
     def compiled(self) -> bytes:
+        """Give the program that the kernel is to load."""
         with os.fdopen(os.memfd_create("seccomp"), "w+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)
