@@ -104,6 +104,13 @@ MISTAKES = [
     ("extensions: mp4", "extensions: 'mp4' is no list; write a list: [mp4, mkv], or the word any"),
     ("extensions: []", "extensions: is empty, nothing would be converted; write a list: [mp4,"),
     ('extensions: ["*.mp4"]', "extensions: '*.mp4' is no extension; write a list: [mp4, mkv]"),
+    (
+        'extensions: [mp4, "*.mp4", a/b]',
+        "extensions: '*.mp4', 'a/b' is no extension; write a list: [mp4, mkv]",
+    ),
+    ('extensions: [mp4, ""]', "extensions: holds an empty word; write a list: [mp4, mkv], or"),
+    ('ignore: ["*.bak", ""]', 'ignore: holds an empty word; write a list: ["*.bak"]'),
+    (f"state: /{'a/' * 250}", "state: is too long for SQLite; write a path of at most 470 bytes"),
     ('ignore: "*.bak"', "ignore: '*.bak' is no list; write a list: [\"*.bak\"]"),
     ("time_limit: 5", "time_limit: '5' is no group of keys; write key: value lines under it"),
     ("time_limit: {sec: 5}", "time_limit.sec: unknown key; did you mean seconds?"),

@@ -96,6 +96,12 @@ _Folder = Annotated[
         lambda value, context: read.read_folder(value, _base(context)), json_schema_input_type=str
     ),
 ]
+_State = Annotated[
+    str,
+    PlainValidator(
+        lambda value, context: read.read_state(value, _base(context)), json_schema_input_type=str
+    ),
+]
 _Program = PlainValidator(
     lambda value, context: read.read_program(value, _base(context)), json_schema_input_type=str
 )
@@ -150,7 +156,7 @@ class Config(_Group):
     error: _Folder = Field(
         "/srv/watchconv/error", description="originals that failed, each with its .log"
     )
-    state: _Folder = Field(
+    state: _State = Field(
         default_factory=default_state,
         description="the journal; never inside the four folders, best on a local disk",
     )

@@ -29,6 +29,7 @@ SECONDS_MAX = 315_360_000  # ten years; no timer of the system takes offence
 BYTES_MAX = 2**63 - 1
 CHILD_BYTES_MIN = 64 << 20  # below this no ffmpeg starts
 OUTPUT_BYTES_MIN = 1 << 20  # below this hardly anything is a video
+STATE_BYTES_MAX = 470  # SQLite takes 504, its files' names included
 UID_MAX = 2**32 - 2
 _FILE_NAME_MAX = 255
 
@@ -203,6 +204,14 @@ def read_folder(value: object, base: str) -> str:
     return os.path.realpath(_absolute(value, base, "the path of a folder"))
 
 
+def read_state(value: object, base: str) -> str:
+    """Take the folder of the journal."""
+    path = read_folder(value, base)
+    if len(os.fsencode(path)) > STATE_BYTES_MAX:
+        raise ValueError(f"is too long for SQLite; write a path of at most {STATE_BYTES_MAX} bytes")
+    return path
+
+
 def _absolute(value: object, base: str, wanted: str) -> str:
     if isinstance(value, Plain):
         raise ValueError(f"{show(value)} is no path; write {wanted}, in quotes if this is its name")
@@ -232,6 +241,8 @@ def read_words(value: object, wanted: str) -> list[str]:
     """Take a list of texts."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"{show(value)} is no list; write a list: {wanted}")
+    if any(isinstance(item, str) and not item.strip() for item in value):
+        raise ValueError(f"holds an empty word; write a list: {wanted}")
     return [read_text(item, f"a list: {wanted}") for item in value]
 
 
@@ -241,12 +252,16 @@ def read_extensions(value: object) -> tuple[str, ...] | None:
         return None
     wanted = "[mp4, mkv], or the word any"
     words = [word.strip().lower().removeprefix(".") for word in read_words(value, wanted)]
-    for word in words:
-        if not word or set(word) & set("./*?[") or not word.isprintable():
-            raise ValueError(f"{show(word)} is no extension; write a list: {wanted}")
+    wrong = [show(word) for word in words if not _is_extension(word)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} is no extension; write a list: {wanted}")
     if not words:
         raise ValueError(f"is empty, nothing would be converted; write a list: {wanted}")
     return tuple(dict.fromkeys(words))
+
+
+def _is_extension(word: str) -> bool:
+    return bool(word) and not set(word) & set("./*?[") and word.isprintable()
 
 
 def read_profile_name(value: object) -> str:
