@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -670,6 +671,8 @@ def test_config_and_root_together_is_usage(quiet: Place) -> None:
         ("retry", "one"),
         ("cancel",),
         ("--root",),
+        ("--root", "", "status"),
+        ("--config", "", "status"),
     ],
     ids=" ".join,
 )
@@ -1025,6 +1028,54 @@ def test_check_tells_a_state_that_is_and_one_that_can_be_made(quiet: Place) -> N
     assert f"ok      the state {quiet.state} is not there yet" in quiet.say("check")
     quiet.say("pause")
     assert f"ok      the state {quiet.state} is there and can be written" in quiet.say("check")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_caller_that_closes_the_standard_streams_is_served_all_the_same(
+    quiet: Place, clip: Path, closed: str
+) -> None:
+    drop(clip, quiet.inbox / "a.mkv")
+    words = shlex.join(quiet.command("run", "--once"))
+    ended = subprocess.run(
+        ["sh", "-c", f"{words} {closed}"], env=quiet.environment, timeout=LONG, check=False
+    )
+
+    assert ended.returncode == 0
+    assert quiet.job("a.mkv")["state"] == "done"
+
+
+def test_an_answer_that_nobody_can_read_is_no_bug(quiet: Place) -> None:
+    words = shlex.join(quiet.command("status"))
+    ended = subprocess.run(
+        ["sh", "-c", f"{words} >&-"],
+        env=quiet.environment,
+        timeout=LONG,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63, -(2**70)])
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_a_number_that_no_job_can_have_is_an_unknown_job(
+    quiet: Place, command: str, number: int
+) -> None:
+    quiet.say("pause")
+    ended = quiet.run(command, number)
+
+    assert (ended.returncode, ended.stderr) == (1, f"watchconv: there is no job {number}\n")
+
+
+def test_status_says_that_a_stopped_daemon_will_start_paused(quiet: Place) -> None:
+    quiet.say("pause")
+    assert quiet.say("status").startswith("watchconv is stopped, and paused; inbox ")
+    assert quiet.status()["state"] == "stopped"
+
+    quiet.say("resume")
+    assert quiet.say("status").startswith("watchconv is stopped; inbox ")
 
 
 def test_a_request_for_nothing_leaves_nothing_behind(quiet: Place) -> None:

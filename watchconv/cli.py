@@ -131,9 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"watchconv {__version__}")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--config", metavar="FILE", help="the configuration (YAML)")
+    which.add_argument("--config", metavar="FILE", type=_named, help="the configuration (YAML)")
     which.add_argument(
-        "--root", metavar="DIR", help="no configuration: inbox, outbox, done, error in this folder"
+        "--root",
+        metavar="DIR",
+        type=_named,
+        help="no configuration: inbox, outbox, done, error in this folder",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -173,6 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("profiles", help="the profiles and their arguments")
     _add_services(commands)
     return parser
+
+
+def _named(path: str) -> str:
+    """Take a path that is one: an unset variable of a script is not the folder it runs in."""
+    if not path:
+        raise argparse.ArgumentTypeError("is empty")
+    return path
 
 
 def _add_services(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

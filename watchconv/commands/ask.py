@@ -69,6 +69,8 @@ def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: R
 def _problem(config: Config, journal: Journal | None, job_id: int, request: Request) -> str | None:
     if journal is None:
         return f"there is no job {job_id}: no watchconv has run with the state {config.state}"
+    if abs(job_id) >= 1 << 63:  # more than a journal can number, or be asked about
+        return f"there is no job {job_id}"
     job = journal.get(job_id)
     if job and request is Request.RETRY and _is_gone(config, job):
         original = os.path.join(config.error, job.original or "")

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from watchconv import live
 from watchconv.commands.words import describe_progress, moment
@@ -43,16 +43,23 @@ def status(config: Config, arguments: argparse.Namespace) -> int:
             _watch(config, as_json=arguments.json)
         except KeyboardInterrupt:
             return 0
-    now, running = _present(config)
+    present = _present(config)
     if arguments.json:
-        print(json.dumps(now))
+        print(json.dumps(present.now))
     else:
-        print("\n".join(_lines(config, now, running)))
+        print("\n".join(_lines(config, present)))
     return 0
 
 
-def _present(config: Config) -> tuple[dict[str, Any], list[live.Running]]:
-    """Gather what is shown to programs, and the running jobs as people see them."""
+class _Present(NamedTuple):
+    """What is shown to programs, and what people see besides."""
+
+    now: dict[str, Any]
+    running: list[live.Running]
+    is_paused: bool
+
+
+def _present(config: Config) -> _Present:
     journal = open_journal(config)
     shown = live.read(config.state)
     counts = dict.fromkeys(JobState, 0)
@@ -96,12 +103,15 @@ def _present(config: Config) -> tuple[dict[str, Any], list[live.Running]]:
         ],
         "trouble": shown.trouble if shown else [],
     }
-    return now, running
+    return _Present(now, running, paused)
 
 
-def _lines(config: Config, now: dict[str, Any], running: list[live.Running]) -> Iterator[str]:
+def _lines(config: Config, present: _Present) -> Iterator[str]:
+    now, running, is_paused = present
     pid = f" (pid {now['pid']})" if now["pid"] else ""
     state = "in trouble" if now["state"] == "trouble" else now["state"]
+    if is_paused and state != "paused":
+        state += ", and paused"
     yield f"watchconv is {state}{pid}; inbox {printable(config.inbox)}"
     yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
     for job in running:
@@ -118,8 +128,8 @@ def _watch(config: Config, *, as_json: bool) -> NoReturn:
     """
     if as_json or not sys.stdout.isatty():
         while True:
-            now, running = _present(config)
-            text = json.dumps(now) if as_json else "\n".join([*_lines(config, now, running), ""])
+            present = _present(config)
+            text = json.dumps(present.now) if as_json else "\n".join([*_lines(config, present), ""])
             print(text, flush=True)
             time.sleep(1)
     from rich.console import Console
@@ -129,7 +139,7 @@ def _watch(config: Config, *, as_json: bool) -> NoReturn:
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False) as screen:
         while True:
-            lines = "\n".join(_lines(config, *_present(config)))
+            lines = "\n".join(_lines(config, _present(config)))
             screen.update(Text(lines), refresh=True)
             time.sleep(1)
 
