@@ -28,7 +28,7 @@ STOREYS = [
     ("intake",),
     ("convert",),
     ("deliver",),
-    ("journal", "live", "store", "schema", "rows", "judge"),
+    ("journal", "requests", "live", "store", "schema", "rows", "judge"),
     ("folders",),
     ("config", "logs", "journald", "mounts", "names"),
     ("model", "errors"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
+from watchconv import requests
 from watchconv.errors import JournalError
 from watchconv.journal import TRIM_JOBS, Journal
 from watchconv.model import (
@@ -256,7 +257,7 @@ def test_what_is_ready_next_is_what_a_claim_takes(journal: Journal) -> None:
     first, second, late = add(journal, "a.mov", "b.mov", "c.mov")
     journal.claim(NOW)
     journal.requeue(first.id, refund=True, not_before=NOW + 30, reason=None)
-    journal.request(late.id, Request.CANCEL)
+    requests.note(journal, late.id, Request.CANCEL)
 
     ready = journal.next_ready(NOW, 5)
 
@@ -607,31 +608,31 @@ def test_a_request_is_noted_or_refused_with_a_sentence(
         Request.RETRY: {JobState.FAILED},
         Request.CANCEL: {JobState.QUEUED, JobState.RUNNING},
     }[request_]
-    refusal = journal.request(job_id, request_)
+    refusal = requests.note(journal, job_id, request_)
     if state in fits:
         assert refusal is None
-        assert [(job_id, request_)] == [(job.id, job.request) for job in journal.requested()]
+        assert [(job_id, request_)] == [(job.id, job.request) for job in requests.noted(journal)]
         return
 
     assert refusal
     assert refusal.startswith(f"job {job_id} is {state}: only a ")
-    assert journal.requested() == []
+    assert requests.noted(journal) == []
 
 
 def test_an_unknown_job_is_said_to_be_unknown(journal: Journal) -> None:
 
-    assert journal.request(7, Request.CANCEL) == "there is no job 7"
+    assert requests.note(journal, 7, Request.CANCEL) == "there is no job 7"
     assert journal.get(7) is None
 
 
 def test_a_job_that_is_to_be_cancelled_is_not_claimed(journal: Journal) -> None:
     add(journal, "a", "b")
-    journal.request(1, Request.CANCEL)
+    requests.note(journal, 1, Request.CANCEL)
     claimed = journal.claim(NOW)
 
     assert claimed and claimed.id == 2
 
-    journal.drop_request(1)
+    requests.drop(journal, 1)
     claimed = journal.claim(NOW)
 
     assert claimed and claimed.id == 1
@@ -639,9 +640,9 @@ def test_a_job_that_is_to_be_cancelled_is_not_claimed(journal: Journal) -> None:
 
 def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.FAILED)
-    journal.request(job_id, Request.RETRY)
+    requests.note(journal, job_id, Request.RETRY)
 
-    assert journal.begin_retry(job_id, "trip/a (2).mov")
+    assert requests.begin_retry(journal, job_id, "trip/a (2).mov")
 
     job = journal.retry(job_id, 8, 12, "mp4", NOW + 5)
 
@@ -678,41 +679,41 @@ def test_a_retry_reserves_only_a_free_name(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.FAILED)
     add(journal)
 
-    assert not journal.begin_retry(job_id, "trip/a.mov")
-    assert journal.begin_retry(job_id, "trip/b.mov")
-    assert journal.begin_retry(job_id, "trip/b.mov")
+    assert not requests.begin_retry(journal, job_id, "trip/a.mov")
+    assert requests.begin_retry(journal, job_id, "trip/b.mov")
+    assert requests.begin_retry(journal, job_id, "trip/b.mov")
     assert add(journal, "trip/b.mov") == []
 
 
 def test_a_retry_that_has_begun_holds_its_name(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.FAILED)
 
-    assert not journal.holds_name(job_id)
-    assert not journal.holds_name(99)
+    assert not requests.has_begun(journal, job_id)
+    assert not requests.has_begun(journal, 99)
 
-    journal.begin_retry(job_id, "trip/b.mov")
+    requests.begin_retry(journal, job_id, "trip/b.mov")
 
-    assert journal.holds_name(job_id)
+    assert requests.has_begun(journal, job_id)
 
-    journal.drop_request(job_id)
+    requests.drop(journal, job_id)
 
-    assert not journal.holds_name(job_id)
+    assert not requests.has_begun(journal, job_id)
 
 
 def test_a_request_that_is_dropped_lets_go_of_the_reserved_name(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.FAILED)
-    journal.request(job_id, Request.RETRY)
-    journal.begin_retry(job_id, "trip/a.mov")
-    journal.drop_request(job_id)
+    requests.note(journal, job_id, Request.RETRY)
+    requests.begin_retry(journal, job_id, "trip/a.mov")
+    requests.drop(journal, job_id)
 
-    assert journal.requested() == []
+    assert requests.noted(journal) == []
     assert len(add(journal)) == 1
 
 
 def test_dropping_a_cancel_keeps_the_name(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.QUEUED)
-    journal.request(job_id, Request.CANCEL)
-    journal.drop_request(job_id)
+    requests.note(journal, job_id, Request.CANCEL)
+    requests.drop(journal, job_id)
 
     assert list(journal.held(["trip/a.mov"])) == ["trip/a.mov"]
 
@@ -750,7 +751,7 @@ def walk_once(journal: Journal, chance: random.Random, now: float) -> None:
         lambda: journal.finish(job_id, JobState.FAILED, now),
         lambda: journal.withdraw(job_id, chance.choice(seen), now),
         lambda: journal.supersede(job_id, chance.choice(seen), now, stale=chance.random() < 0.5),
-        lambda: journal.request(job_id, chance.choice(list(Request))),
+        lambda: requests.note(journal, job_id, chance.choice(list(Request))),
         lambda: journal.release(job_id) if get(journal, job_id).ended_at else None,
         lambda: journal.retry(job_id, 1, 1, "webm", now),
         lambda: journal.trim(0.0, now - 40),
@@ -1107,8 +1108,8 @@ FEW: list[tuple[str, int, Callable[[Journal], object]]] = [
     ("counts", 1_000, lambda j: j.counts()),
     ("get", 1_000, lambda j: j.get(70_000)),
     ("add", 5_000, lambda j: j.add([clip("big/new.mov")], NOW)),
-    ("request", 2_000, lambda j: j.request(80_000, Request.CANCEL)),
-    ("requested", 2_000, lambda j: j.requested()),
+    ("request", 2_000, lambda j: requests.note(j, 80_000, Request.CANCEL)),
+    ("requested", 2_000, requests.noted),
     ("a small folder's count", 2_000, lambda j: j.held_counts("small")),
     ("a small folder's page", 2_000, lambda j: j.held_in("small", "")),
     ("a page of a big folder", 50_000, lambda j: j.held_in("big", "big/050000.mov")),
@@ -1144,7 +1145,7 @@ AFTER_LONG: list[tuple[str, int, Callable[[Journal], object]]] = [
     ("claim", 2_000, lambda j: j.claim(NOW)),
     ("when the next is ready", 2_000, lambda j: j.next_ready_at()),
     ("the delivering ones", 2_000, lambda j: j.in_state(JobState.DELIVERING)),
-    ("requested", 2_000, lambda j: j.requested()),
+    ("requested", 2_000, requests.noted),
     ("held counts", 2_000, lambda j: j.held_counts()),
     ("add", 5_000, lambda j: j.add([clip("new/more.mov")], NOW)),
 ]

@@ -19,7 +19,7 @@ from watchdog.observers.inotify import InotifyObserver
 
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv import folders
+from watchconv import folders, requests
 from watchconv.intake import look as room
 from watchconv.intake import watch
 from watchconv.intake.look import Intake, Looked
@@ -353,7 +353,7 @@ def test_a_retry_under_way_is_no_new_order(house: House) -> None:
     house.journal.claim(NOW)
     house.journal.intend(house.job(1), Intent(Verdict.FAILED, None, "a.mov", None, "r", "l"))
     house.journal.finish(1, JobState.FAILED, NOW)
-    house.journal.begin_retry(1, "a.mov")
+    requests.begin_retry(house.journal, 1, "a.mov")
     house.intake.look()
 
     assert house.states() == [("a.mov", "failed")]

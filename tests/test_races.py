@@ -23,6 +23,7 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from tests.wrapped import WrappedPlace
+from watchconv import requests
 from watchconv.config import load_config
 from watchconv.convert.attempt import make_work
 from watchconv.daemon import Daemon as Life
@@ -768,7 +769,7 @@ def test_a_cancel_that_comes_when_its_job_goes_back_to_the_queue_is_carried_out(
         candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
         await journal.ask(Journal.add, [candidate], 1.0)
         job = await journal.ask(Journal.claim, 2.0)
-        assert await journal.ask(Journal.request, job.id, Request.CANCEL) is None
+        assert await journal.ask(requests.note, job.id, Request.CANCEL) is None
         await parts.pool._carry_out(job, Again(True, 60.0, "decided before the cancel came"))
         assert await parts.deliveries.finish(60, asyncio.Event())
 
@@ -881,7 +882,7 @@ def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
         await journal.ask(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
         await journal.ask(Journal.claim, 3.0)
         await recover(journal, life._folders, parts.outbox, parts.pool, 3)
-        await journal.ask(Journal.request, 2, Request.CANCEL)
+        await journal.ask(requests.note, 2, Request.CANCEL)
         await parts.requests.carry_out()
         assert await parts.deliveries.finish(60, asyncio.Event())
 

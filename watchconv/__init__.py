@@ -11,6 +11,7 @@ ties the pieces together. Imports point down this list, never up:
     convert             run ffmpeg as a confined child, and prove what it made
     deliver             publish the result, move the original, roll forward
     journal, live       what is remembered (SQLite), what is shown (one small file)
+    requests            what people asked of jobs, noted in the journal until it is done
     store, schema       the file behind the journal, and its tables
     rows                a job as a row of them
     judge               what an attempt's outcome means for its job

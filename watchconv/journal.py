@@ -24,7 +24,6 @@ from watchconv.model import (
     Intent,
     Job,
     JobState,
-    Request,
 )
 from watchconv.rows import COLUMNS, blob, job_of
 from watchconv.store import Store
@@ -216,6 +215,16 @@ class Journal(Store):
         values = (now, int(stale))
         return self._advance(job_id, expected, JobState.SUPERSEDED, columns, values)
 
+    def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job | None:
+        """Queue a failed job again, its original being back (FAILED → QUEUED)."""
+        columns = (
+            "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
+            " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, output = NULL,"
+            " original = NULL, on_success = NULL, reason = NULL, report = NULL, request = NULL"
+        )
+        values = (size, mtime_ns, profile, now)
+        return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)
+
     def _advance(
         self, job_id: int, expected: JobState, to: JobState, columns: str, values: Sequence[object]
     ) -> Job | None:
@@ -236,77 +245,6 @@ class Journal(Store):
         job = job_of(row)
         self.changed(job)
         return job
-
-    # what people ask for
-
-    def request(self, job_id: int, request: Request) -> str | None:
-        """Note a request for the daemon. Returns what is wrong with it, as a sentence, or None."""
-        wants = (
-            {JobState.FAILED} if request is Request.RETRY else {JobState.QUEUED, JobState.RUNNING}
-        )
-        with self.writing() as db:
-            row = db.execute("SELECT state, request FROM job WHERE id = ?", (job_id,)).fetchone()
-            if row is None:
-                return f"there is no job {job_id}"
-            if JobState(row[0]) not in wants:
-                return (
-                    f"job {job_id} is {row[0]}: only a {' or '.join(sorted(wants))} job can be"
-                    + (" retried" if request is Request.RETRY else " cancelled")
-                )
-            db.execute("UPDATE job SET request = ? WHERE id = ?", (request, job_id))
-        return None
-
-    def requested(self) -> list[Job]:
-        """List the jobs with a request that is not yet carried out."""
-        return [
-            job_of(row)
-            for row in self.read(f"SELECT {COLUMNS} FROM job WHERE request IS NOT NULL ORDER BY id")
-        ]
-
-    def begin_retry(self, job_id: int, source: str) -> bool:
-        """Reserve the name under which a failed original goes back; False when a job holds it."""
-        blob = os.fsencode(source)
-        with self.writing() as db:
-            taken = db.execute(
-                "SELECT 1 FROM job WHERE held AND source = ? AND id <> ?", (blob, job_id)
-            ).fetchone()
-            if taken:
-                return False
-            db.execute(
-                "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ?",
-                (blob, os.path.dirname(blob), job_id),
-            )
-        return True
-
-    def holds_name(self, job_id: int) -> bool:
-        """Tell whether a job holds its name: of a failed one, that its retry has begun."""
-        return bool(self.read("SELECT 1 FROM job WHERE id = ? AND held", (job_id,)))
-
-    def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job | None:
-        """Queue a failed job again, its original being back (FAILED → QUEUED)."""
-        columns = (
-            "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
-            " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, output = NULL,"
-            " original = NULL, on_success = NULL, reason = NULL, report = NULL, request = NULL"
-        )
-        values = (size, mtime_ns, profile, now)
-        return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)
-
-    def drop_request(self, job_id: int) -> None:
-        """Forget a request that cannot be carried out."""
-        with self.writing() as db:
-            db.execute(
-                "UPDATE job SET request = NULL, held = held AND state <> 'failed' WHERE id = ?",
-                (job_id,),
-            )
-
-    def newest_failed(self, original: str) -> int | None:
-        """Find the last of the failed jobs whose originals had this name in error/."""
-        rows = self.read(
-            "SELECT max(id) FROM job INDEXED BY job_failed WHERE state = 'failed' AND original = ?",
-            (blob(original),),
-        )
-        return None if rows[0][0] is None else int(rows[0][0])
 
     # the whole
 

@@ -12,6 +12,7 @@ from tests.daemon import Daemon, Place, drop, most_megabytes, tiny_clip
 from tests.fakes import write_fake
 from tests.test_journal import steps
 from tests.waiting import wait_until
+from watchconv import requests
 from watchconv.journal import Journal
 from watchconv.model import Candidate, JobState
 
@@ -125,7 +126,7 @@ QUESTIONS: dict[str, Callable[[Journal], object]] = {
     "counts": lambda j: j.counts(),
     "held": lambda j: j.held([f"new/{number}.mkv" for number in range(400)]),
     "held counts": lambda j: j.held_counts(),
-    "requested": lambda j: j.requested(),
+    "requested": requests.noted,
     "failed": lambda j: list(j.jobs(JobState.FAILED)),
     "newest": lambda j: next(j.jobs()),
     "when the next is ready": lambda j: j.next_ready_at(),

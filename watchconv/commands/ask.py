@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from watchconv import live
+from watchconv import live, requests
 from watchconv.commands.show import open_journal
 from watchconv.folders import make_state
 from watchconv.journal import PAUSED, Journal
@@ -75,7 +75,7 @@ def _problem(config: Config, journal: Journal | None, job_id: int, request: Requ
     if job and request is Request.RETRY and _is_gone(config, job):
         original = os.path.join(config.error, job.original or "")
         return f"job {job_id} cannot be retried: its original {original} is gone"
-    return journal.request(job_id, request)
+    return requests.note(journal, job_id, request)
 
 
 def _is_gone(config: Config, job: Job) -> bool:

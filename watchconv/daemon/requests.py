@@ -2,7 +2,7 @@
 
 Guarantees: a request is in the journal before it is acted on, and acting on it can be repeated
 after a crash; a retried original never replaces anything in the inbox.
-Does not decide whether a request is allowed: ``Journal.request`` did.
+Does not decide whether a request is allowed: ``requests.note`` did.
 Errors: ``JournalError``; ``EnvironmentTrouble`` when something cannot be done now: the request is
 kept. One that never can be carried out is logged and dropped.
 """
@@ -17,6 +17,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from watchconv import requests
 from watchconv.deliver import files
 from watchconv.deliver.ownership import Ownership
 from watchconv.deliver.reports import remove_report
@@ -57,7 +58,7 @@ class Requests:
         """Do all that was asked for and not yet done. Idempotent."""
         self._set_paused(await self._journal.ask(Journal.setting, PAUSED) is not None)
         put_off = None
-        for job in await self._journal.ask(Journal.requested):
+        for job in await self._journal.ask(requests.noted):
             try:
                 await (self._retry(job) if job.request is Request.RETRY else self._cancel(job))
             except EnvironmentTrouble as trouble:
@@ -79,7 +80,7 @@ class Requests:
             case JobState.QUEUED:
                 await self._pool.deliver(job, Verdict.CANCELLED, "cancelled")
             case _:
-                await self._journal.ask(Journal.drop_request, job.id)
+                await self._journal.ask(requests.drop, job.id)
 
     async def _retry(self, job: Job) -> None:
         name = printable(job.original or job.source)
@@ -88,7 +89,7 @@ class Requests:
         except (FileNotFoundError, FileExistsError) as error:
             words = f"cannot be retried: {error.strerror} ({name})"
             tell(log, job, words, level=logging.WARNING)
-            await self._journal.ask(Journal.drop_request, job.id)
+            await self._journal.ask(requests.drop, job.id)
             return
         except OSError as error:
             sentence = f"job {job.id} cannot be retried yet: {error.strerror} ({name})"
@@ -121,20 +122,20 @@ class Requests:
             raise FileNotFoundError(errno.ENOENT, "what has its original's name is no file")
         if (found.st_size, mtime_ns(found)) == (job.size, job.mtime_ns):
             return
-        newer = self._journal.ask_blocking(Journal.newest_failed, str(job.original))
+        newer = self._journal.ask_blocking(requests.newest_failed, str(job.original))
         if newer != job.id:
             words = f"under its original's name lies that of job {newer} now; retry that one"
             raise FileNotFoundError(errno.ENOENT, words)
 
     def _reserve(self, job: Job, failed: str) -> str:
         """Move the original to the first free form of its name, reserved before; return that."""
-        if not os.path.lexists(failed) and self._journal.ask_blocking(Journal.holds_name, job.id):
+        if not os.path.lexists(failed) and self._journal.ask_blocking(requests.has_begun, job.id):
             return job.source  # an earlier try moved it
         self._demand_original(job, os.lstat(failed))
         for number in range(1, 10_000):
             back = numbered(job.source, number)
             folder, name = os.path.split(back)
-            if not self._journal.ask_blocking(Journal.begin_retry, job.id, back):
+            if not self._journal.ask_blocking(requests.begin_retry, job.id, back):
                 continue
             try:
                 path = files.make_folder(self._config().inbox, folder, Ownership())
