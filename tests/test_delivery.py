@@ -29,7 +29,7 @@ import pytest
 from tests.test_files import on_another_device
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.trouble import Troubles
-from watchconv.deliver import files
+from watchconv.deliver import copies, files
 from watchconv.deliver.outbox import Disposal, Outbox
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
@@ -464,7 +464,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.setattr(os, name, _step(name))
     monkeypatch.setattr(os, "open", _open_step)
     monkeypatch.setattr(files, "_libc", Libc(files._libc, knows=True))
-    monkeypatch.setattr(files, "_COPY_BYTES", 5000)  # so that a copy takes several
+    monkeypatch.setattr(copies, "_COPY_BYTES", 5000)  # so that a copy takes several
     return monkeypatch
 
 

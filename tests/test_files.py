@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watchconv.deliver import files
-from watchconv.deliver.files import copy, make_folder, move, publish_text
+from watchconv.deliver import copies, files
+from watchconv.deliver.files import create, make_folder, move, publish_text
 from watchconv.deliver.ownership import Ownership, own
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ PLAIN = Ownership()
 OURS = True
 PLACES = ("/dev/shm", "/var/tmp", "~", "/tmp")
 IS_ROOT = os.geteuid() == 0
+
+
+def copy(source: str, target: str) -> None:
+    """Copy as a move across devices does."""
+    with create(target) as writer:
+        copies.copy(source, writer)
 
 
 class Killed(BaseException):
@@ -252,11 +258,11 @@ def test_a_file_that_only_looks_like_the_copy_of_before_is_no_copy(
     """It is looked at anew each time, not remembered by size and time."""
     copy(str(source), str(near / "a"))
     before = source.stat()
-    assert files._is_copy(str(near / "a"), str(source), before)
+    assert copies.is_copy(str(near / "a"), str(source), before)
     (near / "a").write_bytes(CONTENT[::-1])
     os.utime(near / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert not files._is_copy(str(near / "a"), str(source), before)
+    assert not copies.is_copy(str(near / "a"), str(source), before)
 
 
 @WAYS
@@ -358,7 +364,7 @@ def test_without_no_replace_a_copy_that_a_crash_left_is_taken_as_made(
 ) -> None:
     """There the name is taken before the kernel can say that the devices differ."""
     without_no_replace(monkeypatch)
-    files.copy(str(source), str(far / "a"))
+    copy(str(source), str(far / "a"))
     move(str(source), str(far / "a"), scratch_of(far / "a"), ours=False)
 
     assert (far / "a").read_bytes() == CONTENT
@@ -465,7 +471,7 @@ COPY_STEPS = ("sendfile", "ftruncate", "fsync", "unlink")
 def test_a_copy_that_is_cut_short_is_made_whole_by_the_next_try(
     far: Path, source: Path, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
     real = getattr(os, step)
 
     def die(*arguments: object) -> object:
@@ -536,7 +542,7 @@ def test_a_source_that_changes_while_it_is_copied_is_kept_and_its_copy_never_sho
     far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sendfile = os.sendfile
-    monkeypatch.setattr(files, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
 
     def meanwhile(out: int, into: int, at: int, count: int) -> int:
         if at:
@@ -557,7 +563,7 @@ def test_a_source_that_is_cut_while_it_is_copied_ends_the_copy(
     far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sendfile = os.sendfile
-    monkeypatch.setattr(files, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
 
     def meanwhile(out: int, into: int, at: int, count: int) -> int:
         os.truncate(source, 4096)
@@ -594,7 +600,7 @@ def test_holes_stay_holes(tmp_path: Path, source: Path) -> None:
 def test_a_copy_of_any_size_is_the_same(
     tmp_path: Path, source: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
     source.write_bytes(CONTENT[:size])
     copy(str(source), str(tmp_path / "copy"))
 

@@ -32,7 +32,7 @@ from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.recovery import recover
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
-from watchconv.deliver import files
+from watchconv.deliver import copies, files
 from watchconv.deliver.outbox import End
 from watchconv.deliver.ownership import Ownership
 from watchconv.deliver.reports import REPORT_MARK
@@ -477,7 +477,8 @@ def test_no_copy_carries_setuid_bits(tmp_path: Path) -> None:
     source = tmp_path / "a.mkv"
     source.write_bytes(b"moving pictures")
     source.chmod(0o6755)
-    files.copy(str(source), str(tmp_path / "copy"))
+    with files.create(str(tmp_path / "copy")) as writer:
+        copies.copy(str(source), writer)
 
     assert (tmp_path / "copy").stat().st_mode & 0o7777 == 0o755
 
@@ -536,7 +537,7 @@ def test_work_that_was_left_while_the_outbox_was_away_is_swept_when_it_is_back(
     scene = Scene(tmp_path / "videos")
     away = scene.outbox.with_name("away")
     with Daemon(scene):
-        wait_until(lambda: scene.live().get("state") == "running")
+        wait_until(lambda: "watching" in scene.log())
         scene.outbox.rename(away)
         (scene.inbox / "a.txt").touch()  # so that there is a look, and a check before it
         wait_until(lambda: scene.live().get("state") == "trouble")

@@ -281,7 +281,7 @@ def hurry() -> None:
     """Shorten every wait for better times."""
     from watchconv import journal, judge
     from watchconv.daemon import claims, core, deliveries, looking, pool, upkeep
-    from watchconv.deliver import files
+    from watchconv.deliver import copies
     from watchconv.intake import admit
 
     waits = {
@@ -299,8 +299,8 @@ def hurry() -> None:
         for name in names:
             assert hasattr(room, name), name
             setattr(room, name, 0.2)
-    assert files._COPY_BYTES
-    files._COPY_BYTES = 4096  # so that a copy of a small clip takes several
+    assert copies._COPY_BYTES
+    copies._COPY_BYTES = 4096  # so that a copy of a small clip takes several
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The few durable steps that delivery is made of: move without replacing, copy, sync a folder.
+"""The few durable steps that delivery is made of: move without replacing, make, publish, sync.
 
 Guarantees: ``move`` never replaces anything, shows the whole file or nothing under its final
 name, is on disk when it returns, and can be repeated after a crash at any point.
@@ -14,26 +14,23 @@ import os
 import threading
 from contextlib import suppress
 from io import FileIO
-from stat import S_IFREG, S_ISREG
+from stat import S_IFREG
 from typing import TYPE_CHECKING
 
+from watchconv.deliver.copies import copy, is_copy, is_twin
 from watchconv.deliver.ownership import make_one_folder, own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from watchconv.deliver.ownership import Ownership
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
-_COPY_BYTES = 16 << 20
-_COMPARE_BYTES = 1 << 20
-_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # how file systems and kernels say that they know no RENAME_NOREPLACE
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 # … and that they make no hard links, or not this one
 _NO_LINKS = _UNSUPPORTED | {errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTTY}
-_COARSEST_SECONDS = 2  # what FAT makes of a time
 _RESERVED = 0o200  # who else makes an empty file that nobody may read?
 
 _reserving = threading.Lock()
@@ -83,15 +80,16 @@ def _replaced(path: str) -> OSError:
 def _copy_over(source: str, target: str, scratch: str, is_it: Callable[[str], bool]) -> None:
     """Copy, sync, publish, then remove the source, in this order.
 
-    After a crash before the last step the target is there already, with the source's size and
-    times: then it is the copy that was made, and only the source is left to remove.
+    After a crash before the last step the target is there already, with the source's content: it
+    is the copy that was made, and only the source is left to remove.
     """
     before = os.lstat(source)
     if not is_it(source):
         raise _replaced(source)
-    if not _is_copy(target, source, before):
+    if not is_copy(target, source, before):
         try:
-            copy(source, scratch)
+            with create(scratch) as writer:
+                copy(source, writer)
             _check_unchanged(source, before)
             _rename_no_replace(scratch, target, ours=True)
         except OSError:
@@ -114,71 +112,6 @@ def _check_unchanged(path: str, before: os.stat_result) -> None:
         raise OSError(errno.EBUSY, "it was changed while it was copied", path)
 
 
-def _is_copy(path: str, source: str, original: os.stat_result) -> bool:
-    """Tell by its content whether a file is the copy that was made; times prove nothing."""
-    try:
-        stat = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    if stat.st_size != original.st_size or not S_ISREG(stat.st_mode):
-        return False
-    return _same_content(path, source)
-
-
-def _same_content(one: str, other: str) -> bool:
-    with FileIO(os.open(one, _PLAIN)) as first, FileIO(os.open(other, _PLAIN)) as second:
-        while block := first.read(_COMPARE_BYTES):
-            if block != second.read(_COMPARE_BYTES):
-                return False
-        return not second.read(1)
-
-
-def _is_twin(path: str, source: str) -> bool:
-    """Tell a copy with the original's times, as far as a file system keeps them."""
-    original = os.lstat(source)
-    age = os.lstat(path).st_mtime - original.st_mtime
-    return abs(age) <= _COARSEST_SECONDS and _is_copy(path, source, original)
-
-
-def copy(source: str, target: str) -> None:
-    """Copy content, and mode, owner and times where allowed, to a name of our own; sync it.
-
-    Holes stay holes: a file may announce a terabyte and hold a few bytes.
-    """
-    with FileIO(os.open(source, _PLAIN)) as reader, create(target) as writer:
-        size = os.fstat(reader.fileno()).st_size
-        for start, end in _extents(reader.fileno(), size):
-            at = os.lseek(writer.fileno(), start, os.SEEK_SET)
-            while at < end:
-                room = min(end - at, _COPY_BYTES)
-                sent = os.sendfile(writer.fileno(), reader.fileno(), at, room)
-                if sent == 0:
-                    break  # it was cut short meanwhile: the caller compares it
-                at += sent
-        os.ftruncate(writer.fileno(), size)
-        _copy_labels(reader.fileno(), writer.fileno())
-        _copy_stat(os.fstat(reader.fileno()), writer.fileno())
-        os.fsync(writer.fileno())
-
-
-def _copy_labels(source: int, target: int) -> None:
-    """Give a copy what people have noted on a file, where its file system keeps such."""
-    with suppress(OSError):
-        for name in os.listxattr(source):
-            if name.startswith("user."):
-                os.setxattr(target, name, os.getxattr(source, name))
-
-
-def _copy_stat(stat: os.stat_result, descriptor: int) -> None:
-    """Give a copy its owner, mode and times. Never setuid bits: the copy may be somebody else's."""
-    with suppress(OSError):
-        os.fchown(descriptor, stat.st_uid, stat.st_gid)
-    with suppress(OSError):
-        os.fchmod(descriptor, stat.st_mode & 0o777)
-    with suppress(OSError):
-        os.utime(descriptor, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-
 def create(path: str) -> FileIO:
     """Create a file of our own anew; what lies under its name, a link too, is removed."""
     remove(path)
@@ -190,20 +123,6 @@ def remove(path: str) -> None:
     """Remove a file. Idempotent."""
     with suppress(FileNotFoundError):
         os.unlink(path)
-
-
-def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the parts of a file that hold data."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return  # nothing but a hole from here on
-            raise
-        end = os.lseek(descriptor, start, os.SEEK_HOLE)
-        yield start, end
 
 
 def _rename_no_replace(source: str, target: str, *, ours: bool) -> None:
@@ -220,7 +139,7 @@ def _rename_no_replace(source: str, target: str, *, ours: bool) -> None:
     try:
         _rename_by_reservation(source, target)
     except FileExistsError:
-        if ours or not _is_twin(target, source):
+        if ours or not is_twin(target, source):
             raise
         # here EXDEV comes too late to tell a taken name from a copy that a crash interrupted
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source, None, target) from None
