@@ -11,32 +11,28 @@ DELIVERING, and is delivered again later. ``JournalError``.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.deliver import files, work
+from watchconv.deliver import files, originals, work
 from watchconv.deliver.ownership import own
-from watchconv.deliver.places import free_name
+from watchconv.deliver.places import MOST_NAMES, all_taken, free_name
 from watchconv.deliver.reports import Reports, remove_report
 from watchconv.errors import EnvironmentTrouble
-from watchconv.folders import closing, open_folder
-from watchconv.model import Intent, Job, JobState, OnSuccess, Verdict, mtime_ns
-from watchconv.names import numbered, with_suffix
+from watchconv.model import Intent, Job, JobState, OnSuccess, Verdict
+from watchconv.names import with_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from watchconv.deliver.ownership import Ownership
     from watchconv.folders import Folders
 
 _TAKEN = (FileExistsError, NotADirectoryError)
-_MOST_NAMES = 1000  # that are tried for one file, each refused by a file system that calls it free
 
 
 class End(NamedTuple):
@@ -140,7 +136,7 @@ class Outbox:
         source = os.path.join(folder, made[0])
         wish = with_suffix(job.source, work.suffix_of(made[0]))
         self._preserve_mtime(source, job)
-        for number in range(2, _MOST_NAMES):
+        for number in range(2, MOST_NAMES):
             try:
                 self._move_output(source, str(job.output), job)
             except _TAKEN:
@@ -148,7 +144,7 @@ class Outbox:
                 job = self._retarget(job.id, free, job.original)
             else:
                 return job
-        raise _all_taken(wish)
+        raise all_taken(wish)
 
     def _move_output(self, source: str, wish: str, job: Job) -> None:
         """Move the output to its name. Raises what ``_TAKEN`` lists when that is taken."""
@@ -169,7 +165,7 @@ class Outbox:
         folder = os.path.dirname(target)
         if os.path.isdir(folder):
             files.remove(_scratch(target, job))  # a copy, and then the original went away
-            if root != self._folders.outbox and _is_of(job, target):
+            if root != self._folders.outbox and originals.is_of(job, target):
                 self._own_original(target)
             files.sync_folder(folder)
 
@@ -194,45 +190,18 @@ class Outbox:
 
     def _is_original(self, job: Job) -> bool:
         """Tell whether the file under the job's name is still the one that was converted."""
-        with self._folder_of(job) as folder:
-            if folder and _is_of(job, os.path.join(folder, os.path.basename(job.source))):
+        with originals.held(self._folders.inbox, job) as path:
+            if path and originals.is_of(job, path):
                 return True
             self._must_be_mounted(job)
             return False
 
-    @contextmanager
-    def _folder_of(self, job: Job) -> Iterator[str | None]:
-        """Give a path to the folder of an original that no link can lead elsewhere meanwhile."""
-        path = os.path.join(self._folders.inbox, os.path.dirname(job.source)).rstrip("/")
-        try:
-            descriptor = open_folder(path)
-        except (FileNotFoundError, NotADirectoryError):
-            yield None
-            return
-        with closing(descriptor):
-            held = f"/proc/self/fd/{descriptor}"
-            try:
-                yield held
-            except OSError as error:
-                if str(error.filename).startswith(held):  # a person wants to read where
-                    error.filename = path + error.filename.removeprefix(held)
-                raise
-
     def _delete_original(self, job: Job) -> bool:
-        """Delete the original by way of a hidden name, for what has that is looked at in peace.
-
-        None is deleted any more once that is not configured: False then.
-        """
+        """Delete the original, unless that is not configured any more: False then."""
         wanted = self.disposal.on_success is OnSuccess.DELETE
-        with self._folder_of(job) as folder:
-            if folder:
-                path = os.path.join(folder, os.path.basename(job.source))
-                hidden = _scratch(path, job)
-                _unhide(hidden, path, job, delete=wanted)  # an earlier try's
-                if wanted and _is_of(job, path):
-                    os.rename(path, hidden)
-                    _unhide(hidden, path, job, delete=True)
-                files.sync_folder(folder)
+        with originals.held(self._folders.inbox, job) as path:
+            if path:
+                originals.delete(path, job, wanted=wanted)
             else:
                 self._must_be_mounted(job)
         return wanted
@@ -242,24 +211,23 @@ class Outbox:
         if not self._is_original(job):
             self._settle(done, str(job.original), job)
             return
-        for number in range(2, _MOST_NAMES):
+        for number in range(2, MOST_NAMES):
             try:
                 self._move_original(done, job)
             except _TAKEN:
                 job = self._retarget(job.id, job.output, free_name(done, job.source, number))
             else:
                 return
-        raise _all_taken(job.source)
+        raise all_taken(job.source)
 
     def _move_original(self, root: str, job: Job) -> None:
         """Move the original, if it still is it. Raises what ``_TAKEN`` lists if that is taken."""
         target = self._make_place(root, str(job.original), job)
-        with self._folder_of(job) as folder:
-            source = os.path.join(folder or "", os.path.basename(job.source))
-            if not folder or not _is_of(job, source):
+        with originals.held(self._folders.inbox, job) as source:
+            if not source or not originals.is_of(job, source):
                 self._must_be_mounted(job)
                 return
-            is_it = partial(_is_of, job)
+            is_it = partial(originals.is_of, job)
             files.move(source, target, _scratch(target, job), ours=False, is_it=is_it)
         self._own_original(target)
 
@@ -275,7 +243,7 @@ class Outbox:
         if not self._is_original(job):
             self._settle(error, str(job.original), job)
             return
-        for number in range(2, _MOST_NAMES):
+        for number in range(2, MOST_NAMES):
             self._must_be_mounted(job)
             try:
                 with self._reports.written(job, str(job.original), self.disposal.ownership):
@@ -286,7 +254,7 @@ class Outbox:
                 job = self._retarget(job.id, None, free)
             else:
                 return
-        raise _all_taken(job.source)
+        raise all_taken(job.source)
 
     def drop_stale_report(self, source: str) -> None:
         """Remove the report of an original that somebody has taken out of error/ by hand."""
@@ -300,31 +268,6 @@ class Outbox:
                 if self._reports.is_free(choice):
                     return choice
             number += 1
-
-
-def _is_of(job: Job, path: str) -> bool:
-    """Tell whether what lies at a path is a job's original, as it was converted."""
-    try:
-        stat = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns) and S_ISREG(stat.st_mode)
-
-
-def _unhide(hidden: str, path: str, job: Job, *, delete: bool) -> None:
-    """Delete what was hidden, if it is the original and to be deleted; else put it back."""
-    if delete and _is_of(job, hidden):
-        os.unlink(hidden)
-    elif os.path.lexists(hidden):
-        for number in range(1, _MOST_NAMES):
-            with suppress(FileExistsError):
-                files.move(hidden, numbered(path, number), hidden, ours=False)
-                return
-        raise _all_taken(path)
-
-
-def _all_taken(wish: str) -> OSError:
-    return FileExistsError(errno.EEXIST, "every form of its name is taken", wish)
 
 
 def _scratch(target: str, job: Job) -> str:

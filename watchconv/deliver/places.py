@@ -5,9 +5,12 @@ Errors: none; a folder that cannot be looked into is taken for empty.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from watchconv.names import numbered
+
+MOST_NAMES = 1000  # that are tried for one file, each refused by a file system that calls it free
 
 
 def free_name(root: str, wish: str, number: int = 1) -> str:
@@ -33,3 +36,8 @@ def _free_folder(root: str, folder: str) -> str:
             number += 1
         path = os.path.join(path, choice)
     return path
+
+
+def all_taken(wish: str) -> OSError:
+    """Make the error to raise when ``MOST_NAMES`` of a name's forms were refused."""
+    return FileExistsError(errno.EEXIST, "every form of its name is taken", wish)
