@@ -132,6 +132,27 @@ def test_waiting_for_room_costs_one_round_of_the_workers_a_time_however_often_th
     run(steps())
 
 
+def test_room_that_was_there_a_moment_ago_is_not_asked_about_again(tmp_path: Path) -> None:
+    async def steps() -> None:
+        clock, scene = Clock(), Scene(tmp_path, min_free=1)
+        scene.free = 1
+        for _ in range(2):
+            scene.asked = 0
+            await clock.go_on(1.1)
+            for _ in range(20):
+                scene.claims.wake()
+                await rest()
+            assert 1 <= scene.asked <= len(scene.tasks)
+        scene.free = 0
+        await clock.go_on(1.1)
+        scene.claims.wake()
+        await rest()
+        assert scene.troubles.tells("space")
+        await scene.close()
+
+    run(steps())
+
+
 def test_waiting_for_a_job_put_off_is_one_timer(tmp_path: Path) -> None:
     async def steps() -> None:
         clock, scene = Clock(), Scene(tmp_path)

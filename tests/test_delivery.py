@@ -267,7 +267,7 @@ class World:
                 self._intend()
             case JobState.DELIVERING:
                 STEPS.armed = True
-                self.deliveries._roll_forward(self.job)
+                self.deliveries._roll_forward(self.job, again=True)
 
     def _intend(self) -> None:
         encoded = self.scene.verdict is Verdict.ENCODED

@@ -106,8 +106,11 @@ def test_only_the_last_few_are_kept(tmp_path: Path) -> None:
 
 def test_looking_ahead_ends_nothing_whatever_is_the_matter_with_the_disk(tmp_path: Path) -> None:
     """What went wrong was raised in the worker that looked ahead the next time."""
-    (tmp_path / "a.mkv").write_text("avi")
-    found = (tmp_path / "a.mkv").stat()
+    new = []
+    for name in ("a.mkv", "b.mkv"):
+        (tmp_path / name).write_text("avi")
+        found = (tmp_path / name).stat()
+        new.append(Candidate(name, found.st_size, found.st_mtime_ns, "copy"))
     looks = []
 
     async def foresee(*_: object) -> None:
@@ -116,9 +119,8 @@ def test_looking_ahead_ends_nothing_whatever_is_the_matter_with_the_disk(tmp_pat
 
     async def look() -> None:
         journal = JournalThread(str(tmp_path))
-        new = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
-        await journal.ask(Journal.add, [new], 1.0)
-        ahead = Ahead(str(tmp_path), journal, foresee, lambda: 1)
+        await journal.ask(Journal.add, new, 1.0)
+        ahead = Ahead(str(tmp_path), journal, foresee, lambda: 2)
         for _ in range(2):
             ahead.begin()
             assert ahead._look

@@ -523,6 +523,23 @@ def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
     assert journal.held(["trip/a.mov"]) == {}
 
 
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
+def test_a_cancel_that_waits_for_its_answer_comes_before_any_other_verdict(
+    journal: Journal, state: JobState
+) -> None:
+    job = get(journal, bring_to(journal, state))  # as a worker has it
+    assert journal.request(job.id, Request.CANCEL) is None
+
+    for verdict in (Verdict.ENCODED, Verdict.FAILED):
+        assert journal.intend(job, Intent(verdict, "a.webm", "a.mov")) is None
+    assert get(journal, job.id).state is state
+
+    answered = journal.intend(job, Intent(Verdict.CANCELLED, None, "a.mov"))
+
+    assert answered
+    assert (answered.state, answered.request) == (JobState.DELIVERING, None)
+
+
 def test_a_file_that_is_gone_withdraws_its_job(journal: Journal) -> None:
     job = journal.withdraw(bring_to(journal, JobState.QUEUED), JobState.QUEUED, NOW + 1)
 

@@ -656,9 +656,11 @@ def test_the_environment_holds_no_secrets() -> None:
         "HOME": "/h",
     }
 
-    assert spawn.environment("/state", "/work", source) == {
-        "PATH": "/bin",
-        "LIBVA_DRIVER_NAME": "iHD",
+    kept = spawn.keep(source)
+
+    assert kept == {"PATH": "/bin", "LIBVA_DRIVER_NAME": "iHD"}
+    assert spawn.environment("/state", "/work") == {
+        **spawn.keep(os.environ),
         "HOME": "/work",
         "TMPDIR": "/work",
         "LANG": "C.UTF-8",

@@ -40,13 +40,14 @@ from watchconv.intake.look import Intake, Looked
 from watchconv.intake.sieve import Sieve
 from watchconv.intake.waiting import Patience, Waiting
 from watchconv.journal import MOUNTS, Journal
-from watchconv.judge import Again
+from watchconv.judge import Again, Deliver
 from watchconv.model import Candidate, Intent, Job, JobState, Rejected, Request, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from watchconv.daemon import Listener
+    from watchconv.judge import Decision
     from watchconv.live import Live
 
 FRAMES = 2  # of the clip
@@ -757,10 +758,18 @@ def in_parts(
     asyncio.run(begin())
 
 
-def test_a_cancel_that_comes_when_its_job_goes_back_to_the_queue_is_carried_out(
-    tmp_path: Path, clip: Path
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Again(True, 60.0, "decided before the cancel came", "what ffmpeg said"),
+        Deliver(Verdict.ENCODED, made="output.mkv"),
+        Deliver(Verdict.FAILED, "no video", "what ffmpeg said"),
+    ],
+)
+def test_a_cancel_that_comes_when_an_attempt_has_just_ended_is_carried_out(
+    tmp_path: Path, clip: Path, decision: Decision
 ) -> None:
-    """No worker takes a job with a request, and nobody looked at this one again."""
+    """No worker takes a job with a request, and nobody looks at one in the queue again."""
     scene = Scene(tmp_path / "videos")
     drop(clip, scene.inbox / "a.mkv")
     found = (scene.inbox / "a.mkv").stat()
@@ -771,13 +780,15 @@ def test_a_cancel_that_comes_when_its_job_goes_back_to_the_queue_is_carried_out(
         await journal.ask(Journal.add, [candidate], 1.0)
         job = await journal.ask(Journal.claim, 2.0)
         assert await journal.ask(requests.note, job.id, Request.CANCEL) is None
-        await parts.pool._carry_out(job, Again(True, 60.0, "decided before the cancel came"))
+        await parts.pool._carry_out(job, decision)
         assert await parts.deliveries.finish(60, asyncio.Event())
 
     in_parts(scene, steps)
 
     assert [(job["state"], job["reason"]) for job in scene.jobs()] == [("failed", "cancelled")]
     assert scene.tree() == ["error/a.mkv", "error/a.mkv.log"]
+    said = "what ffmpeg said" in (scene.error / "a.mkv.log").read_text(encoding="utf-8")
+    assert said == ("said" in str(decision))
 
 
 def test_a_look_at_everything_that_is_asked_for_during_one_is_not_lost(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from watchconv.model import (
     Intent,
     Job,
     JobState,
+    Verdict,
 )
 from watchconv.rows import COLUMNS, blob, job_of
 from watchconv.store import Store
@@ -171,7 +172,10 @@ class Journal(Store):
             )
 
     def intend(self, job: Job, intent: Intent) -> Job | None:
-        """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING)."""
+        """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING).
+
+        None also where a cancel was asked for meanwhile, unless this is its answer.
+        """
         columns = (
             "verdict = ?, output = ?, original = ?, on_success = ?, reason = ?, report = ?,"
             " request = NULL"
@@ -184,7 +188,9 @@ class Journal(Store):
             intent.reason,
             intent.report,
         )
-        return self._advance(job.id, job.state, JobState.DELIVERING, columns, values)
+        answers = intent.verdict is Verdict.CANCELLED
+        also = "" if answers else " AND request IS NULL"
+        return self._advance(job.id, job.state, JobState.DELIVERING, columns, values, also)
 
     def retarget(self, job_id: int, *, output: str | None, original: str | None) -> Job:
         """Change the names that a delivery intends, because one was taken."""
@@ -226,13 +232,19 @@ class Journal(Store):
         return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)
 
     def _advance(
-        self, job_id: int, expected: JobState, to: JobState, columns: str, values: Sequence[object]
+        self,
+        job_id: int,
+        expected: JobState,
+        to: JobState,
+        columns: str,
+        values: Sequence[object],
+        also: str = "",
     ) -> Job | None:
-        """Change a job's state; None when it is no longer in the one that is expected."""
+        """Change a job's state; None when it is no longer what is expected."""
         assert to in TRANSITIONS[expected], (job_id, expected, to)
         with self.writing() as db:
             row = db.execute(
-                f"UPDATE job SET state = ?, {columns} WHERE id = ? AND state = ?"
+                f"UPDATE job SET state = ?, {columns} WHERE id = ? AND state = ?{also}"
                 f" RETURNING {COLUMNS}",
                 (to, *values, job_id, expected),
             ).fetchone()

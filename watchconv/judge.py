@@ -33,6 +33,7 @@ class Again:
     refund: bool
     wait_seconds: float = 0.0
     reason: str | None = None
+    report: str = ""  # of the attempt, for the .log if the job was cancelled meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,10 @@ def judge(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
             return Deliver(Verdict.FAILED, reason, report)
         case Broke(reason, report):
             if job.attempt < max_attempts:
-                return Again(False, backoff_seconds(job.attempt), reason)
+                return Again(False, backoff_seconds(job.attempt), reason, report)
             return Deliver(Verdict.FAILED, reason, report)
-        case Interrupted(reason, wait_seconds):
-            return Again(True, wait_seconds, reason)
+        case Interrupted(reason, wait_seconds, report):
+            return Again(True, wait_seconds, reason, report)
         case Stale():
             return Close(JobState.SUPERSEDED)
         case Gone():

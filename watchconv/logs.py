@@ -101,6 +101,8 @@ def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
         target = JournalSink(target)
         target.setFormatter(_format(log_format, "none"))
     logging.raiseExceptions = False
+    # what no format of ours shows is not found out for each record
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [target]
     root.setLevel(logging.WARNING)

@@ -29,14 +29,23 @@ KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFI
 KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
 
 
-def environment(mark: str, work: str, source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Make a child's environment: a few variables of ``source``, and none of its secrets.
+def environment(mark: str, work: str) -> dict[str, str]:
+    """Make a child's environment: a few variables of ours, and none of our secrets.
 
     ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
     where the child may write, if anywhere: its home and its temporary files are there.
     """
-    kept = {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
-    return kept | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
+    return _kept() | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
+
+
+@functools.cache  # ours does not change while we live
+def _kept() -> dict[str, str]:
+    return keep(os.environ)
+
+
+def keep(source: Mapping[str, str]) -> dict[str, str]:
+    """Choose what a child is told of an environment."""
+    return {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
 
 
 @functools.cache

@@ -34,6 +34,7 @@ class Ahead:
     ) -> None:
         self._inbox, self._journal, self._foresee, self._count = inbox, journal, foresee, count
         self._look: asyncio.Task[None] | None = None
+        self._seen: set[tuple[int, int]] = set()  # by job and run
 
     def begin(self) -> None:
         """Look ahead in the background, unless that is under way."""
@@ -45,7 +46,11 @@ class Ahead:
     async def _look_ahead(self) -> None:
         try:
             jobs = await self._journal.ask(Journal.next_ready, time.time(), self._count())
+            self._seen &= {(job.id, job.run) for job in jobs}
             for job in jobs:
+                if (job.id, job.run) in self._seen:
+                    continue
+                self._seen.add((job.id, job.run))
                 admitted = await asyncio.to_thread(admit, self._inbox, job)
                 if isinstance(admitted, Admitted):
                     try:

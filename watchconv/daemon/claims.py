@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from watchconv.model import Job
 
 SPACE_SECONDS = 5.0
+ENOUGH_SECONDS = 1.0  # how long it counts that there was enough space
 JOURNAL_SECONDS = 5.0
 LOOK_SECONDS = 60.0  # the clock may be set while the next job waits for its time
 
@@ -48,6 +49,7 @@ class Claims:
         self._work = asyncio.Event()  # something may have become ready
         self._alarm = Alarm(self.wake)
         self._trials: dict[str, Alarm] = {}  # by cause of a trouble: when it is tried again
+        self._enough_until = 0.0  # by the loop's clock
         self.paused = False
         self.closing = False
 
@@ -94,12 +96,16 @@ class Claims:
         if not least:
             self._troubles.end("space")
             return False
+        now = asyncio.get_running_loop().time()
+        if now < self._enough_until:
+            return False
         try:
             free = await asyncio.to_thread(self._folders.free_bytes)
         except OSError:
             return False  # the folders' own check says it better
         if free >= least:
             self._troubles.end("space")
+            self._enough_until = now + ENOUGH_SECONDS
             return False
         self._troubles.tell(
             "space",

@@ -68,11 +68,14 @@ class Deliveries:
         """Count the deliveries that cannot be done now."""
         return len(self._stuck)
 
-    async def begin(self, job: Job) -> None:
-        """Deliver a job in the background; waits while too many are under way. Idempotent."""
+    async def begin(self, job: Job, *, again: bool = False) -> None:
+        """Deliver a job in the background; waits while too many are under way. Idempotent.
+
+        again: it was read a while ago, and an earlier try may have ended it since.
+        """
         if job.id in self._tasks:
             return
-        task = self._tasks[job.id] = asyncio.create_task(self._deliver(job))
+        task = self._tasks[job.id] = asyncio.create_task(self._deliver(job, again))
         task.add_done_callback(lambda _: self._take_end(job.id, task))
         while len(self._tasks) > 2 * AT_ONCE:
             await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -83,11 +86,11 @@ class Deliveries:
             self.broken.set_exception(bug)
         self.moved()
 
-    async def _deliver(self, job: Job) -> None:
+    async def _deliver(self, job: Job, again: bool) -> None:
         cause = f"job {job.id}"
         try:
             loop = asyncio.get_running_loop()
-            ended = await loop.run_in_executor(self._threads, self._roll_forward, job)
+            ended = await loop.run_in_executor(self._threads, self._roll_forward, job, again)
         except (OSError, EnvironmentTrouble, JournalError) as error:
             name = printable(job.source)
             self._stuck.add(job.id)
@@ -100,12 +103,13 @@ class Deliveries:
             if ended:
                 self._ended(ended)
 
-    def _roll_forward(self, job: Job) -> Job | None:
+    def _roll_forward(self, job: Job, again: bool) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
-        fresh = self._journal.ask_blocking(Journal.get, job.id)
-        if fresh is None or fresh.state is not JobState.DELIVERING:
-            return None  # an earlier try has ended it meanwhile
-        job = fresh
+        if again:
+            fresh = self._journal.ask_blocking(Journal.get, job.id)
+            if fresh is None or fresh.state is not JobState.DELIVERING:
+                return None
+            job = fresh
         state, held = self._outbox.deliver(job)
         now = time.time()
         if state is JobState.SUPERSEDED:
@@ -121,7 +125,7 @@ class Deliveries:
     async def resume(self) -> None:
         """Begin every delivery that the journal knows of and that is not under way."""
         for job in await self._journal.ask(Journal.in_state, JobState.DELIVERING):
-            await self.begin(job)
+            await self.begin(job, again=True)
 
     async def run(self) -> None:
         """Take up what was under way; then try the stuck ones again, for ever.

@@ -30,14 +30,12 @@ from watchconv.journal import Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.logs import tell, tell_step
 from watchconv.model import (
-    Broke,
     Encoded,
     Gone,
     Interrupted,
     Job,
     JobState,
     Outcome,
-    Rejected,
     Request,
     Verdict,
 )
@@ -129,7 +127,7 @@ class Pool:
         else:
             slot.free()  # also where there was nothing to encode
             self._troubles.end("attempt")
-            decision = await self._decide(job, outcome)
+            decision = judge(job, outcome, self._config().max_attempts)
         await self._carry_out(job, decision)
 
     async def _put_off(self, job: Job, sentence: str) -> Decision:
@@ -144,8 +142,7 @@ class Pool:
         return Again(True, 2 * TROUBLE_SECONDS, sentence)
 
     async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
-        mounted = self._folders.mount_ids()
-        admitted = await asyncio.to_thread(self._admit, job)
+        mounted, admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
@@ -174,10 +171,14 @@ class Pool:
         finally:
             admitted.close()
 
-    def _admit(self, job: Job) -> Admitted | Outcome:
+    def _admit(self, job: Job) -> tuple[list[str], Admitted | Outcome]:
+        """Open the original, and say on which mounts the folders were before that."""
+        mounted = self._folders.mount_ids()
         self._outbox.drop_stale_report(job.source)
         admitted = admit(self._config().inbox, job)
-        return self._unless_unmounted(job) if isinstance(admitted, Gone) else admitted
+        if isinstance(admitted, Gone):
+            return mounted, self._unless_unmounted(job)
+        return mounted, admitted
 
     def _insist_on_outbox(self) -> None:
         if not self._folders.holds(self._folders.outbox):
@@ -201,32 +202,21 @@ class Pool:
             raise EnvironmentTrouble("the inbox is no longer the folder it was: is it mounted?")
         return Interrupted(UNMOUNTED, UNMOUNTED_SECONDS)
 
-    async def _decide(self, job: Job, outcome: Outcome) -> Decision:
-        decision = judge(job, outcome, self._config().max_attempts)
-        if isinstance(decision, Close):
-            return decision
-        fresh = await self._insist(Journal.get, job.id)
-        if fresh and fresh.request is Request.CANCEL:
-            match outcome:
-                case Broke(report=report) | Interrupted(report=report) | Rejected(report=report):
-                    return Deliver(Verdict.CANCELLED, "cancelled", report)
-            return Deliver(Verdict.CANCELLED, "cancelled")
-        return decision
-
     async def _carry_out(self, job: Job, decision: Decision) -> None:
         match decision:
-            case Again(refund, wait_seconds, reason):
+            case Again(refund, wait_seconds, reason, report):
                 not_before = time.time() + wait_seconds if wait_seconds else 0.0
                 await asyncio.to_thread(self._outbox.clear, job)
                 after = await self._insist(
                     Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
                 )
+                if after and after.request is Request.CANCEL:
+                    await self.cancel(after, report)
+                    return
                 tell_step(log, job, JobState.RUNNING, JobState.QUEUED, reason)
                 self.claims.wake_in(wait_seconds)
                 if reason == UNMOUNTED:
                     await self._hurry_if_back(job)
-                if after and after.request is Request.CANCEL:  # it came too late for ``_decide``
-                    await self.deliver(after, Verdict.CANCELLED, "cancelled")
             case Deliver(verdict, reason, report, made):
                 await self.deliver(job, verdict, reason, report, made)
             case Close(state):
@@ -260,6 +250,7 @@ class Pool:
     ) -> Job | None:
         """Commit what is to be delivered, then begin it; None when the job has moved on.
 
+        A cancel that nobody has answered yet comes before any other verdict.
         made is the name of an encode's output in its work directory: its suffix is that of the
         profile that it was begun with, whatever the profile has become.
         """
@@ -268,11 +259,18 @@ class Pool:
         if verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")
         intent = intent._replace(reason=reason, report=report)
-        after = await self._insist(Journal.intend, job, intent)
-        if after:
+        if after := await self._insist(Journal.intend, job, intent):
             tell_step(log, job, job.state, JobState.DELIVERING, reason)
             await self._deliveries.begin(after)
-        return after
+            return after
+        fresh = await self._insist(Journal.get, job.id)
+        if verdict is Verdict.CANCELLED or fresh is None or fresh.request is not Request.CANCEL:
+            return None
+        return await self.cancel(fresh, report)
+
+    async def cancel(self, job: Job, report: str | None = None) -> Job | None:
+        """Deliver a job that is not wanted any more; report is what its attempt wrote."""
+        return await self.deliver(job, Verdict.CANCELLED, "cancelled", report)
 
     async def _insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the journal until it can be written: a finished encode is not to be lost to it."""

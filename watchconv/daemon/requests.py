@@ -25,7 +25,7 @@ from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.plan import profile_for
 from watchconv.journal import PAUSED, Journal
 from watchconv.logs import tell, tell_step
-from watchconv.model import Job, JobState, Request, Verdict, mtime_ns
+from watchconv.model import Job, JobState, Request, mtime_ns
 from watchconv.names import numbered, printable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Requests:
             case JobState.RUNNING:
                 self._engine.stop(job, kill=True)  # its worker sees the request
             case JobState.QUEUED:
-                await self._pool.deliver(job, Verdict.CANCELLED, "cancelled")
+                await self._pool.cancel(job)
             case _:
                 await self._journal.ask(requests.drop, job.id)
 
