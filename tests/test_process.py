@@ -490,7 +490,7 @@ def test_confinement_holds_the_child_and_leaves_us_free(base: Command) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
     ear = Ear()
-    run(replace(python(base, "import os; print(os.nice(0))"), confine=confine), ear)
+    run(replace(python(base, "import os; print(os.nice(0))"), prepare=confine), ear)
 
     assert ear.progress == b"19\n"
     assert os.nice(0) < 19
@@ -501,7 +501,7 @@ def test_a_confinement_that_fails_starts_nothing(base: Command, tmp_path: Path) 
         raise RuntimeError("this kernel has no Landlock")
 
     code = f"open({str(tmp_path / 'ran')!r}, 'w')"
-    ended = run(replace(python(base, code), confine=confine))
+    ended = run(replace(python(base, code), prepare=confine))
 
     assert ended.cause is Cause.UNSTARTED
     assert ended.detail.endswith("could not be started: this kernel has no Landlock")

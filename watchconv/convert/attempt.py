@@ -59,6 +59,11 @@ class Attempt:
     progress: Progress | None = None
 
     @property
+    def source(self) -> str:
+        """The path of the original."""
+        return os.path.join(self.config.inbox, self.job.source)
+
+    @property
     def output(self) -> str:
         """The path of what ffmpeg makes."""
         return os.path.join(self.work, output_name(self.profile.suffix))
@@ -98,11 +103,18 @@ class Growth:
         return before != self._before
 
 
-def make_work(path: str, source: str, ready: Callable[[], None]) -> str:
-    """Make the attempt's work directory anew; give the name by which ffmpeg is to read source.
+def readable_name(work: str, source: str) -> str:
+    """Give the name by which ffmpeg is to read source, once ``make_work`` was called.
+
+    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
+    """
+    return os.path.join(work, "input") if _BREAKS.search(source) else source
+
+
+def make_work(path: str, source: str, ready: Callable[[], None]) -> None:
+    """Make the attempt's work directory anew, with a link to source if it is to be read by one.
 
     ready is asked just before, and raises where nothing may be written.
-    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
     Raises EnvironmentTrouble.
     """
     try:
@@ -112,11 +124,8 @@ def make_work(path: str, source: str, ready: Callable[[], None]) -> str:
             os.mkdir(parent, 0o700)
         shutil.rmtree(path, ignore_errors=True)
         os.mkdir(path, 0o700)
-        if not _BREAKS.search(source):
-            return source
-        link = os.path.join(path, "input")
-        os.symlink(source, link)
-        return link
+        if (name := readable_name(path, source)) != source:
+            os.symlink(source, name)
     except OSError as error:
         raise EnvironmentTrouble(
             f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"

@@ -31,8 +31,8 @@ class Command:
     asks it after every sign of life and again when the time seems to be up, so it may grow.
     ``still_writes`` tells whether the child wrote since it was last asked; it is asked at every
     progress and before a child without progress is taken for stalled.
-    ``confine`` runs on the child's thread right before the start; what it leaves allowed must
-    include executing ``launcher()``.
+    ``prepare`` runs on the child's thread right before the start: it makes ``cwd`` if need be, and
+    may confine the thread; what it leaves allowed must include executing ``launcher()``.
     """
 
     argv: tuple[str, ...]
@@ -42,7 +42,7 @@ class Command:
     time_limit: Callable[[], float]
     grace_seconds: float
     limits: Limits = field(default_factory=Limits)
-    confine: Callable[[], None] | None = None
+    prepare: Callable[[], None] | None = None
     still_writes: Callable[[], bool] = lambda: False
 
 

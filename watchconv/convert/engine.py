@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work
+from watchconv.convert.attempt import Attempt, Growth, Stopped, make_work, readable_name
 from watchconv.convert.command import Command, Limits
 from watchconv.convert.ending import outcome_of
 from watchconv.convert.failures import refusal_of
@@ -173,10 +173,8 @@ class LocalEngine:
         )
         if refusal := refusal_of(media, attempt.config.max_pixels):
             return Rejected(refusal, attempt.report())
-        source = os.path.join(attempt.config.inbox, attempt.job.source)
-        named = await asyncio.to_thread(make_work, attempt.work, source, given.insist_on_outbox)
-        self._plan(attempt, media, given.crowd, named)
-        attempt.ended = ended = await self._encode(attempt, media)
+        self._plan(attempt, media, given.crowd)
+        attempt.ended = ended = await self._encode(attempt, media, given.insist_on_outbox)
         given.free_slot()
         attempt.stderr.close()
         made = await asyncio.to_thread(_made, attempt, ended)
@@ -192,7 +190,7 @@ class LocalEngine:
         await asyncio.to_thread(self._seal, attempt)
         return Encoded(os.path.basename(attempt.output))
 
-    def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int, source: str) -> None:
+    def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int) -> None:
         profile = attempt.profile
         args, losses = choose_streams(profile.args, media, profile.suffix)
         for loss in losses:
@@ -200,7 +198,7 @@ class LocalEngine:
         attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
         attempt.argv = encode_argv(
             self._program,
-            source,
+            readable_name(attempt.work, attempt.source),
             media,
             attempt.args,
             attempt.output,
@@ -208,7 +206,9 @@ class LocalEngine:
             max_pixels=attempt.config.max_pixels,
         )
 
-    async def _encode(self, attempt: Attempt, media: MediaInfo) -> Ended:
+    async def _encode(
+        self, attempt: Attempt, media: MediaInfo, insist_on_outbox: Callable[[], None]
+    ) -> Ended:
         """Run ffmpeg to its end."""
         config = attempt.config
 
@@ -236,7 +236,7 @@ class LocalEngine:
                 nice=config.nice,
                 io_class=config.ionice,
             ),
-            confine=lambda: self._confine(attempt),
+            prepare=lambda: self._prepare(attempt, insist_on_outbox),
             still_writes=Growth(attempt.output).is_new,
         )
         child = attempt.child = Child(command, reach.feed, attempt.stderr.feed)
@@ -244,8 +244,9 @@ class LocalEngine:
             child.stop(attempt.killed)
         return await asyncio.wrap_future(child.start())
 
-    def _confine(self, attempt: Attempt) -> None:
-        """Confine the child's thread; runs on that thread."""
+    def _prepare(self, attempt: Attempt, insist_on_outbox: Callable[[], None]) -> None:
+        """Make the child's work directory and confine its thread; runs on that thread."""
+        make_work(attempt.work, attempt.source, insist_on_outbox)
         config = attempt.config
         if config.sandbox == "off":
             return

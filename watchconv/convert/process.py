@@ -16,7 +16,8 @@ fires when that *thread* ends. So it stays as long as the child and is then thro
 daemon thread: no child holds up the end of the program, the signal takes the child along.
 
 Errors: what the child or the machine does wrong is an ``Ended``, a failed start included. A
-callback that raises is a bug: the child is killed and ``ended`` holds the exception.
+callback that raises is a bug: the child is killed and ``ended`` holds the exception; so it does
+with an ``EnvironmentTrouble`` of ``prepare``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING
 from watchconv.convert.command import Cause, Ended, ended, unstarted, why
 from watchconv.convert.ladder import Bell, Rung
 from watchconv.convert.spawn import launcher, limit, open_end, open_pipe, spawn
+from watchconv.errors import EnvironmentTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +127,9 @@ class _Life:
         with ExitStack() as stack:
             try:
                 self._begin(stack)
-            except Exception as error:  # the machine's, or of confine: its sentence goes on
+            except EnvironmentTrouble:  # of prepare, which says it best
+                raise
+            except Exception as error:
                 return unstarted(self.command, why(error))
             while not self.gone:
                 self._look()
@@ -140,8 +144,8 @@ class _Life:
         if self.child.bell.wanted:
             self.cause, self.detail, self.gone = Cause.STOPPED, "was stopped before it began", True
             return
-        if self.command.confine:
-            self.command.confine()
+        if self.command.prepare:
+            self.command.prepare()
         self.pid = spawn(self.prefix, self.command, null, out_end, err_end)
         stack.callback(self._bury)
         out_end.close()
