@@ -528,7 +528,7 @@ def test_a_cancel_that_waits_for_its_answer_comes_before_any_other_verdict(
     journal: Journal, state: JobState
 ) -> None:
     job = get(journal, bring_to(journal, state))  # as a worker has it
-    assert journal.request(job.id, Request.CANCEL) is None
+    assert requests.note(journal, job.id, Request.CANCEL) is None
 
     for verdict in (Verdict.ENCODED, Verdict.FAILED):
         assert journal.intend(job, Intent(verdict, "a.webm", "a.mov")) is None
