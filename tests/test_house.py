@@ -36,6 +36,7 @@ STOREYS = [
 ]
 TALKERS = ("cli", "commands", "__main__")
 LONGEST_FUNCTION = 60
+LONGEST_MODULE = 320
 
 
 class Import(NamedTuple):
@@ -242,6 +243,12 @@ def test_no_function_is_longer_than_a_screen(path: Path) -> None:
     lengths = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions_of(path)}
 
     assert {name: n for name, n in lengths.items() if n > LONGEST_FUNCTION} == {}
+
+
+def test_no_module_is_longer_than_one_sitting() -> None:
+    lengths = {name_of(path): len(path.read_bytes().splitlines()) for path in MODULES}
+
+    assert {name: n for name, n in lengths.items() if n > LONGEST_MODULE} == {}
 
 
 def test_the_median_function_is_short() -> None:
