@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -676,6 +677,38 @@ def test_run_once_does_not_end_before_the_file_that_changed_is_done(
     assert scene.tree() == ["done/a.mkv", "outbox/a.mkv"]
 
 
+def in_parts(
+    scene: Scene,
+    steps: Callable[[Any], Coroutine[Any, Any, None]],
+    listener: Listener | None = None,
+) -> None:
+    """Run steps with the parts of a daemon that does not live."""
+
+    async def begin() -> None:
+        life: Any = Life(load_config(str(scene.config)), listener=listener)
+        life._parts = await life._begin()
+        try:
+            await steps(life)
+        finally:
+            await life._end()
+
+    asyncio.run(begin())
+
+
+async def claim(life: Any, order: Candidate) -> Job:
+    """Give the job of a settled file, claimed."""
+    await life._journal.ask(Journal.add, [order], 1.0)
+    job: Job = await life._journal.ask(Journal.claim, 2.0)
+    return job
+
+
+def settled(scene: Scene, clip: Path, name: str = "a.mkv") -> Candidate:
+    """Drop a clip, and give what a look makes of it."""
+    drop(clip, scene.inbox / name)
+    found = (scene.inbox / name).stat()
+    return Candidate(name, found.st_size, found.st_mtime_ns, "copy")
+
+
 @contextmanager
 def slow_disk(journal: Any) -> Iterator[Callable[[], Any]]:
     """Hold the journal's thread up. What is given tells how many questions wait behind it."""
@@ -685,34 +718,30 @@ def slow_disk(journal: Any) -> Iterator[Callable[[], Any]]:
         begun.set()
         over.wait(60)
 
-    journal._pool.submit(stall)
+    journal._executor.submit(stall)
     assert begun.wait(60)
     try:
-        yield journal._pool._work_queue.qsize
+        yield journal._executor._work_queue.qsize
     finally:
         over.set()
 
 
 def run_at_the_end(scene: Scene, step: Callable[[Any, Job], Any]) -> bool:
     """Ask whether a ``run --once`` is over while one step of its last job is being written."""
+    answers = []
 
-    async def ask_meanwhile() -> bool:
-        life: Any = Life(load_config(str(scene.config)), once=True)
-        parts = life._parts = await life._begin()
-        try:
-            await life._journal.ask(Journal.add, [Candidate("a.mkv", 1, 1, "copy")], 1.0)
-            job = await life._journal.ask(Journal.claim, 2.0)
-            with slow_disk(life._journal) as waiting:
-                ending = asyncio.create_task(step(life, job))
-                await asyncio.to_thread(wait_until, lambda: waiting() == 1)
-                over = asyncio.create_task(parts.once._is_done())
-                await asyncio.to_thread(wait_until, lambda: over.done() or waiting() == 2)
-            await ending
-            return bool(await over)
-        finally:
-            await life._end()
+    async def ask_meanwhile(life: Any) -> None:
+        job = await claim(life, Candidate("a.mkv", 1, 1, "copy"))
+        with slow_disk(life._journal) as waiting:
+            ending = asyncio.create_task(step(life, job))
+            await asyncio.to_thread(wait_until, lambda: waiting() == 1)
+            over = asyncio.create_task(life._parts.once._is_done())
+            await asyncio.to_thread(wait_until, lambda: over.done() or waiting() == 2)
+        await ending
+        answers.append(await over)
 
-    return asyncio.run(ask_meanwhile())
+    in_parts(scene, ask_meanwhile)
+    return bool(answers.pop())
 
 
 def test_run_once_is_not_over_while_a_changed_file_is_still_to_be_told_of(tmp_path: Path) -> None:
@@ -740,24 +769,6 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
     assert not run_at_the_end(scene, step)
 
 
-def in_parts(
-    scene: Scene,
-    steps: Callable[[Any], Coroutine[Any, Any, None]],
-    listener: Listener | None = None,
-) -> None:
-    """Run steps with the parts of a daemon that does not live."""
-
-    async def begin() -> None:
-        life: Any = Life(load_config(str(scene.config)), listener=listener)
-        life._parts = await life._begin()
-        try:
-            await steps(life)
-        finally:
-            await life._end()
-
-    asyncio.run(begin())
-
-
 @pytest.mark.parametrize(
     "decision",
     [
@@ -771,14 +782,11 @@ def test_a_cancel_that_comes_when_an_attempt_has_just_ended_is_carried_out(
 ) -> None:
     """No worker takes a job with a request, and nobody looks at one in the queue again."""
     scene = Scene(tmp_path / "videos")
-    drop(clip, scene.inbox / "a.mkv")
-    found = (scene.inbox / "a.mkv").stat()
+    order = settled(scene, clip)
 
     async def steps(life: Any) -> None:
         journal, parts = life._journal, life._parts
-        candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
-        await journal.ask(Journal.add, [candidate], 1.0)
-        job = await journal.ask(Journal.claim, 2.0)
+        job = await claim(life, order)
         assert await journal.ask(requests.note, job.id, Request.CANCEL) is None
         await parts.pool._carry_out(job, decision)
         assert await parts.deliveries.finish(60, asyncio.Event())
@@ -838,14 +846,13 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
 ) -> None:
     """Slots are for ffmpeg; a delivery may have to wait for slow copies."""
     scene = Scene(tmp_path / "videos")
-    drop(clip, scene.inbox / "a.mkv")
-    found = (scene.inbox / "a.mkv").stat()
+    order = settled(scene, clip)
 
     async def refuse(given: object) -> Rejected:
         return Rejected("no video")
 
     async def steps(life: Any) -> None:
-        journal, parts = life._journal, life._parts
+        parts = life._parts
         slots, held, arrived = Slots(1), asyncio.Event(), asyncio.Event()
 
         async def begin(job: Job) -> None:
@@ -853,9 +860,7 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
             await held.wait()
 
         parts.engine.run, parts.deliveries.begin = refuse, begin
-        candidate = Candidate("a.mkv", found.st_size, found.st_mtime_ns, "copy")
-        await journal.ask(Journal.add, [candidate], 1.0)
-        job = await journal.ask(Journal.claim, 2.0)
+        job = await claim(life, order)
         working = asyncio.create_task(parts.pool._work_on((job, 1), await slots.take()))
         await arrived.wait()
         assert slots.taken == 0
@@ -882,15 +887,11 @@ def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
     tmp_path: Path, clip: Path
 ) -> None:
     scene, ears = Scene(tmp_path / "videos"), Ears()
-    drop(clip, scene.inbox / "b.mkv")
-    found = (scene.inbox / "b.mkv").stat()
+    order = settled(scene, clip, "b.mkv")
 
     async def steps(life: Any) -> None:
         journal, parts = life._journal, life._parts
-        size, mtime = found.st_size, found.st_mtime_ns
-        await journal.ask(
-            Journal.add, [Candidate(f"{name}.mkv", size, mtime, "copy") for name in "ab"], 1.0
-        )
+        await journal.ask(Journal.add, [replace(order, source="a.mkv"), order], 1.0)
         await journal.ask(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
         await journal.ask(Journal.claim, 3.0)
         await recover(journal, life._folders, parts.outbox, parts.pool, 3)

@@ -26,15 +26,15 @@ Question = Callable[Concatenate[Journal, P], T]  # a method of Journal, as a rul
 
 
 class JournalThread:
-    """The thread that owns a journal: its fsync may stall behind ffmpeg's writes."""
+    """The thread that owns a journal, and nothing else."""
 
     def __init__(self, state_dir: str) -> None:
         """Start the thread and open the journal on it, migrated if need be. Raises JournalError."""
-        self._pool = ThreadPoolExecutor(1, "journal")
+        self._executor = ThreadPoolExecutor(1, "journal")
         try:
-            self._journal = self._pool.submit(Journal, state_dir, migrate=True).result()
+            self._journal = self._executor.submit(Journal, state_dir, migrate=True).result()
         except BaseException:
-            self._pool.shutdown()
+            self._executor.shutdown()
             raise
 
     def tell(self, hear: Callable[[Job], None]) -> None:
@@ -43,16 +43,16 @@ class JournalThread:
 
     async def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question there and wait without blocking the loop."""
-        future = self._pool.submit(question, self._journal, *args, **kwargs)
+        future = self._executor.submit(question, self._journal, *args, **kwargs)
         return await asyncio.wrap_future(future)
 
     def ask_blocking(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question there and wait: for threads other than the loop's."""
-        return self._pool.submit(question, self._journal, *args, **kwargs).result()
+        return self._executor.submit(question, self._journal, *args, **kwargs).result()
 
     def close(self) -> None:
         """Close the journal and end the thread; one that a dead disk holds is left to itself."""
-        closed = self._pool.submit(self._journal.close)
+        closed = self._executor.submit(self._journal.close)
         with contextlib.suppress(TimeoutError):
             closed.result(CLOSE_SECONDS)
-        self._pool.shutdown(wait=closed.done())
+        self._executor.shutdown(wait=closed.done())
