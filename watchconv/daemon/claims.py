@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SPACE_SECONDS = 5.0
 ENOUGH_SECONDS = 1.0  # how long it counts that there was enough space
 JOURNAL_SECONDS = 5.0
-LOOK_SECONDS = 60.0  # the clock may be set while the next job waits for its time
+CLOCK_SECONDS = 60.0  # the clock may be set while the next job waits for its time
 
 
 class Claims:
@@ -76,7 +76,7 @@ class Claims:
             if isinstance(claimed, tuple):
                 return claimed
             if claimed is not None:
-                self.wake_in(min(claimed - now, LOOK_SECONDS))
+                self.wake_in(min(claimed - now, CLOCK_SECONDS))
         await self._work.wait()
         return None
 

@@ -2,7 +2,7 @@
 
 Guarantees: whatever hangs (a dead mount, a copy, a child), a stop comes to its end.
 Does not do any of the work: the parts do, each in a module of its own.
-Errors: those of ``Daemon.run`` at the start; later only bugs, which end it.
+Errors: those that the package lists; each ends it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ RETRY_SECONDS = 5.0
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
 LADDER_SECONDS = 45.0
-# the first look comes before the first job, which would hold it up: so long, at most
+# the first job would hold the first look up, and waits for it, as the first word of how we are
+# waits for the folders' check: so long, at most
 FIRST_LOOK_SECONDS = 3.0
 MAY_END = ("pulse", "bell", "ready", "work")  # the tasks that do not live as long as the daemon
 

@@ -66,7 +66,7 @@ class _Pattern(NamedTuple):
 
     @classmethod
     def of(cls, written: str) -> _Pattern:
-        """Read a pattern: a slash before its end makes it one of paths, one at it of folders."""
+        """Read a pattern: with a slash inside it is of paths, with one at its end of folders."""
         shape = written.removeprefix("/").removesuffix("/")
         match = re.compile(fnmatch.translate(shape), re.IGNORECASE).match
         of_path = "/" in written.removesuffix("/")
