@@ -621,6 +621,19 @@ def test_run_once_leaves_and_names_a_file_that_is_incomplete(quiet: Place, clips
     assert (quiet.inbox / "half.mp4").exists()
 
 
+def test_run_once_that_is_stopped_before_the_end_is_1(quiet: Place, minute: Path) -> None:
+    drop(minute, quiet.inbox / "slow/a.mkv")
+    daemon = Daemon(quiet, "--once")
+    daemon.start()
+    try:
+        wait_until(daemon.encodes)
+
+        assert daemon.stop() == 1
+    finally:
+        daemon.kill()
+    assert quiet.job("slow/a.mkv")["state"] == "queued"
+
+
 def test_an_old_failure_does_not_fail_a_later_run_once(quiet: Place, clip: Path) -> None:
     (quiet.inbox / "bad.mp4").write_text("no video")
     first = quiet.run("run", "--once")

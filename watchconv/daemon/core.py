@@ -198,6 +198,7 @@ class Daemon:
         else:
             grace = f": running jobs are given {self._config().stop_grace_seconds:g} s"
             log.info("stopping%s", grace if self._parts.pool.running else "")
+            self._parts.once.stuck = True
             self._stop.set()
 
     def _take_hangup(self, on_terminal: bool) -> None:

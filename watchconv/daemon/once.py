@@ -40,7 +40,7 @@ class Once:
         self._deliveries, self._troubles, self._journal = deliveries, troubles, journal
         self.moved = asyncio.Event()  # to be set when anything has changed
         self.failed = 0
-        self.stuck = False  # jobs were left that could not be done
+        self.stuck = False  # jobs were left that could not be done, or not in time
 
     async def finished(self) -> None:
         """Wait for the end, and name what is left in the inbox."""
