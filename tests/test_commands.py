@@ -1154,6 +1154,21 @@ def test_explain_says_what_is_wrong(quiet: Place, clip: Path, what: str) -> None
     assert ended.stdout + ended.stderr
 
 
+def test_explain_tells_a_file_that_is_not_there_from_one_that_is_no_video_by_name(
+    quiet: Place,
+) -> None:
+    (quiet.root / "b.txt").touch()
+    (quiet.root / "link.mp4").symlink_to(quiet.root)
+    said = [quiet.run("explain", str(quiet.root / name)).stdout for name in ("a", "b.txt")]
+    said.append(quiet.run("explain", str(quiet.root / "link.mp4")).stdout)
+
+    assert said == [
+        "It would not be converted: there is no such file.\n",
+        "It would not be converted: in the inbox it would be ignored: no video by name.\n",
+        "It would not be converted: it is a link, and links stay where they are.\n",
+    ]
+
+
 def test_explain_takes_a_file_by_whatever_path(quiet: Place, clip: Path) -> None:
     (quiet.inbox / "mp4").mkdir()
     shutil.copyfile(clip, quiet.inbox / "mp4/a.mkv")

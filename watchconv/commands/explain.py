@@ -14,7 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
 
 from watchconv.folders import WORK_DIR
@@ -80,7 +80,7 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
 
     inside = path.startswith(config.inbox + "/")
     source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
-    if os.path.isdir(path):
+    if S_ISDIR(os.lstat(path).st_mode):
         raise _Refused("it is a folder: what is in it would be looked at")
     sieve = Sieve(config.extensions, config.ignore)
     folder, base = os.path.split(source)
