@@ -405,21 +405,44 @@ def test_a_folder_hint_does_not_go_deeper_and_a_tree_hint_does(house: House) -> 
 
 
 @pytest.mark.parametrize(
-    "hints",
+    ("hints", "ignored"),
     [
-        None,
-        Hints(trees={"@eaDir"}),
-        Hints(folders={"@eaDir/x"}),
-        names("@eaDir/x", "a.mov"),
-        names(".git", "a.mov"),
+        (None, 2),
+        (Hints(trees={""}), 2),
+        (Hints(trees={"@eaDir"}), 1),
+        (names("", "@eaDir"), 1),
+        (Hints(folders={"@eaDir/x"}), 0),
+        (names("@eaDir/x", "a.mov"), 0),
+        (names(".git", "a.mov"), 0),
     ],
 )
-def test_folders_of_ignored_names_are_never_looked_into(house: House, hints: Hints | None) -> None:
+def test_folders_of_ignored_names_are_never_looked_into(
+    house: House, hints: Hints | None, ignored: int
+) -> None:
     house.put("@eaDir/x/a.mov")
     house.put(".git/a.mov")
     house.intake.look(hints)
 
     assert house.states() == []
+    assert len(house.intake.ignored) == ignored
+
+
+def test_a_folder_of_an_ignored_name_is_counted_as_one_and_said_once(
+    house: House, said: pytest.LogCaptureFixture
+) -> None:
+    house.put("trip/@eaDir/a.mov")
+    house.put("trip/@eaDir/b.mov")
+    for hints in (None, Hints(trees={"trip/@eaDir"}), names("trip", "@eaDir"), None):
+        house.intake.look(hints)
+
+    assert len(house.intake.ignored) == 1
+    assert said.messages == [
+        "ignored trip/@eaDir: a folder that is passed over with all that is in it"
+    ]
+
+    shutil.rmtree(house.inbox / "trip/@eaDir")
+    house.intake.look(Hints(trees={"trip/@eaDir"}))
+
     assert len(house.intake.ignored) == 0
 
 

@@ -579,7 +579,7 @@ def test_a_listing_goes_folder_by_folder_and_follows_no_link(tmp_path: Path) -> 
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "loop").symlink_to(".")
 
-    assert listing(tmp_path) == {"": ["4", "link", "loop"], "a": ["2"], "a/deep": ["1"]}
+    assert listing(tmp_path) == {"": ["4", "link", "loop", "skip"], "a": ["2"], "a/deep": ["1"]}
     assert listing(tmp_path, "a") == {"a": ["2"], "a/deep": ["1"]}
     assert listing(tmp_path, "a", deep=False) == {"a": ["2"]}
 

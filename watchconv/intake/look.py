@@ -21,7 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from watchconv.folders import UNMOUNTED, closing, open_folder
-from watchconv.intake.sieve import Ignored, Sieve
+from watchconv.intake.sieve import Ignored, Sieve, kind_of
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal import Journal
 from watchconv.logs import tell, tell_step
@@ -136,6 +136,8 @@ class Intake:
         self, folder: str, looked: Looked, *, deep: bool, appeared: bool = False
     ) -> set[str]:
         if self.sieve.skips(folder):
+            above, name = os.path.split(folder)
+            self._compare(self._list_names(above, {name: False}), looked, own_look=False)
             return set()
         seen = set()
         held_before = self._ask(Journal.held_counts, folder if not deep else None)
@@ -174,14 +176,13 @@ class Intake:
         for entry in entries:
             self.steps += 1
             reason = self.sieve.reason(entry.name, folder)
-            if not entry.is_file(follow_symlinks=False):
-                reason = "a link" if entry.is_symlink() else "no regular file"
-            if reason:
-                passed_over.append((entry.name, reason))
-            else:
-                with contextlib.suppress(OSError):
-                    stat = entry.stat(follow_symlinks=False)
-                    yield Seen(os.path.join(folder, entry.name), stat)
+            with contextlib.suppress(OSError):
+                if not entry.is_file(follow_symlinks=False):
+                    reason = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                if reason:
+                    passed_over.append((entry.name, reason))
+                else:
+                    yield Seen(os.path.join(folder, entry.name), entry.stat(follow_symlinks=False))
 
     def _list_names(self, folder: str, names: dict[str, bool]) -> Iterator[Seen]:
         """List single names of a folder, as events named them, in the manner of a listing."""
@@ -204,14 +205,16 @@ class Intake:
         self, folder: str, name: str, stat: os.stat_result | None, appeared: bool
     ) -> Seen:
         """Sift one name; what is no video by name or no regular file counts as nothing there."""
-        reason = self.sieve.reason(name, folder)
+        source = os.path.join(folder, name)
         if stat is None:
             self.ignored.discard(folder, name)
-        elif not st.S_ISREG(stat.st_mode):
-            reason = "a link" if st.S_ISLNK(stat.st_mode) else "no regular file"
-        if stat and reason and not st.S_ISDIR(stat.st_mode):
+            return Seen(source, None, appeared)
+        reason = self.sieve.reason(name, folder)
+        if not st.S_ISREG(stat.st_mode):
+            reason = kind_of(stat.st_mode)
+        if reason and (not st.S_ISDIR(stat.st_mode) or self.sieve.skips_folder(source)):
             self.ignored.add(folder, name, reason)
-        return Seen(os.path.join(folder, name), None if reason else stat, appeared)
+        return Seen(source, None if reason else stat, appeared)
 
     def _tell_video_folder(self, folder: str) -> None:
         name = os.path.basename(folder)

@@ -13,6 +13,7 @@ import fnmatch
 import logging
 import os
 import re
+import stat as st
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,6 +55,13 @@ BUILTIN_IGNORE = (
     "*.!ut",
     "*.aria2",
 )
+
+
+def kind_of(mode: int) -> str:
+    """Say of what is no regular file, and no folder that is entered, why it is passed over."""
+    if st.S_ISDIR(mode):
+        return "a folder that is passed over with all that is in it"
+    return "a link" if st.S_ISLNK(mode) else "no regular file"
 
 
 class _Pattern(NamedTuple):

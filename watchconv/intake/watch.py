@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from watchdog.events import (
@@ -57,8 +58,14 @@ def walk(
     """Yield (folder, its entries but for folders) from one folder down; all relative to root.
 
     Each stream of entries must be used up before the next folder is asked for. Folders that are
-    links are entries, not folders.
+    links, or are passed over, are entries, not folders.
     """
+
+    def enters(here: str, entry: os.DirEntry[str]) -> bool:
+        """Tell whether an entry is a folder to be listed too."""
+        is_folder = entry.is_dir(follow_symlinks=False)
+        return is_folder and not skips(os.path.join(here, entry.name))
+
     pending = deque([folder])
     while pending:
         here = pending.popleft()
@@ -66,20 +73,22 @@ def walk(
         found: list[str] = []
         try:
             with closing(descriptor := open_folder(path)), os.scandir(descriptor) as entries:
-                yield here, _files(entries, found, lambda e, here=here: trouble(here, e))  # type: ignore[misc]
+                yield here, _files(entries, found, partial(enters, here), partial(trouble, here))
         except OSError as error:
             trouble(here, error)
         if deep:
-            below = (os.path.join(here, name) for name in found)
-            pending.extend(folder for folder in below if not skips(folder))
+            pending.extend(os.path.join(here, name) for name in found)
 
 
 def _files(
-    entries: Iterator[os.DirEntry[str]], folders: list[str], trouble: Callable[[OSError], None]
+    entries: Iterator[os.DirEntry[str]],
+    folders: list[str],
+    enters: Callable[[os.DirEntry[str]], bool],
+    trouble: Callable[[OSError], None],
 ) -> Iterator[os.DirEntry[str]]:
     try:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
+            if enters(entry):
                 folders.append(entry.name)
             else:
                 yield entry
