@@ -22,7 +22,7 @@ CLOSE_SECONDS = 10.0  # what is given to a thread that a dead disk may hold
 
 T = TypeVar("T")
 P = ParamSpec("P")
-Question = Callable[Concatenate[Journal, P], T]  # a method of Journal, as a rule
+Question = Callable[Concatenate[Journal, P], T]  # a method, or of ``requests``
 
 
 class JournalThread:
