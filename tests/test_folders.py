@@ -593,7 +593,7 @@ def test_an_inbox_that_was_taken_away_and_made_anew_is_watched_again(
     quick: Place, clip: Path, how: str
 ) -> None:
     with Daemon(quick) as daemon:
-        time.sleep(1)  # idle: the first look is over, nothing is due for a long time
+        wait_until(lambda: "watching" in daemon.log())  # the first look is over: nothing is due
         if how == "renamed":
             quick.inbox.rename(quick.root / "gone")
         else:

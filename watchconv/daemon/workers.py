@@ -1,6 +1,7 @@
 """The workers: tasks that take one job after the other, each with a slot while its ffmpeg lives.
 
-There is a worker for each slot, and one more for each job that is proven and delivered.
+There are twice as many workers as slots: while one proves and delivers what its ffmpeg made,
+another one has the slot.
 
 Guarantees: as many ffmpeg at once as there are slots, whose number may change meanwhile; the stop
 ladder is bounded.
