@@ -10,6 +10,7 @@ import select
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from contextlib import closing
@@ -1041,6 +1042,24 @@ def test_check_tells_a_state_that_is_and_one_that_can_be_made(quiet: Place) -> N
     assert f"ok      the state {quiet.state} is not there yet" in quiet.say("check")
     quiet.say("pause")
     assert f"ok      the state {quiet.state} is there and can be written" in quiet.say("check")
+
+
+@pytest.mark.parametrize("kind", ["no database", "a folder", "of a newer version"])
+def test_check_tells_a_journal_that_no_daemon_can_open(quiet: Place, kind: str) -> None:
+    quiet.say("pause")
+    journal = quiet.state / "journal.sqlite"
+    if kind == "of a newer version":
+        with closing(sqlite3.connect(journal)) as database:
+            database.execute("PRAGMA user_version = 99")
+    else:
+        journal.unlink()
+        journal.mkdir() if kind == "a folder" else journal.write_bytes(b"no database" * 99)
+    ended = quiet.run("check")
+
+    assert ended.returncode == 1
+    assert f"TROUBLE cannot open the journal {journal}" in ended.stdout or (
+        f"TROUBLE the journal {journal} was written by a newer watchconv" in ended.stdout
+    )
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])

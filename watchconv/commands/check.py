@@ -93,6 +93,8 @@ def _state(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
     state = config.state
     if find_state(state):
         yield True, f"the state {state} is there and can be written"
+        if journal := open_journal(config):  # raises JournalError where no daemon could either
+            journal.close()
     else:
         above = state
         while not os.path.lexists(above):
