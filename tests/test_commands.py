@@ -182,7 +182,7 @@ def test_status_shows_people_what_is_delivered_too(
         assert job
         journal.intend(job, Intent(Verdict.FAILED, reason="why"))
 
-    assert "job 1 [webm] a.mkv" in place.say("status")
+    assert "job 1 [webm] a.mkv: delivering" in place.say("status")
     assert re.search(r"1 1970-01-01 00:00:02 UTC delivering", place.say("jobs"))
 
 

@@ -57,6 +57,7 @@ class _Present(NamedTuple):
     now: dict[str, Any]
     running: list[live.Running]
     is_paused: bool
+    delivering: set[int]  # those of them that are no longer encoded
 
 
 def _present(config: Config) -> _Present:
@@ -103,11 +104,11 @@ def _present(config: Config) -> _Present:
         ],
         "trouble": shown.trouble if shown else [],
     }
-    return _Present(now, running, paused)
+    return _Present(now, running, paused, {job.id for job in delivering})
 
 
 def _lines(config: Config, present: _Present) -> Iterator[str]:
-    now, running, is_paused = present
+    now, running, is_paused, delivering = present
     pid = f" (pid {now['pid']})" if now["pid"] else ""
     state = "in trouble" if now["state"] == "trouble" else now["state"]
     if is_paused and state != "paused":
@@ -115,7 +116,7 @@ def _lines(config: Config, present: _Present) -> Iterator[str]:
     yield f"watchconv is {state}{pid}; inbox {printable(config.inbox)}"
     yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
     for job in running:
-        progress = describe_progress(job)
+        progress = "delivering" if job.id in delivering else describe_progress(job)
         yield printable(f"  job {job.id} [{job.profile}] {job.source}: {progress}")
     for sentence in now["trouble"]:
         yield f"  trouble: {printable(sentence)}"
