@@ -667,7 +667,10 @@ except ConfigError as refusal:
 @needs_all
 @pytest.mark.parametrize(
     ("lack", "said"),
-    [(WITHOUT_LANDLOCK, "No Landlock: this kernel is older"), (WITHOUT_SECCOMP, "watchconv[sand")],
+    [
+        (WITHOUT_LANDLOCK, "No Landlock: this kernel is older"),
+        (WITHOUT_SECCOMP, "pip install pyseccomp"),
+    ],
     ids=["Landlock", "seccomp"],
 )
 def test_what_is_missing_degrades_auto_and_stops_require(lack: str, said: str) -> None:

@@ -197,7 +197,7 @@ def build_environment(folder: Path) -> Path:
     python = python_outside_of_homes()
     subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", f"{folder}/bin/python"]
-    wanted = f"{CHECKOUT}[ffmpeg,sandbox]"
+    wanted = f"{CHECKOUT}[ffmpeg]"
     subprocess.run(
         [*pip, "--disable-pip-version-check", "install", "-q", wanted],
         check=True,

@@ -1,8 +1,8 @@
 """seccomp: refuse the system calls that Landlock has no word for.
 
-A filter is compiled once by libseccomp (through pyseccomp, the extra ``sandbox``) and is then
-plain bytes that each thread installs for itself with one prctl. ``child_filter`` is for ffmpeg,
-``worker_filter`` for the probe worker. A refused call fails with EPERM, never kills.
+A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each
+thread installs for itself with one prctl. ``child_filter`` is for ffmpeg, ``worker_filter`` for
+the probe worker. A refused call fails with EPERM, never kills.
 
 Does not load pyseccomp before a filter is first asked for: its import starts two processes to
 find libseccomp (about 15 ms). Does not touch other threads.
@@ -159,9 +159,7 @@ def _load() -> Any:
     try:
         import pyseccomp
     except ImportError as why:
-        raise FilterMissing(
-            "pyseccomp is not installed; pip install 'watchconv[sandbox]' brings it"
-        ) from why
+        raise FilterMissing("pyseccomp is not installed; pip install pyseccomp") from why
     except (RuntimeError, OSError, AttributeError) as why:
         raise FilterMissing(
             f"libseccomp cannot be loaded ({why}); install it (Debian: libseccomp2)"
