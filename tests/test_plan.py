@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.intake.plan import output_for, profile_for
+from watchconv.intake.plan import names_in_error, output_for, profile_for
 
 PROFILES = ("webm", "mp4", "phone x")
+
+
+@pytest.mark.parametrize("source", ["trip/a.mov", "mp4/trip/a.mov"])
+def test_a_file_may_have_failed_in_the_folder_of_any_profile(source: str) -> None:
+    names = ["trip/a.mov", "webm/trip/a.mov", "mp4/trip/a.mov", "phone x/trip/a.mov"]
+
+    assert list(names_in_error(source, PROFILES)) == names
 
 
 @pytest.mark.parametrize(

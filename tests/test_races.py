@@ -632,6 +632,20 @@ def test_a_retry_and_a_move_back_by_hand_make_one_job(tmp_path: Path, clip: Path
     assert len(scene.jobs()) == 2
 
 
+def test_a_failed_file_moved_into_the_folder_of_a_profile_leaves_no_report(
+    tmp_path: Path, clip: Path
+) -> None:
+    scene = Scene(tmp_path / "videos", plan={"*": "exit:1"})
+    drop(clip, scene.inbox / "trip/a.mkv")
+    assert scene.once() == 1
+    (scene.inbox / "webm/trip").mkdir(parents=True)
+    (scene.error / "trip/a.mkv").rename(scene.inbox / "webm/trip/a.mkv")
+    scene.plan()
+
+    assert scene.once() == 0
+    assert scene.tree() == ["done/webm/trip/a.mkv", "outbox/webm/trip/a.webm"]
+
+
 @pytest.mark.parametrize("is_folder", [True, False])
 def test_a_retry_takes_no_report_away_but_its_own(
     tmp_path: Path, clip: Path, is_folder: bool

@@ -25,7 +25,7 @@ from watchconv.deliver.work import suffix_of
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.folders import UNMOUNTED
 from watchconv.intake.admit import Admitted, admit, compare
-from watchconv.intake.plan import output_for
+from watchconv.intake.plan import names_in_error, output_for
 from watchconv.journal import Journal
 from watchconv.judge import Again, Close, Decision, Deliver, judge, too_restless
 from watchconv.logs import tell, tell_step
@@ -174,7 +174,8 @@ class Pool:
     def _admit(self, job: Job) -> tuple[list[str], Admitted | Outcome]:
         """Open the original, and say on which mounts the folders were before that."""
         mounted = self._folders.mount_ids()
-        self._outbox.drop_stale_report(job.source)
+        for name in names_in_error(job.source, self._config().all_profiles):
+            self._outbox.drop_stale_report(name)
         admitted = admit(self._config().inbox, job)
         if isinstance(admitted, Gone):
             return mounted, self._unless_unmounted(job)
