@@ -32,6 +32,7 @@ from tests.daemon import (
 )
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
+from tests.wrapped import without_seccomp
 from watchconv.commands import check
 from watchconv.convert import program
 from watchconv.convert.sandbox.support import support
@@ -951,15 +952,6 @@ def test_a_sandbox_that_can_be_had_in_part_is_said_once(tmp_path: Path) -> None:
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("No seccomp filter") == 1
-
-
-def without_seccomp(place: Place) -> None:
-    """Let the program run where pyseccomp is not installed."""
-    packages = place.root / "packages"
-    packages.mkdir()
-    (packages / "pyseccomp.py").write_text("raise ImportError('not here')\n")
-    path = place.environment["PYTHONPATH"]
-    place.environment["PYTHONPATH"] = f"{packages}{os.pathsep}{path}"
 
 
 def test_check_works_beside_a_running_daemon(daemon: Daemon) -> None:

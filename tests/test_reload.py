@@ -13,6 +13,7 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.systemd import Unit
 from tests.waiting import wait_until
+from tests.wrapped import without_seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -329,6 +330,19 @@ def test_what_needs_a_restart_is_named_and_left(
 
     assert tree(scene.done) == ["a.mkv"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_the_sandbox_lacks_is_said_once_however_often_the_configuration_is_read(
+    scene: Scene,
+) -> None:
+    without_seccomp(scene)
+    with Daemon(scene) as daemon:
+        scene.change(daemon, jobs=2)
+        assert scene.log().count("No seccomp filter") == 1
+
+        scene.change(daemon, sandbox="off")
+        scene.change(daemon, sandbox="auto")
+        assert scene.log().count("No seccomp filter") == 2
 
 
 def test_without_a_file_nothing_is_read(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Settings:
         """Take the configuration at the start, and how to read it again (None: it has no file)."""
         self._now, self._reread = config, reread
         self._program = ""
+        self._said: set[str] = set()  # what is not as it was asked for, and was said
 
     def now(self) -> Config:
         """Give the configuration in effect. Frozen: what takes its place is another object."""
@@ -45,7 +46,7 @@ class Settings:
         """Find the ffmpeg, and see that the configuration can be run here. Once, at the start."""
         program = examine_program(find_program(self._now.ffmpeg), self._now.state)
         self._program = program.path
-        _demand_usable(self._now, program)
+        self._demand_usable(self._now, program)
         return program
 
     def read_again(self) -> Config | None:
@@ -57,7 +58,7 @@ class Settings:
             log.warning("there is no configuration to read again: with --root there is no file")
             return None
         new, old = self._reread(), self._now
-        _demand_usable(new, examine_program(self._program, old.state))
+        self._demand_usable(new, examine_program(self._program, old.state))
         names = [
             name for name in type(new).model_fields if getattr(new, name) != getattr(old, name)
         ]
@@ -69,17 +70,19 @@ class Settings:
         self._now = new.model_copy(update={name: getattr(old, name) for name in NEED_RESTART})
         return self._now
 
-
-def _demand_usable(config: Config, program: Program) -> None:
-    """Raise ConfigError for what cannot be run here; log what can be, but not as it was asked."""
-    needed = {*config.profiles, config.profile}
-    problems = missing_encoders(program, {name: config.all_profiles[name] for name in needed})
-    lacks: tuple[str, ...] = ()
-    try:
-        lacks = ready(config.sandbox)
-    except ConfigError as error:
-        problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
-    for sentence in (*lacks, *Ownership.of(config).lacks()):
-        log.warning("%s", sentence)
+    def _demand_usable(self, config: Config, program: Program) -> None:
+        """Raise ConfigError for what cannot be run here; say once what is not as it was asked."""
+        needed = {*config.profiles, config.profile}
+        problems = missing_encoders(program, {name: config.all_profiles[name] for name in needed})
+        lacks: tuple[str, ...] = ()
+        try:
+            lacks = ready(config.sandbox)
+        except ConfigError as error:
+            problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        sentences = (*lacks, *Ownership.of(config).lacks())
+        for sentence in sentences:
+            if sentence not in self._said:
+                log.warning("%s", sentence)
+        self._said = set(sentences)
