@@ -33,13 +33,14 @@ from tests.daemon import (
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
 from tests.wrapped import without_seccomp
+from watchconv import live
 from watchconv.commands import check
 from watchconv.convert import program
 from watchconv.convert.sandbox.support import support
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.folders import find_state, make_state
 from watchconv.journal import Journal
-from watchconv.model import Candidate, Intent, Verdict
+from watchconv.model import Candidate, Intent, JobState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -257,16 +258,17 @@ def test_status_watch_into_a_pipe_tells_as_it_goes(place: Place, words: tuple[st
     )
     with watching:
         assert watching.stdout and watching.stderr
-        lines = [watching.stdout.readline() for _ in range(4)]  # a block has three, with its end
+        blocks = [list(iter(watching.stdout.readline, "\n")) for _ in range(0 if words else 2)]
+        lines = [watching.stdout.readline() for _ in range(2)]
         watching.send_signal(signal.SIGINT)
         said = watching.stderr.read()
 
     assert (watching.returncode, said) == (0, "")
     if words:
         assert {json.loads(line)["pid"] for line in lines} == {place.live()["pid"]}
-    else:
-        assert [line.split(" (")[0] for line in lines[::3]] == ["watchconv is running"] * 2
-        assert lines[2] == "\n"
+    for head, *rest in blocks:
+        assert head.startswith("watchconv is running (")
+        assert rest[0].startswith("0 waiting, ")
 
 
 def test_a_daemon_says_where_it_watches_and_that_it_has_stopped(quiet: Place) -> None:
@@ -335,6 +337,31 @@ def test_status_works_when_the_daemon_is_down(quiet: Place, clip: Path) -> None:
     assert down["counts"] == {**nothing, "done": 1}
     assert "stopped" in quiet.say("status")
     assert [job["state"] for job in quiet.jobs()] == ["done"]
+
+
+def test_status_lists_what_it_counts_though_the_daemon_said_something_else_a_second_ago(
+    quiet: Place,
+) -> None:
+    make_state(str(quiet.state))
+    journal = Journal(str(quiet.state), migrate=True)
+    journal.add([Candidate(f"{n}.mkv", 1, 1, "webm") for n in "abc"], 1.0)
+    ended, began = journal.claim(2.0), journal.claim(2.0)
+    assert ended
+    assert began
+    said = [live.Running(job.id, job.source, "webm", progress=0.5) for job in (ended, began)]
+    pid = os.getpid()
+    live.write(str(quiet.state), live.Live(pid, live.start_of(pid) or 0, "running", running=said))
+    assert journal.withdraw(ended.id, JobState.RUNNING, 3.0)
+    fresh = journal.claim(4.0)
+    journal.close()
+    status = quiet.status()
+
+    assert fresh
+    assert status["counts"]["running"] == 2
+    assert [(row["id"], row["progress"]) for row in status["running"]] == [
+        (began.id, 0.5),
+        (fresh.id, None),
+    ]
 
 
 def test_status_after_a_sigkill_says_stopped(quiet: Place, minute: Path) -> None:

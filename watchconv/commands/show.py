@@ -65,16 +65,18 @@ def _present(config: Config) -> _Present:
     shown = live.read(config.state)
     counts = dict.fromkeys(JobState, 0)
     paused = False
-    delivering: list[Job] = []
+    jobs: list[Job] = []
     if journal:
         counts = journal.counts()
         paused = journal.setting(PAUSED) is not None
-        delivering = journal.in_state(JobState.DELIVERING)
+        jobs = journal.in_state(JobState.DELIVERING)
+        jobs += journal.in_state(JobState.RUNNING) if shown else []
         journal.close()
-    running = shown.running if shown else []
-    known = {row.id for row in running}
-    running += [
-        live.Running(job.id, job.source, job.profile) for job in delivering if job.id not in known
+    # the journal says which: what the daemon shows of itself may be a second old
+    known = {row.id: row for row in (shown.running if shown else [])}
+    running = [
+        known.get(job.id) or live.Running(job.id, job.source, job.profile)
+        for job in sorted(jobs, key=lambda job: job.id)
     ]
     state = shown.state if shown else "stopped"
     if state in ("running", "paused"):
@@ -104,7 +106,8 @@ def _present(config: Config) -> _Present:
         ],
         "trouble": shown.trouble if shown else [],
     }
-    return _Present(now, running, paused, {job.id for job in delivering})
+    delivering = {job.id for job in jobs if job.state is JobState.DELIVERING}
+    return _Present(now, running, paused, delivering)
 
 
 def _lines(config: Config, present: _Present) -> Iterator[str]:
