@@ -116,6 +116,18 @@ def running(place: Place, source: str) -> dict[str, Any]:
     return rows[0]
 
 
+def in_shell(place: Place, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash, for what a shell does to the streams of a command."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        env=place.environment,
+        timeout=LONG,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def failed(place: Place, clip: Path, name: str) -> int:
     """Have a job fail; give its id."""
     drop(clip, place.inbox / f"wrong/{name}")
@@ -282,14 +294,8 @@ def test_a_daemon_says_where_it_watches_and_that_it_has_stopped(quiet: Place) ->
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
-    words = " ".join(f"'{word}'" for word in place.command("jobs", "--json"))
-    ended = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {words} | true"],
-        env=place.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = shlex.join(place.command("jobs", "--json"))
+    ended = in_shell(place, f"set -o pipefail; {words} | true")
 
     assert "Traceback" not in ended.stderr
     assert ended.stderr == ""
@@ -1087,9 +1093,7 @@ def test_a_caller_that_closes_the_standard_streams_is_served_all_the_same(
 ) -> None:
     drop(clip, quiet.inbox / "a.mkv")
     words = shlex.join(quiet.command("run", "--once"))
-    ended = subprocess.run(
-        ["sh", "-c", f"{words} {closed}"], env=quiet.environment, timeout=LONG, check=False
-    )
+    ended = in_shell(quiet, f"{words} {closed}")
 
     assert ended.returncode == 0
     assert quiet.job("a.mkv")["state"] == "done"
@@ -1097,14 +1101,7 @@ def test_a_caller_that_closes_the_standard_streams_is_served_all_the_same(
 
 def test_an_answer_that_nobody_can_read_is_no_bug(quiet: Place) -> None:
     words = shlex.join(quiet.command("status"))
-    ended = subprocess.run(
-        ["sh", "-c", f"{words} >&-"],
-        env=quiet.environment,
-        timeout=LONG,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = in_shell(quiet, f"{words} >&-")
 
     assert (ended.returncode, ended.stderr) == (0, "")
 
