@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -67,8 +68,8 @@ class Looking:
         self._troubles, self._looked = troubles, looked
         loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self._watcher = Watcher(config().inbox, lambda: call(loop, self._due.set))
-        self._mount_watch = MountWatch(lambda: call(loop, self._due.set))
+        wake = functools.partial(call, loop, self._due.set)
+        self._watcher, self._mount_watch = Watcher(config().inbox, wake), MountWatch(wake)
         self._mounts: list[Mount] = []  # of the inbox, and below it
         self._points: dict[str, str] = {}  # what is remembered of mounts
         self._problem: str | None = None  # why there are no events, or not all

@@ -264,10 +264,11 @@ class Pool:
             tell_step(log, job, job.state, JobState.DELIVERING, reason)
             await self._deliveries.begin(after)
             return after
-        fresh = await self._insist(Journal.get, job.id)
-        if verdict is Verdict.CANCELLED or fresh is None or fresh.request is not Request.CANCEL:
-            return None
-        return await self.cancel(fresh, report)
+        if verdict is not Verdict.CANCELLED:
+            fresh = await self._insist(Journal.get, job.id)
+            if fresh and fresh.request is Request.CANCEL:
+                return await self.cancel(fresh, report)
+        return None
 
     async def cancel(self, job: Job, report: str | None = None) -> Job | None:
         """Deliver a job that is not wanted any more; report is what its attempt wrote."""
