@@ -229,7 +229,10 @@ def _text(thread: int, address: int) -> str:
         text = b""
         while b"\0" not in text:
             at = address + len(text)
-            text += os.pread(memory, 4096 - at % 4096, at)  # the next page may not be there
+            piece = os.pread(memory, 4096 - at % 4096, at)  # the next page may not be there
+            if not piece:
+                raise ProcessLookupError("it has died: a zombie has no memory")
+            text += piece
     finally:
         os.close(memory)
     return os.fsdecode(text.split(b"\0", 1)[0])
