@@ -7,12 +7,12 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from watchconv.daemon.bell import Alarm
 from watchconv.daemon.claims import Claims
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
-from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.trouble import Troubles
-from watchconv.journal import Journal
+from watchconv.daemon.wakeup import EarliestTimer
+from watchconv.journal.jobs import Journal
+from watchconv.journal.thread import JournalThread
 from watchconv.model import Candidate, Intent, JobState, Verdict
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(steps: Coroutine[Any, Any, None]) -> None:
 def test_an_alarm_rings_once_at_the_earliest_time_that_was_asked_for() -> None:
     async def steps() -> None:
         clock, rung = Clock(), list[int]()
-        alarm = Alarm(lambda: rung.append(1))
+        alarm = EarliestTimer(lambda: rung.append(1))
         for seconds in (500, 100, 300, 200):
             alarm.set(seconds)
 

@@ -33,14 +33,14 @@ from tests.daemon import (
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
 from tests.wrapped import without_seccomp
-from watchconv import live
 from watchconv.commands import check
-from watchconv.convert import program
-from watchconv.convert.sandbox.support import support
+from watchconv.encode import program
 from watchconv.errors import ConfigError, EnvironmentTrouble
-from watchconv.folders import find_state, make_state
-from watchconv.journal import Journal
+from watchconv.host import status_file as live
+from watchconv.host.folders import find_state, make_state
+from watchconv.journal.jobs import Journal
 from watchconv.model import Candidate, Intent, JobState, Verdict
+from watchconv.process.sandbox.support import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -356,7 +356,7 @@ def test_status_lists_what_it_counts_though_the_daemon_said_something_else_a_sec
     assert began
     said = [live.Running(job.id, job.source, "webm", progress=0.5) for job in (ended, began)]
     pid = os.getpid()
-    live.write(str(quiet.state), live.Live(pid, live.start_of(pid) or 0, "running", running=said))
+    live.write(str(quiet.state), live.Status(pid, live.start_of(pid) or 0, "running", running=said))
     assert journal.withdraw(ended.id, JobState.RUNNING, 3.0)
     fresh = journal.claim(4.0)
     journal.close()

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA
-from watchconv.intake.container import ContainerEnd, Ending, container_end
 from watchconv.intake.lease import Writers, writers
+from watchconv.media.container import ContainerEnd, Ending, container_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

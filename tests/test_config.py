@@ -28,7 +28,7 @@ from watchconv.config import (
 )
 from watchconv.config.profiles import BUILTIN
 from watchconv.errors import ConfigError
-from watchconv.intake.sieve import BUILTIN_IGNORE
+from watchconv.intake.filters import BUILTIN_IGNORE
 from watchconv.model import Profile, Verify
 from watchconv.names import printable
 

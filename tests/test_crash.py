@@ -24,10 +24,10 @@ from tests.clips import FFMPEG
 from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import LONG, wait_until
-from watchconv.convert.leftovers import leftovers
-from watchconv.journal import Journal
+from watchconv.host.mounts import mount_of
+from watchconv.journal.jobs import Journal
 from watchconv.model import JobState
-from watchconv.mounts import mount_of
+from watchconv.process.orphans import find_orphans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,13 +90,15 @@ class Watched(Daemon):
     def strike(self) -> None:
         """SIGKILL the daemon alone; what it had started must go by itself."""
         assert self.process
-        children = leftovers(mark_of(self.place))
+        children = find_orphans(mark_of(self.place))
         self.process.kill()
         assert self.process.wait(LONG) == -signal.SIGKILL
         for pid in children:
             assert is_gone(pid), f"{pid} outlives its daemon"
         self._ear.join(LONG)
-        wait_until(lambda: not leftovers(mark_of(self.place)), what="no child outlives its daemon")
+        wait_until(
+            lambda: not find_orphans(mark_of(self.place)), what="no child outlives its daemon"
+        )
 
 
 def mark_of(place: Place) -> str:
@@ -172,12 +174,12 @@ class Batch:
         """See what holds at every moment: no output twice, none torn; take some away."""
         for name, content in files_in(self.place.outbox).items():
             assert name not in self.taken, f"{name} was delivered again"
-            self.judge(name, content)
+            self.decide(name, content)
             if self.draw.random() < 0.3:
                 self.taken[name] = content
                 (self.place.outbox / name).unlink()
 
-    def judge(self, name: str, content: bytes) -> None:
+    def decide(self, name: str, content: bytes) -> None:
         """Tell whether an output is whole."""
         assert self.dropped[name] == content, f"{name} is not whole"
 
@@ -238,7 +240,7 @@ class Batch:
         assert files_in(place.done) == self.dropped
         assert delivered.keys() == self.outputs()
         for name, content in delivered.items():
-            self.judge(name, content)
+            self.decide(name, content)
         assert files_in(place.inbox) == files_in(place.error) == {}
         assert leftovers_in(place) == []
         assert sorted(job["source"] for job in done) == sorted(self.dropped)
@@ -262,7 +264,7 @@ class Encoded(Batch):
     def outputs(self) -> set[str]:
         return {name.removesuffix(self.suffix) + ".webm" for name in self.dropped}
 
-    def judge(self, name: str, content: bytes) -> None:
+    def decide(self, name: str, content: bytes) -> None:
         path = self.place.root / ".judged"
         path.write_bytes(content)
         with av.open(str(path)) as video:

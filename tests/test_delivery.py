@@ -29,19 +29,20 @@ import pytest
 from tests.test_files import on_another_device
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.trouble import Troubles
-from watchconv.deliver import copies, files
-from watchconv.deliver.outbox import Disposal, Outbox
+from watchconv.deliver import copies
+from watchconv.deliver import move as files
+from watchconv.deliver.outbox import DeliverySettings, Outbox
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
-from watchconv.folders import Folders
-from watchconv.journal import Journal
+from watchconv.host.folders import Folders
+from watchconv.journal.jobs import Journal
 from watchconv.model import Candidate, Job, JobState, OnSuccess, Verdict
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.journal.thread import JournalThread
 
 SEED = 20_261_124
 SOURCE = "sub dir/a clip.mp4"
@@ -202,7 +203,7 @@ class World:
         self.db = self.journal._db
         self.journal._db = cast("sqlite3.Connection", CountedDb(self.db))
         self.folders = Folders(*(str(self.paths[name]) for name in FOLDERS))
-        disposal = Disposal(OnSuccess(self.scene.on_success), True, Ownership())
+        disposal = DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
         self.outbox = Outbox(self.folders, disposal, self._retarget)
         self.deliveries = asyncio.run(self._hire())
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
-from watchconv.convert.failures import failure_reason, is_disk_full, is_hopeless, oversize
-from watchconv.convert.ffmpeg import (
+from watchconv.encode.classify import failure_reason, is_disk_full, is_hopeless, oversize
+from watchconv.encode.ffmpeg import (
     encode_argv,
     encoders_named,
     parse_encoders,
     parse_version,
     uses_hardware,
 )
-from watchconv.convert.progress import Beat, ProgressReader, Reach, progress_of
+from watchconv.encode.progress import ProgressReader, ProgressTracker, ProgressUpdate, progress_of
+from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StderrReader, StreamCounts
 from watchconv.model import MediaInfo
 
 OLD = b"""\
@@ -65,7 +65,7 @@ speed=N/A\nprogress=continue\n\
 frame=64\nout_time_us=-9223372036854775808\nspeed=   2x\nprogress=end\n"""
 
 
-def read(said: bytes, last: Beat | None = None) -> StderrReader:
+def read(said: bytes, last: ProgressUpdate | None = None) -> StderrReader:
     reader = StderrReader()
     reader.feed(said)
     reader.close()
@@ -130,9 +130,9 @@ def test_progress_is_read_block_by_block() -> None:
     beats = ProgressReader().feed(PROGRESS)
 
     assert beats == [
-        Beat(0.098, 1, None, 10.8, 0, 0, 4632, ended=False),
-        Beat(None, 63, 21.5, None, 2, 8, None, ended=False),
-        Beat(None, 64, None, 2.0, 0, 0, None, ended=True),
+        ProgressUpdate(0.098, 1, None, 10.8, 0, 0, 4632, ended=False),
+        ProgressUpdate(None, 63, 21.5, None, 2, 8, None, ended=False),
+        ProgressUpdate(None, 64, None, 2.0, 0, 0, None, ended=True),
     ]
 
 
@@ -154,7 +154,7 @@ def test_no_bytes_upset_the_progress_reader(junk: bytes, key: bytes) -> None:
 
 def test_an_encode_gets_further_by_time_or_by_bytes_and_only_beyond_where_it_was() -> None:
     heard = []
-    reach = Reach(10.0, lambda beat, progress: heard.append(progress.fraction))
+    reach = ProgressTracker(10.0, lambda beat, progress: heard.append(progress.fraction))
 
     def beat(micros: int, size: int) -> bool:
         return reach.feed(f"out_time_us={micros}\ntotal_size={size}\nprogress=continue\n".encode())
@@ -182,17 +182,17 @@ def test_an_encode_gets_further_by_time_or_by_bytes_and_only_beyond_where_it_was
 def test_no_percent_rather_than_a_wrong_one(
     out: float, speed: float | None, duration: float | None, fraction: float | None, eta: float
 ) -> None:
-    progress = progress_of(Beat(out, 3, 25.0, speed), duration)
+    progress = progress_of(ProgressUpdate(out, 3, 25.0, speed), duration)
 
     assert (progress.fraction, progress.eta_seconds) == (fraction, eta)
 
 
 def test_the_end_is_the_whole() -> None:
-    assert progress_of(Beat(1.0, ended=True), None).fraction == 1.0
+    assert progress_of(ProgressUpdate(1.0, ended=True), None).fraction == 1.0
 
 
 def test_the_account_of_the_old_ffmpeg() -> None:
-    assert read(OLD).account(Beat(duplicated=1, dropped=2)) == Account(
+    assert read(OLD).account(ProgressUpdate(duplicated=1, dropped=2)) == StreamCounts(
         (InputCount(0, 0, "video", 14, 14, 0), InputCount(0, 1, "audio", 21, None, 0)),
         (OutputCount(0, 0, "video", 14, 14), OutputCount(0, 1, "audio", None, 31)),
         (Route((0, 0), (0, 0)), Route((0, 1), (0, 1))),

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watchconv.deliver import copies, files
-from watchconv.deliver.files import create, make_folder, move, publish_text
+from watchconv.deliver import copies
+from watchconv.deliver import move as files
+from watchconv.deliver.move import create, make_folder, move, publish_text
 from watchconv.deliver.ownership import Ownership, own
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from watchconv.convert.foresight import Foresight
-from watchconv.convert.reply import ProbeFailed
 from watchconv.daemon.ahead import Ahead
-from watchconv.daemon.journal_thread import JournalThread
-from watchconv.journal import Journal
+from watchconv.encode.foresight import Foresight
+from watchconv.journal.jobs import Journal
+from watchconv.journal.thread import JournalThread
+from watchconv.media.probe_protocol import ProbeFailed
 from watchconv.model import Candidate, Identity, MediaInfo
 
 if TYPE_CHECKING:

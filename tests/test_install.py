@@ -27,7 +27,7 @@ SYSTEMD = CHECKOUT / "systemd"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of our own, and no systemd to talk to."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("watchconv.commands.hand._BOOTED", str(tmp_path / "no systemd"))
+    monkeypatch.setattr("watchconv.commands.changes._BOOTED", str(tmp_path / "no systemd"))
     return tmp_path
 
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
-from watchconv import requests
 from watchconv.errors import JournalError
-from watchconv.journal import TRIM_JOBS, Journal
+from watchconv.journal import requests
+from watchconv.journal.database import FILE_NAME, SCHEMA_VERSION
+from watchconv.journal.jobs import TRIM_JOBS, Journal
 from watchconv.model import (
     BACKOFF_LIMIT_SECONDS,
     OPEN,
@@ -32,7 +33,6 @@ from watchconv.model import (
     Request,
     Verdict,
 )
-from watchconv.store import FILE_NAME, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -299,7 +299,7 @@ def test_a_clock_set_back_by_a_day_does_not_hold_a_job_for_a_day(journal: Journa
 
 CLAIM_ALL = """
 import sys
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 journal = Journal(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -308,7 +308,7 @@ while job := journal.claim(1.0):
 """
 ADD_ALL = """
 import sys
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 from watchconv.model import Candidate
 journal = Journal(sys.argv[1])
 print("ready", flush=True)
@@ -319,7 +319,7 @@ for n in range(60):
 """
 OPEN_NEW = """
 import sys
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 print("ready", flush=True)
 sys.stdin.readline()
 print(sum(Journal(sys.argv[1]).counts().values()))
@@ -845,7 +845,7 @@ def test_settings_are_remembered_and_forgotten(journal: Journal, tmp_path: Path)
 def test_what_was_committed_is_there_after_a_kill(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
-        "from watchconv.journal import Journal\n"
+        "from watchconv.journal.jobs import Journal\n"
         "from watchconv.model import Candidate\n"
         "journal = Journal(sys.argv[1])\n"
         "journal.add([Candidate('a', 1, 1, 'webm')], 1.0)\n"
@@ -1059,7 +1059,7 @@ def test_a_full_disk_is_told_as_such_and_heals(journal: Journal, names: int) -> 
 
 FULL_DISK = """
 import subprocess, sys
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 from watchconv.model import Candidate
 folder = sys.argv[1]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder], check=True)

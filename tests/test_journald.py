@@ -14,8 +14,8 @@ import pytest
 from tests.daemon import CHECKOUT, drop, tiny_clip
 from tests.test_reload import Scene
 from tests.waiting import LONG
-from watchconv.journald import JournalSink
-from watchconv.logs import TextFormat, tell, tell_step
+from watchconv.logs.format import TextFormat, log_transition, tell
+from watchconv.logs.journald import JournalSink
 from watchconv.model import Job, JobState
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LARGE = 1 << 20  # bytes; no datagram takes so much
 RUN = """
 import sys
-from watchconv import journald
+from watchconv.logs import journald
 journald.JournalSink.__init__.__defaults__ = (sys.argv.pop(1),)
 from watchconv.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -120,7 +120,7 @@ def a_job(source: str = "a.mov") -> Job:
 def test_a_change_of_state_is_found_by_job_profile_and_state(
     log: logging.Logger, journal: Journal, stderr: Lines
 ) -> None:
-    tell_step(log, a_job(), JobState.RUNNING, JobState.QUEUED, "it stalled")
+    log_transition(log, a_job(), JobState.RUNNING, JobState.QUEUED, "it stalled")
 
     assert journal.take() == {
         "MESSAGE": "job=17 profile=my phone running→queued a.mov: it stalled",
@@ -149,7 +149,7 @@ def test_words_about_a_job_have_no_state_and_others_no_job(
 
 def test_a_name_forges_no_field(log: logging.Logger, journal: Journal) -> None:
     name = "a\nJOB_ID=1\nSTATE=done\udce9.mov"
-    tell_step(log, a_job(name), JobState.QUEUED, JobState.RUNNING)
+    log_transition(log, a_job(name), JobState.QUEUED, JobState.RUNNING)
 
     found = journal.take()
     assert found["JOB_ID"] == "17"

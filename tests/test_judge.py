@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.judge import Again, Close, Decision, Deliver, backoff_seconds, judge, too_restless
 from watchconv.model import (
     BACKOFF_LIMIT_SECONDS,
     TRANSITIONS,
@@ -23,6 +22,15 @@ from watchconv.model import (
     Rejected,
     Stale,
     Verdict,
+)
+from watchconv.policy import (
+    Close,
+    Decision,
+    Deliver,
+    Requeue,
+    backoff_seconds,
+    decide,
+    too_restless,
 )
 
 JOB = Job(
@@ -54,12 +62,12 @@ JOB = Job(
         (1, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED, made="x.webm")),
         (3, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED, made="x.webm")),
         (1, 0, Rejected("no video", "r"), Deliver(Verdict.FAILED, "no video", "r")),
-        (1, 0, Broke("it stalled", "r"), Again(False, 5.0, "it stalled", "r")),
-        (2, 0, Broke("it stalled", "r"), Again(False, 30.0, "it stalled", "r")),
+        (1, 0, Broke("it stalled", "r"), Requeue(False, 5.0, "it stalled", "r")),
+        (2, 0, Broke("it stalled", "r"), Requeue(False, 30.0, "it stalled", "r")),
         (3, 0, Broke("it stalled", "r"), Deliver(Verdict.FAILED, "it stalled", "r")),
         (9, 0, Broke("it stalled", "r"), Deliver(Verdict.FAILED, "it stalled", "r")),
-        (1, 0, Interrupted(), Again(refund=True)),
-        (3, 0, Interrupted(), Again(refund=True)),
+        (1, 0, Interrupted(), Requeue(refund=True)),
+        (3, 0, Interrupted(), Requeue(refund=True)),
         (1, 0, Gone(), Close(JobState.WITHDRAWN)),
         (3, 7, Stale(), Close(JobState.SUPERSEDED)),
     ],
@@ -68,7 +76,7 @@ def test_an_outcome_has_its_decision(
     attempt: int, stale: int, outcome: Outcome, decision: Decision
 ) -> None:
 
-    assert decision == judge(replace(JOB, attempt=attempt, stale=stale), outcome, 3)
+    assert decision == decide(replace(JOB, attempt=attempt, stale=stale), outcome, 3)
 
 
 def test_a_file_that_changes_each_time_fails_in_the_end() -> None:
@@ -80,7 +88,7 @@ def test_a_file_that_changes_each_time_fails_in_the_end() -> None:
 
 def test_a_single_attempt_is_no_second_one() -> None:
 
-    assert Deliver(Verdict.FAILED, "broke", "") == judge(JOB, Broke("broke"), 1)
+    assert Deliver(Verdict.FAILED, "broke", "") == decide(JOB, Broke("broke"), 1)
 
 
 def test_the_wait_grows_up_to_its_limit() -> None:
@@ -101,8 +109,8 @@ OUTCOMES = st.one_of(
 def test_every_decision_is_a_change_that_a_running_job_may_make(
     outcome: Outcome, attempt: int, stale: int, max_attempts: int
 ) -> None:
-    match judge(replace(JOB, attempt=attempt, stale=stale), outcome, max_attempts):
-        case Again(refund, wait_seconds):
+    match decide(replace(JOB, attempt=attempt, stale=stale), outcome, max_attempts):
+        case Requeue(refund, wait_seconds):
             to = JobState.QUEUED
 
             assert refund == isinstance(outcome, Interrupted)

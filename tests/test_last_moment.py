@@ -11,9 +11,10 @@ import pytest
 
 from tests.test_delivery import MTIME_NS, ORIGINAL, OUTPUT, SOURCE, STEPS, Scene, World
 from tests.test_judge import JOB
-from watchconv.deliver import files, work
+from watchconv.deliver import move as files
 from watchconv.deliver.ownership import Ownership
 from watchconv.deliver.reports import Reports
+from watchconv.host import workdir as work
 from watchconv.model import JobState, Verdict
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
-from watchconv import live
-from watchconv.live import FILE_NAME, WAKE_DIR, Live, Running
+from watchconv.host import status_file as live
+from watchconv.host.status_file import FILE_NAME, WAKE_DIR, Running, Status
 
 
-def mine(waiting: int = 0, ignored: int = 0) -> Live:
+def mine(waiting: int = 0, ignored: int = 0) -> Status:
     start = live.start_of(os.getpid())
     assert start
-    return Live(os.getpid(), start, "running", waiting=waiting, ignored=ignored)
+    return Status(os.getpid(), start, "running", waiting=waiting, ignored=ignored)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_another_programs_pid_fools_nobody(tmp_path: Path) -> None:
 def written_by(child: subprocess.Popen[bytes], folder: Path) -> None:
     start = live.start_of(child.pid)
     assert start
-    live.write(str(folder), Live(pid=child.pid, started=start, state="running"))
+    live.write(str(folder), Status(pid=child.pid, started=start, state="running"))
 
 
 def test_a_daemon_that_was_killed_is_not_there(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.logs import JsonFormat, TextFormat
+from watchconv.logs.format import JsonFormat, TextFormat
 from watchconv.model import JobState
 
 TEXT = st.text(st.characters(), max_size=60)
@@ -114,7 +114,7 @@ def test_a_json_line_gives_the_message_back(name: str) -> None:
 
 SET_UP = """
 import logging, sys
-from watchconv.logs import set_up
+from watchconv.logs.format import set_up
 set_up(sys.argv[1])
 set_up(sys.argv[1])
 logging.getLogger("watchconv.x").info("seen %s", "\\udce9\\n")
@@ -154,7 +154,7 @@ def test_set_up_writes_json_where_it_is_asked_for() -> None:
 def test_a_stream_that_went_away_is_left_at_that() -> None:
     code = (
         "import logging, os\n"
-        "from watchconv.logs import set_up\n"
+        "from watchconv.logs.format import set_up\n"
         "set_up('text')\n"
         "logging.getLogger('watchconv').info('before')\n"
         "input()\n"
@@ -182,7 +182,7 @@ def test_a_sink_of_the_callers_gets_the_lines() -> None:
     """In a process of its own: the root logger is everybody's."""
     code = (
         "import io, logging\n"
-        "from watchconv.logs import set_up\n"
+        "from watchconv.logs.format import set_up\n"
         "sink = io.StringIO()\n"
         "set_up('text', logging.StreamHandler(sink))\n"
         "logging.getLogger('watchconv').warning('hello')\n"

@@ -19,15 +19,16 @@ from watchdog.observers.inotify import InotifyObserver
 
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv import folders, requests
-from watchconv.intake import look as room
+from watchconv.host import folders
+from watchconv.intake import scan as room
 from watchconv.intake import watch
-from watchconv.intake.look import Intake, Looked
-from watchconv.intake.plan import profile_for
-from watchconv.intake.sieve import Sieve
-from watchconv.intake.waiting import Patience, Waiting
+from watchconv.intake.filters import NameFilter
+from watchconv.intake.routing import profile_for
+from watchconv.intake.scan import InboxScanner, ScanResult
+from watchconv.intake.settling import PendingFiles, SettleSettings
 from watchconv.intake.watch import Hints
-from watchconv.journal import Journal
+from watchconv.journal import requests
+from watchconv.journal.jobs import Journal
 from watchconv.model import Intent, Job, JobState, Verdict
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class House:
 
     inbox: Path
     journal: Journal
-    intake: Intake
+    intake: InboxScanner
     wakes: list[None]  # the workers were told of new jobs
     expected: list[None]  # a new file was announced
 
@@ -55,15 +56,15 @@ class House:
         inbox.mkdir(exist_ok=True)
         journal = Journal(str(folder))
         journal.read("PRAGMA synchronous = OFF")
-        waiting = Waiting(str(inbox), Patience(settle, LONG, LONG))
+        waiting = PendingFiles(str(inbox), SettleSettings(settle, LONG, LONG))
         wakes: list[None] = []
         expected: list[None] = []
 
         def ask(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
             return question(journal, *args, **kwargs)
 
-        intake = Intake(
-            Sieve(["mov", "mp4"], []),
+        intake = InboxScanner(
+            NameFilter(["mov", "mp4"], []),
             waiting,
             ask,
             profile_of=lambda source: profile_for(source, PROFILES, "webm"),
@@ -144,13 +145,13 @@ def test_a_new_file_becomes_a_job_of_its_profile(house: House) -> None:
     looked = house.intake.look()
     jobs = list(house.journal.jobs())
 
-    assert looked == Looked(added=2)
+    assert looked == ScanResult(added=2)
     assert len(house.wakes) > 0
     assert {(j.source, j.size, j.mtime_ns, j.profile) for j in jobs} == {
         ("a.mov", 15, 5, "webm"),
         ("mp4/trip/b.mp4", 3, 6, "mp4"),
     }
-    assert house.intake.look() == Looked()
+    assert house.intake.look() == ScanResult()
     assert len(house.states()) == 2
 
 
@@ -300,7 +301,7 @@ def test_a_running_job_whose_file_changed_is_left_to_its_engine(house: House) ->
     house.journal.claim(NOW)
     house.put("a.mov", age=2)
 
-    assert house.intake.look() == Looked()
+    assert house.intake.look() == ScanResult()
     assert house.states() == [("a.mov", "running")]
 
 
@@ -451,7 +452,7 @@ def test_hints_of_what_is_not_there_do_no_harm(house: House) -> None:
     hints.add_tree("gone")
     hints.folders.add("gone too")
 
-    assert house.intake.look(hints) == Looked()
+    assert house.intake.look(hints) == ScanResult()
 
 
 def test_a_path_of_three_thousand_bytes_becomes_a_job(house: House) -> None:
@@ -804,7 +805,7 @@ def test_more_names_than_a_batch_are_all_met(house: House) -> None:
         (house.inbox / f"{n}.mov").write_bytes(b"x")
 
     assert house.intake.look().added == many
-    assert house.intake.look() == Looked()
+    assert house.intake.look() == ScanResult()
 
     for n in range(0, many, 2):
         (house.inbox / f"{n}.mov").unlink()
@@ -816,7 +817,7 @@ def test_more_names_than_a_batch_are_all_met(house: House) -> None:
 def test_what_cannot_be_remembered_is_met_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchconv.intake.waiting.LIMIT", 10)
+    monkeypatch.setattr("watchconv.intake.settling.LIMIT", 10)
     house = House.at(tmp_path.resolve(), settle=0.2)
     for n in range(45):
         house.put(f"{n}.mov")

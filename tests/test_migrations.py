@@ -17,10 +17,10 @@ import pytest
 from tests.daemon import CHECKOUT, Daemon, Place
 from tests.fakes import write_fake
 from watchconv.errors import JournalError
-from watchconv.journal import PAUSED, Journal
+from watchconv.journal.database import FILE_NAME, SCHEMA_VERSION
+from watchconv.journal.jobs import PAUSED, Journal
+from watchconv.journal.schema import MIGRATIONS
 from watchconv.model import JobState, OnSuccess
-from watchconv.schema import MIGRATIONS
-from watchconv.store import FILE_NAME, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

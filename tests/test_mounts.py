@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
-from watchconv import folders
-from watchconv import mounts as room
 from watchconv.errors import AlreadyRunning
-from watchconv.folders import Folders
-from watchconv.mounts import Mount, is_below, mount_of, mounts_below
+from watchconv.host import folders
+from watchconv.host import mounts as room
+from watchconv.host.folders import Folders
+from watchconv.host.mounts import Mount, is_below, mount_of, mounts_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -420,7 +420,7 @@ def test_a_folder_without_its_mount_is_let_go_of_and_not_locked(
 
 REAL_MOUNT = """
 import os, subprocess, sys
-from watchconv.folders import Folders
+from watchconv.host.folders import Folders
 root = sys.argv[1]
 house = Folders(*(f"{root}/{name}" for name in ("in box", "outbox", "done", "error")))
 house.make()
@@ -463,7 +463,7 @@ def test_real_mounts_come_and_go(tmp_path: Path) -> None:
 
 HOLD = """
 import sys
-from watchconv.folders import Folders
+from watchconv.host.folders import Folders
 root, state = sys.argv[1:]
 house = Folders(*(f"{root}/{name}" for name in ("inbox", "outbox", "done", "error")))
 try:

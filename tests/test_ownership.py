@@ -16,7 +16,7 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv.deliver.files import make_folder
+from watchconv.deliver.move import make_folder
 from watchconv.deliver.ownership import Ownership, own
 
 if TYPE_CHECKING:

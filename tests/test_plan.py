@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.intake.plan import names_in_error, output_for, profile_for
+from watchconv.intake.routing import names_in_error, output_for, profile_for
 
 PROFILES = ("webm", "mp4", "phone x")
 

@@ -28,10 +28,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA, manifest
-from watchconv.convert.probe import Limits, ProbeWorker
-from watchconv.convert.probe_duration import Reader, packets_of, tail_length
-from watchconv.convert.reply import ProbeFailed, parse_reply
-from watchconv.convert.sandbox.support import support
+from watchconv.media.duration import Reader, packets_of, tail_length
+from watchconv.media.probe import Limits, ProbeWorker
+from watchconv.media.probe_protocol import ProbeFailed, parse_reply
+from watchconv.process.sandbox.support import support
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -49,7 +49,7 @@ STILL_GIF = (
 )
 DAEMON = """
 import asyncio, os, sys
-from watchconv.convert.probe import ProbeWorker
+from watchconv.media.probe import ProbeWorker
 
 async def main():
     worker = ProbeWorker()
@@ -395,9 +395,9 @@ def test_what_surprisingly_does_not_confine_a_child_is_told_once_and_refused_whe
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("watchconv.convert.probe._BOOT", UNCONFINED)
+    monkeypatch.setattr("watchconv.media.probe._BOOT", UNCONFINED)
     all_is_there = replace(support(), missing=())
-    monkeypatch.setattr("watchconv.convert.probe.support", lambda: all_is_there)
+    monkeypatch.setattr("watchconv.media.probe.support", lambda: all_is_there)
 
     async def ask() -> None:
         for _ in range(2):

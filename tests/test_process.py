@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watchconv.convert import leftovers, process, spawn
-from watchconv.convert.command import Cause, Command, Ended, Limits
-from watchconv.convert.process import Child
+from watchconv.process import child as process
+from watchconv.process import orphans as find_orphans
+from watchconv.process import spawn
+from watchconv.process.child import Child
+from watchconv.process.command import Cause, ChildExit, Command, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +88,7 @@ def child_of(command: Command, ear: Ear | None = None) -> Child:
     return Child(command, ear.on_progress, ear.on_stderr)
 
 
-def run(command: Command, ear: Ear | None = None) -> Ended:
+def run(command: Command, ear: Ear | None = None) -> ChildExit:
     return child_of(command, ear).start().result(LONG)
 
 
@@ -311,7 +313,7 @@ print(pid, flush=True)
 """
 
 
-def run_with_grandchild(base: Command, session: str) -> tuple[Ended, int]:
+def run_with_grandchild(base: Command, session: str) -> tuple[ChildExit, int]:
     """Run a child that leaves a grandchild with both pipes; give the grandchild's pidfd too."""
     opened: list[int] = []
 
@@ -575,7 +577,7 @@ def test_ignored_signals_change_nothing(base: Command) -> None:
 
 
 def test_a_child_can_be_awaited(base: Command) -> None:
-    async def wait() -> Ended:
+    async def wait() -> ChildExit:
         return await asyncio.wrap_future(child_of(python(base, "raise SystemExit(5)")).start())
 
     assert asyncio.run(wait()).status == 5
@@ -591,9 +593,9 @@ def test_fifty_children_at_once_leave_nothing_behind(base: Command) -> None:
 
 PARENT = """
 import os, signal, sys, threading
-from watchconv.convert.spawn import environment
-from watchconv.convert.command import Command
-from watchconv.convert.process import Child
+from watchconv.process.spawn import environment
+from watchconv.process.command import Command
+from watchconv.process.child import Child
 {before}
 def say(chunk):
     os.write(1, chunk)
@@ -697,17 +699,17 @@ def test_leftovers_are_ended_and_strangers_are_not(
     ours = [marked(mark), marked(mark)]
     stranger = marked(mark + "2")
 
-    assert set(leftovers.leftovers(mark)) == {one.pid for one in ours}
-    assert leftovers.end_leftovers(mark) == 2
+    assert set(find_orphans.find_orphans(mark)) == {one.pid for one in ours}
+    assert find_orphans.end_orphans(mark) == 2
     assert [one.wait(LONG) for one in ours] == [-signal.SIGKILL, -signal.SIGKILL]
-    assert leftovers.end_leftovers(mark) == 0
+    assert find_orphans.end_orphans(mark) == 0
     assert stranger.poll() is None
 
 
 def test_we_are_no_leftover_of_our_own_state_directory() -> None:
     code = """
 import os
-from watchconv.convert import leftovers
+from watchconv.process import orphans as leftovers
 print(leftovers.end_leftovers(os.environ["WATCHCONV_CHILD"]))
 """
     env = {**os.environ, "WATCHCONV_CHILD": "/state of a test"}

@@ -12,12 +12,12 @@ import pytest
 
 from tests.clips import FFMPEG, MEDIA
 from watchconv.config.profiles import BUILTIN
-from watchconv.convert.account import Account, StderrReader
-from watchconv.convert.failures import is_disk_full, is_hopeless
-from watchconv.convert.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
-from watchconv.convert.progress import ProgressReader
-from watchconv.convert.streams import choose_streams
-from watchconv.convert.verify import Fault, Finding, verify
+from watchconv.encode.classify import is_disk_full, is_hopeless
+from watchconv.encode.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
+from watchconv.encode.progress import ProgressReader
+from watchconv.encode.stderr_stats import StderrReader, StreamCounts
+from watchconv.encode.streams import choose_streams
+from watchconv.encode.verify import Fault, Finding, verify
 from watchconv.model import Content, MediaInfo, Profile, Stream, Verify
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ CODECS = {"libdav1d": "av1", "pgssub": "hdmv_pgs_subtitle"}
 class Run:
     status: int
     tail: str
-    account: Account | None
+    account: StreamCounts | None
     args: list[str]
     media: MediaInfo
     output: Path
 
-    def judge(self, args: Sequence[str] | None = None) -> Finding:
+    def decide(self, args: Sequence[str] | None = None) -> Finding:
         used = self.args if args is None else args
         return verify(self.account, self.media, contents(self.output), used, Verify.FULL)
 
@@ -128,7 +128,7 @@ def test_every_profile_converts_a_clip_and_it_verifies(
     run = encode(MEDIA / clip, BUILTIN[name], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
 
 
 @pytest.mark.parametrize("clip", ["media-sample.avi", "weird_aspect.small.mpg"])
@@ -136,27 +136,27 @@ def test_a_copy_of_packets_without_times_verifies(clip: str, tmp_path: Path) -> 
     run = encode(MEDIA / clip, BUILTIN["remux"], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
 
 
 def test_av1_takes_a_video_that_announces_600_frames_a_second(tmp_path: Path) -> None:
     run = encode(MEDIA / "media-sample_with_pgs_subtitles.mkv", BUILTIN["av1"], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
 
 
 def test_a_video_with_an_empty_second_track_remuxes(tmp_path: Path) -> None:
     run = encode(MEDIA / "media-sample_empty_track.mp4", BUILTIN["remux"], tmp_path)
 
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
     assert run.args[:4] == ["-map", "0:0", "-map", "0:2"]
 
 
 def test_a_fragmented_file_that_announces_hours_is_no_loss(tmp_path: Path) -> None:
     run = encode(MEDIA / "media-sample_fragmented.mp4", BUILTIN["remux"], tmp_path)
 
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
 
 
 @pytest.mark.parametrize("name", ["webm", "mp4", "hevc", "av1"])
@@ -168,7 +168,7 @@ def test_a_tiny_picture_of_any_size_converts(size: str, name: str, tmp_path: Pat
     run = encode(clip, BUILTIN[name], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
 
 
 @pytest.mark.parametrize("name", ["webm", "mp4", "av1"])
@@ -180,7 +180,7 @@ def test_odd_sound_converts(layout: str, name: str, tmp_path: Path) -> None:
     run = encode(clip, BUILTIN[name], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
 
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
@@ -194,7 +194,7 @@ def test_all_sound_and_text_subtitles_are_kept(name: str, tmp_path: Path) -> Non
     run = encode(clip, BUILTIN[name], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
     assert [c.kind for c in contents(run.output)] == ["video", "audio", "audio", "subtitle"]
 
 
@@ -202,7 +202,7 @@ def test_an_output_that_was_cut_is_not_whole(tmp_path: Path) -> None:
     run = encode(MEDIA / "bear-vp9-odd-dimensions.webm", BUILTIN["webm"], tmp_path)
     os.truncate(run.output, run.output.stat().st_size // 2)
 
-    assert run.judge().fault is Fault.OUTPUT
+    assert run.decide().fault is Fault.OUTPUT
 
 
 def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
     whole = encode(clip, BUILTIN["webm"], tmp_path)
     encode(clip, BUILTIN["webm"], tmp_path, "-frames:v", "9")
 
-    finding = whole.judge()
+    finding = whole.decide()
 
     assert finding.fault is Fault.OUTPUT
     assert finding.reason == "video stream 0 of the output holds 9 of the 30 packets written"
@@ -227,8 +227,8 @@ def test_an_input_cut_after_its_index_is_truncated(tmp_path: Path) -> None:
     run = encode(cut, BUILTIN["webm"], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.judge().fault is Fault.INPUT
-    assert "the file is truncated" in run.judge().reason
+    assert run.decide().fault is Fault.INPUT
+    assert "the file is truncated" in run.decide().reason
 
 
 def test_a_title_that_imitates_ffmpeg_changes_no_count(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_title_that_imitates_ffmpeg_changes_no_count(tmp_path: Path) -> None:
 
     run = encode(clip, BUILTIN["webm"], tmp_path)
 
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
     assert run.account is not None
     assert [(c.packets, c.frames) for c in run.account.inputs] == [(10, 10)]
     assert [c.stream for c in run.account.outputs] == [0]
@@ -262,7 +262,7 @@ def test_a_gap_of_hours_in_the_times_makes_no_millions_of_frames(tmp_path: Path)
 
     run = encode(clip, BUILTIN["webm"], tmp_path)
 
-    assert run.judge() == Finding()
+    assert run.decide() == Finding()
     assert contents(run.output)[0].packets <= 10
 
 

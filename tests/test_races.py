@@ -24,32 +24,41 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from tests.wrapped import WrappedPlace
-from watchconv import requests
 from watchconv.config import load_config
-from watchconv.convert.attempt import make_work
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
-from watchconv.daemon.journal_thread import JournalThread
 from watchconv.daemon.recovery import recover
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
-from watchconv.deliver import copies, files
-from watchconv.deliver.outbox import End
+from watchconv.deliver import copies
+from watchconv.deliver import move as files
+from watchconv.deliver.outbox import DeliveryResult
 from watchconv.deliver.ownership import Ownership
 from watchconv.deliver.reports import REPORT_MARK
-from watchconv.intake.look import Intake, Looked
-from watchconv.intake.sieve import Sieve
-from watchconv.intake.waiting import Patience, Waiting
-from watchconv.journal import MOUNTS, Journal
-from watchconv.judge import Again, Deliver
-from watchconv.model import Candidate, Intent, Job, JobState, Rejected, Request, Verdict
+from watchconv.encode.attempt import make_work
+from watchconv.intake.filters import NameFilter
+from watchconv.intake.scan import InboxScanner, ScanResult
+from watchconv.intake.settling import PendingFiles, SettleSettings
+from watchconv.journal import requests
+from watchconv.journal.jobs import MOUNTS, Journal
+from watchconv.journal.thread import JournalThread
+from watchconv.model import (
+    Candidate,
+    Intent,
+    Job,
+    JobState,
+    Rejected,
+    Request,
+    Verdict,
+)
+from watchconv.policy import Deliver, Requeue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from watchconv.daemon import Listener
-    from watchconv.judge import Decision
-    from watchconv.live import Live
+    from watchconv.host.status_file import Status
+    from watchconv.policy import Decision
 
 FRAMES = 2  # of the clip
 EAGER: dict[str, Any] = {
@@ -204,9 +213,9 @@ def test_a_job_that_is_claimed_between_look_and_withdrawal_is_left_to_its_worker
     journal.add([Candidate("a.mkv", stat.st_size, stat.st_mtime_ns, "webm")], 1.0)
     change(inbox / "a.mkv")
     ending = Journal.supersede if (inbox / "a.mkv").exists() else Journal.withdraw
-    intake = Intake(
-        Sieve(["mkv"], []),
-        Waiting(str(inbox), Patience(0.0, 60.0, 60.0)),
+    intake = InboxScanner(
+        NameFilter(["mkv"], []),
+        PendingFiles(str(inbox), SettleSettings(0.0, 60.0, 60.0)),
         Asking(journal, ending, lambda: journal.claim(2.0)),
         profile_of=lambda _: "webm",
         vouches=lambda _: inbox.is_dir(),
@@ -364,7 +373,7 @@ def test_a_second_drop_of_a_name_that_is_being_delivered_is_picked_up(
 
 
 def test_more_files_than_are_remembered_are_all_converted_soon(tmp_path: Path, clip: Path) -> None:
-    scene = Scene(tmp_path / "videos", tweak="import watchconv.intake.waiting as w; w.LIMIT = 3")
+    scene = Scene(tmp_path / "videos", tweak="import watchconv.intake.settling as w; w.LIMIT = 3")
     for n in range(12):
         drop(clip, scene.inbox / f"{n}.mkv")
     with Daemon(scene):
@@ -378,7 +387,7 @@ def test_more_files_than_are_remembered_are_converted_soon_when_events_told_of_t
     scene = Scene(
         tmp_path / "videos",
         {"settle_seconds": 1},
-        tweak="import watchconv.intake.waiting as w; w.LIMIT = 3",
+        tweak="import watchconv.intake.settling as w; w.LIMIT = 3",
     )
     with Daemon(scene):
         for n in range(12):
@@ -786,7 +795,7 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
 @pytest.mark.parametrize(
     "decision",
     [
-        Again(True, 60.0, "decided before the cancel came", "what ffmpeg said"),
+        Requeue(True, 60.0, "decided before the cancel came", "what ffmpeg said"),
         Deliver(Verdict.ENCODED, made="output.mkv"),
         Deliver(Verdict.FAILED, "no video", "what ffmpeg said"),
     ],
@@ -824,11 +833,11 @@ def test_a_look_at_everything_that_is_asked_for_during_one_is_not_lost(tmp_path:
         async def ask() -> None:
             looking.look_at_all()
 
-        def look(hints: object) -> Looked:
+        def look(hints: object) -> ScanResult:
             looks.append(hints)
             if len(looks) == 1:
                 asyncio.run_coroutine_threadsafe(ask(), loop).result()
-            return Looked()
+            return ScanResult()
 
         looking._intake.look = look
         for _ in range(3):
@@ -847,7 +856,7 @@ def test_a_folder_that_cannot_be_read_is_looked_at_again_by_one_timer(tmp_path: 
 
     async def steps(life: Any) -> None:
         looking, timers = life._parts.looking, asyncio.get_running_loop()
-        looking._intake.look = lambda hints: Looked(unread={"closed"})
+        looking._intake.look = lambda hints: ScanResult(unread={"closed"})
         for _ in range(5):
             await looking._look()
         assert sum(not timer.cancelled() for timer in timers._scheduled) == 1  # type: ignore[attr-defined]
@@ -893,7 +902,7 @@ class Ears:
     def job_changed(self, job: Job) -> None:
         self.heard.append(f"{job.source} {job.state}")
 
-    def present(self, now: Live) -> None:
+    def present(self, now: Status) -> None:
         """Not asked for here."""
 
 
@@ -928,7 +937,7 @@ def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
 
 HANGING = """
 import pathlib, sys, threading
-from watchconv.intake.look import Intake
+from watchconv.intake.scan import Intake
 look = Intake.look
 def hang(intake, hints):
     looked = look(intake, hints)
@@ -962,7 +971,7 @@ def test_a_second_signal_does_not_wait_for_deliveries(delivering: JournalThread)
     release = threading.Event()
 
     class Slow(Counting):
-        def deliver(self, job: Job) -> End:
+        def deliver(self, job: Job) -> DeliveryResult:
             release.wait(60)
             return super().deliver(job)
 
@@ -993,14 +1002,14 @@ class Counting:
         self.at_work: Counter[int] = Counter()
         self.doubled: list[int] = []
 
-    def deliver(self, job: Job) -> End:
+    def deliver(self, job: Job) -> DeliveryResult:
         self.began.append(job.id)
         self.at_work[job.id] += 1
         if self.at_work[job.id] > 1:
             self.doubled.append(job.id)
         time.sleep(0.02)
         self.at_work[job.id] -= 1
-        return End(JobState.DONE)
+        return DeliveryResult(JobState.DONE)
 
     def clear(self, job: Job) -> None:
         pass
@@ -1058,7 +1067,7 @@ def test_run_once_ends_where_a_delivery_cannot_be_done(tmp_path: Path, clip: Pat
 
 
 UNLOCKING = """
-from watchconv.folders import Folders
+from watchconv.host.folders import Folders
 lock = Folders.lock
 calls = []
 def lock_in_a_bad_moment(folders, state):

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.clips import FFMPEG, MEDIA
-from watchconv.convert.priority import lower_priority
-from watchconv.convert.sandbox import child, kernel, landlock, seccomp
-from watchconv.convert.sandbox.child import Allowance, confine
-from watchconv.convert.sandbox.escape import try_escape
-from watchconv.convert.sandbox.programs import system_reads
-from watchconv.convert.sandbox.support import ready, support
 from watchconv.errors import EnvironmentTrouble
+from watchconv.process.priority import lower_priority
+from watchconv.process.sandbox import kernel, landlock, seccomp
+from watchconv.process.sandbox import rules as child
+from watchconv.process.sandbox.programs import system_reads
+from watchconv.process.sandbox.rules import SandboxRules, confine
+from watchconv.process.sandbox.selftest import try_to_escape
+from watchconv.process.sandbox.support import ready, support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +56,8 @@ class Place:
     outside: Path
     descriptor: int
 
-    def allowance(self, program: str = "/bin/cat") -> Allowance:
-        return Allowance((self.descriptor,), (str(self.work),), system_reads(program))
+    def allowance(self, program: str = "/bin/cat") -> SandboxRules:
+        return SandboxRules((self.descriptor,), (str(self.work),), system_reads(program))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     os.close(descriptor)
 
 
-def confined(allowance: Allowance, act: Callable[[], T]) -> T:
+def confined(allowance: SandboxRules, act: Callable[[], T]) -> T:
     def confine_and_act() -> T:
         confine(allowance)
         return act()
@@ -355,7 +356,7 @@ def test_no_escape_works_under_any_older_landlock(
     monkeypatch.setattr(landlock, "abi", lambda: version)
     monkeypatch.setattr(child, "support", lambda: replace(SUPPORT, landlock_abi=version))
 
-    assert [escape for escape in try_escape(place.allowance()) if not escape.refused] == []
+    assert [escape for escape in try_to_escape(place.allowance()) if not escape.refused] == []
 
 
 @needs_seccomp
@@ -620,14 +621,14 @@ def test_a_work_folder_that_is_gone_is_trouble_and_not_a_free_child(place: Place
 
 @needs_all
 def test_every_escape_is_tried_and_refused(place: Place) -> None:
-    tried = try_escape(place.allowance())
+    tried = try_to_escape(place.allowance())
 
     assert [escape.name for escape in tried] == ["read", "write", "truncate", "tcp", "udp"]
     assert [escape for escape in tried if not escape.refused] == []
 
 
 def test_an_escape_that_works_is_told(place: Place) -> None:
-    tried = try_escape(replace(place.allowance(), write=("/",)))
+    tried = try_to_escape(replace(place.allowance(), write=("/",)))
 
     found = {escape.name: escape.refused for escape in tried}
     assert (found["read"], found["write"], found["truncate"]) == (False, False, False)
@@ -652,8 +653,8 @@ import sys
 sys.modules["pyseccomp"] = None
 """
 ASK = """
-from watchconv.convert.sandbox.child import Allowance, confine
-from watchconv.convert.sandbox.support import ready, support
+from watchconv.process.sandbox.rules import Allowance, confine
+from watchconv.process.sandbox.support import ready, support
 from watchconv.errors import ConfigError
 confine(Allowance((), (), ()))
 print(len(ready("auto")), *ready("auto"))
@@ -686,7 +687,7 @@ def test_what_is_missing_degrades_auto_and_stops_require(lack: str, said: str) -
 WORKER = """
 import errno, os, socket, sys, threading
 import av, av.subtitles.stream  # loaded by av.open, too late for us
-from watchconv.convert.sandbox.worker import confine_to_nothing
+from watchconv.process.sandbox.worker import confine_to_nothing
 
 line = socket.socket(fileno=int(sys.argv[1]))
 secret = sys.argv[2]
@@ -750,7 +751,7 @@ def test_the_probe_worker_may_touch_nothing_and_still_decodes_with_threads(
 @needs_seccomp
 def test_a_worker_without_landlock_says_so_and_still_opens_nothing() -> None:
     asked = (
-        "from watchconv.convert.sandbox.worker import confine_to_nothing\n"
+        "from watchconv.process.sandbox.worker import confine_to_nothing\n"
         "print(confine_to_nothing())\n"
         "try:\n    open('/etc/hostname')\nexcept PermissionError:\n    print('refused')\n"
     )

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from watchconv.intake.settle import (
     LOOKS_WITHOUT_PROOF,
-    Sight,
+    Observation,
+    observe_again,
     quiet_seconds,
-    see_again,
     wait_with_proof,
     wait_without_proof,
 )
@@ -23,11 +23,11 @@ NOW, WALL = 1_000.0, 1_700_000_000.0  # monotonic, and since the epoch
 
 def sight(
     *, since: float = NOW, changed: float = WALL, wall: float = WALL, looks: int = 1, size: int = 5
-) -> Sight:
+) -> Observation:
     """A file first seen at since (monotonic) and wall (wall clock), its ctime at changed."""
     times = {"st_mtime_ns": 77, "st_ctime_ns": int(changed * 1e9)}
     stat = os.stat_result((0o100644, 1, 1, 1, 0, 0, size, 0, 0, 0), times)
-    return replace(Sight.of(stat, since, wall, appeared=False), looks=looks)
+    return replace(Observation.of(stat, since, wall, appeared=False), looks=looks)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def sight(
         (sight(since=NOW - 3, changed=WALL + 86_400), 3.0),
     ],
 )
-def test_age_counts_from_ctime_or_the_first_sight(seen: Sight, quiet: float) -> None:
+def test_age_counts_from_ctime_or_the_first_sight(seen: Observation, quiet: float) -> None:
 
     assert quiet == pytest.approx(quiet_seconds(seen, NOW), abs=1e-3)
 
@@ -49,7 +49,7 @@ def test_age_counts_from_ctime_or_the_first_sight(seen: Sight, quiet: float) -> 
 def test_a_clock_that_is_stepped_ages_nothing() -> None:
     """A file is seen just after it was written, then the clock is put forward by a day."""
     before = sight(since=NOW - 1, changed=WALL - 0.5)
-    after = see_again(before, sight(changed=WALL - 0.5, wall=WALL + 86_400), own_look=True)
+    after = observe_again(before, sight(changed=WALL - 0.5, wall=WALL + 86_400), own_look=True)
 
     assert quiet_seconds(after, NOW) == pytest.approx(1.5, abs=1e-3)
     assert wait_with_proof(after, NOW, 3600.0) > 3000
@@ -78,14 +78,14 @@ def test_any_change_begins_anew(change: dict[str, int]) -> None:
     before = replace(sight(since=NOW - 9, looks=5), appeared=True)
     seen = replace(sight(), **change)  # type: ignore[arg-type]
 
-    assert seen == see_again(before, seen, own_look=True)
+    assert seen == observe_again(before, seen, own_look=True)
 
 
 def test_a_file_that_grows_is_not_settled() -> None:
-    seen: Sight | None = None
+    seen: Observation | None = None
     for second in range(100):
         now, wall = NOW + second, WALL + second
-        seen = see_again(
+        seen = observe_again(
             seen, sight(since=now, changed=wall, wall=wall, size=second), own_look=True
         )
 
@@ -96,22 +96,22 @@ def test_a_file_that_grows_is_not_settled() -> None:
 def test_a_sight_that_lasts_keeps_its_beginning_and_gains_a_look() -> None:
     before = sight(since=NOW - 4, looks=2)
 
-    assert replace(before, looks=3) == see_again(before, sight(), own_look=True)
-    assert before == see_again(before, sight(), own_look=False)
+    assert replace(before, looks=3) == observe_again(before, sight(), own_look=True)
+    assert before == observe_again(before, sight(), own_look=False)
 
 
 def test_an_appearance_is_remembered_from_either_sight() -> None:
     plain, appeared = sight(), replace(sight(), appeared=True)
 
-    assert see_again(plain, appeared, own_look=False).appeared
-    assert see_again(appeared, plain, own_look=False).appeared
-    assert not see_again(plain, plain, own_look=False).appeared
+    assert observe_again(plain, appeared, own_look=False).appeared
+    assert observe_again(appeared, plain, own_look=False).appeared
+    assert not observe_again(plain, plain, own_look=False).appeared
 
 
 def test_many_events_of_one_moment_are_no_several_looks() -> None:
     seen = sight(since=NOW - 60)
     for _ in range(50):
-        seen = see_again(seen, sight(), own_look=False)
+        seen = observe_again(seen, sight(), own_look=False)
 
     assert wait_without_proof(seen, NOW, 10.0) > 0
 
@@ -125,7 +125,7 @@ def test_without_proof_three_looks_over_the_whole_time_are_enough(
     looks = 1
     while (wait := wait_without_proof(seen, now, settle_seconds)) > 0:
         now += wait + late_seconds
-        seen = see_again(seen, sight(since=now), own_look=True)
+        seen = observe_again(seen, sight(since=now), own_look=True)
         looks += 1
 
         assert looks < 10

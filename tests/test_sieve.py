@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.intake.sieve import SAID_LIMIT, Ignored, Sieve
+from watchconv.intake.filters import SAID_LIMIT, Ignored, NameFilter
 
-VIDEOS = Sieve(["mp4", "mov"], ["*.proxy.mp4", "raw[12].mov"])
+VIDEOS = NameFilter(["mp4", "mov"], ["*.proxy.mp4", "raw[12].mov"])
 PARTIAL = "its name is that of a partial or system file"
 NO_VIDEO = "no video by name"
 
@@ -54,7 +54,7 @@ def test_a_name_has_its_reason(name: str, reason: str | None) -> None:
 
 
 def test_without_extensions_every_name_counts_but_the_ignored() -> None:
-    every = Sieve(None, [])
+    every = NameFilter(None, [])
 
     assert [every.reason(n) for n in ("a", "a.txt", "a.part")] == [None, None, PARTIAL]
 
@@ -92,7 +92,7 @@ def test_folders_of_ignored_names_are_skipped_whole(name: str, skipped: bool) ->
 def test_a_pattern_with_a_slash_is_about_the_path_and_one_that_ends_with_it_about_folders(
     pattern: str, passed_over: list[str], left: list[str]
 ) -> None:
-    sieve = Sieve(["mp4", "mov"], [pattern])
+    sieve = NameFilter(["mp4", "mov"], [pattern])
 
     def stays(path: str) -> bool:
         folder, name = os.path.split(path)
@@ -106,7 +106,7 @@ def test_a_pattern_with_a_slash_is_about_the_path_and_one_that_ends_with_it_abou
     st.lists(st.text(max_size=6), max_size=4),
 )
 def test_no_name_and_no_pattern_trips_the_sieve(name: str, patterns: list[str]) -> None:
-    sieve = Sieve(["mp4"], patterns)
+    sieve = NameFilter(["mp4"], patterns)
 
     assert sieve.reason(name) in {None, NO_VIDEO} or sieve.skips_folder(name)
     assert sieve.skips_folder(name) == sieve.skips(name)

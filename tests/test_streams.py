@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watchconv.convert.streams import choose_streams
+from watchconv.encode.streams import choose_streams
 from watchconv.model import MediaInfo, Stream
 
 VIDEO = Stream(0, "video", "h264", 30)

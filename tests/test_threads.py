@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from watchconv.config.profiles import BUILTIN
-from watchconv.convert.threads import thread_args
+from watchconv.encode.threads import thread_args
 
 
 def test_vp8_shares_the_cores_while_others_run() -> None:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from watchconv.daemon.journal_thread import JournalThread
+from watchconv.daemon.maintenance import maintain
 from watchconv.daemon.trouble import Troubles
-from watchconv.daemon.upkeep import keep_house
-from watchconv.folders import Folders
+from watchconv.host.folders import Folders
+from watchconv.journal.thread import JournalThread
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from watchconv.daemon.looking import Looking
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -28,7 +26,7 @@ def test_a_cancel_that_comes_with_news_of_the_mounts_is_heard(tmp_path: Path, tu
         looking = SimpleNamespace(learnt=asyncio.Event(), look_at_all=lambda: None)
         folders = Folders(*(str(tmp_path / name) for name in "abcd"))
         house = asyncio.create_task(
-            keep_house(config, journal, folders, Troubles(), cast("Looking", looking))
+            maintain(config, journal, folders, Troubles(), cast("Any", looking))
         )
         while not looking.learnt._waiters:  # noqa: ASYNC110 (it has no event for that)
             await asyncio.sleep(0.001)

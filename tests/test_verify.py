@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from watchconv.convert.account import Account, InputCount, OutputCount, Route
-from watchconv.convert.verify import Fault, Finding, time_changer, verify
+from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StreamCounts
+from watchconv.encode.verify import Fault, Finding, time_changer, verify
 from watchconv.model import Content, MediaInfo, Stream, Verify
 
 PLAIN = ["-c:v", "libvpx", "-c:a", "libvorbis"]
@@ -22,9 +22,9 @@ def run(
     errors: int = 0,
     duplicated: int = 0,
     dropped: int = 0,
-) -> Account:
+) -> StreamCounts:
     out = encoded if encoded is not None else packets
-    return Account(
+    return StreamCounts(
         (InputCount(0, 0, "video", packets, frames, errors),),
         (OutputCount(0, 0, "video", encoded, out if muxed is None else muxed),),
         (Route((0, 0), (0, 0)),),
@@ -54,7 +54,7 @@ WHOLE = [
 
 @pytest.mark.parametrize(("account", "samples", "made"), WHOLE)
 def test_a_whole_output_of_a_whole_input_is_fine(
-    account: Account, samples: int | None, made: int
+    account: StreamCounts, samples: int | None, made: int
 ) -> None:
     assert verify(account, clip(samples), [video(made)], PLAIN, Verify.FULL) == Finding()
 
@@ -96,7 +96,7 @@ NOT_WHOLE = [
 
 
 @pytest.mark.parametrize(("account", "made", "words"), NOT_WHOLE)
-def test_an_output_that_is_not_whole_is_told(account: Account, made: int, words: str) -> None:
+def test_an_output_that_is_not_whole_is_told(account: StreamCounts, made: int, words: str) -> None:
     found = verify(account, clip(None), [video(made)], PLAIN, Verify.FULL)
 
     assert found.fault is Fault.OUTPUT
@@ -120,7 +120,7 @@ def test_a_copied_video_that_does_not_decode_is_the_input_s_fault() -> None:
 @pytest.mark.parametrize(
     "account", [run(800, 3, 3), run(51, 20, 20, errors=31)], ids=["few frames", "many errors"]
 )
-def test_a_video_that_hardly_decodes_is_no_success(account: Account) -> None:
+def test_a_video_that_hardly_decodes_is_no_success(account: StreamCounts) -> None:
     made = account.outputs[0].packets
 
     found = verify(account, clip(None), [video(made)], PLAIN, Verify.FULL)

@@ -13,13 +13,13 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
-from watchconv.intake import waiting as room
-from watchconv.intake.waiting import (
+from watchconv.intake import settling as room
+from watchconv.intake.settling import (
     BEING_WRITTEN,
     INCOMPLETE_CHECK_SECONDS,
     WRITER_CHECK_SECONDS,
-    Patience,
-    Waiting,
+    PendingFiles,
+    SettleSettings,
 )
 
 if TYPE_CHECKING:
@@ -42,15 +42,17 @@ def inbox(tmp_path: Path) -> Path:
 
 def room_of(
     inbox: Path, settle: float = SHORT, network: float = LONG, incomplete: float = LONG
-) -> Waiting:
-    return Waiting(str(inbox), Patience(settle, network, incomplete))
+) -> PendingFiles:
+    return PendingFiles(str(inbox), SettleSettings(settle, network, incomplete))
 
 
-def is_ready(waiting: Waiting, inbox: Path, name: str = "a.mov", *, appeared: bool = False) -> bool:
+def is_ready(
+    waiting: PendingFiles, inbox: Path, name: str = "a.mov", *, appeared: bool = False
+) -> bool:
     return waiting.is_ready(name, (inbox / name).lstat(), own_look=True, appeared=appeared)
 
 
-def due_in(waiting: Waiting) -> float:
+def due_in(waiting: PendingFiles) -> float:
     due = waiting.next_due()
     assert due is not None
     return due - time.monotonic()

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.waiting import wait_until
-from watchconv import live
+from watchconv.host import status_file as live
 from watchconv.intake.admit import open_original
-from watchconv.intake.bells import MountWatch, WakeWatch
 from watchconv.intake.lease import writers
+from watchconv.intake.wakeup import MountWatcher, WakeFileWatcher
 from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, Watcher, walk
 
 if TYPE_CHECKING:
@@ -410,7 +410,9 @@ class Porch:
         self.state = folder / "state"
         live.wake(str(self.state))
         self.rings: list[None] = []
-        self.watch = WakeWatch(str(self.state / live.WAKE_DIR), lambda: self.rings.append(None))
+        self.watch = WakeFileWatcher(
+            str(self.state / live.WAKE_DIR), lambda: self.rings.append(None)
+        )
 
     def ring(self) -> bool:
         """Touch the wake file; tell whether any ring was heard so far."""
@@ -489,7 +491,7 @@ def test_a_watchdog_that_is_not_known_costs_the_events_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its private modules are used, and may be moved by any new version."""
-    monkeypatch.delitem(sys.modules, "watchconv.intake.observer", raising=False)
+    monkeypatch.delitem(sys.modules, "watchconv.intake.inotify", raising=False)
     monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_move_event_grouper", None)
     before = resources()
     post = Post(tmp_path.resolve())
@@ -544,7 +546,7 @@ def test_a_watcher_that_could_not_start_leaves_nothing_behind(tmp_path: Path) ->
 
 def test_the_mounts_are_watched_by_one_thread_that_ends() -> None:
     before = resources()
-    mounts = MountWatch(lambda: None)
+    mounts = MountWatcher(lambda: None)
     mounts.start()
     mounts.start()
 
@@ -634,7 +636,7 @@ def test_too_few_descriptors_are_a_trouble_and_no_end(tmp_path: Path) -> None:
 def test_too_few_descriptors_leave_nothing_behind_of_a_watch(tmp_path: Path, count: int) -> None:
     rings: list[None] = []
     before = resources()
-    mounts = MountWatch(lambda: rings.append(None))
+    mounts = MountWatcher(lambda: rings.append(None))
     watcher = Watcher(str(tmp_path.resolve()), lambda: None)
     with room_for_descriptors(count):
         mounts.start()
@@ -646,7 +648,7 @@ def test_too_few_descriptors_leave_nothing_behind_of_a_watch(tmp_path: Path, cou
 
 
 def test_too_few_descriptors_for_the_bell_are_a_no(tmp_path: Path) -> None:
-    bell = WakeWatch(str(tmp_path), lambda: None)
+    bell = WakeFileWatcher(str(tmp_path), lambda: None)
     with room_for_descriptors(0):
         assert not bell.start()
     assert bell.start()
@@ -671,7 +673,7 @@ def test_a_watch_that_is_closed_while_it_begins_is_closed(tmp_path: Path, kind: 
     before = set(threading.enumerate())
     for _ in range(150):
         watch = Watcher(str(tmp_path), lambda: None) if kind == "inbox" else None
-        bell = WakeWatch(str(tmp_path), lambda: None)
+        bell = WakeFileWatcher(str(tmp_path), lambda: None)
         starts: Callable[[], object] = watch.start if watch else bell.start
         beginning = threading.Thread(target=starts)
         beginning.start()

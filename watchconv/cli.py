@@ -93,7 +93,7 @@ def _configuration(arguments: argparse.Namespace) -> Config:
 
     demands = nothing_more
     if arguments.command in _NEED_FFMPEG:
-        from watchconv.convert.program import find_unusable as demands
+        from watchconv.encode.program import find_unusable as demands
     if arguments.root is not None:
         return config_for_root(arguments.root, demands)
     try:
@@ -115,7 +115,7 @@ def _command(name: str) -> Callable[[Config, argparse.Namespace], int]:
 
         return show.status if name == "status" else show.jobs
     if name in ("retry", "cancel", "pause", "resume"):
-        from watchconv.commands import ask
+        from watchconv.commands import control as ask
 
         return getattr(ask, name)  # type: ignore[no-any-return]
     from watchconv.commands import check, explain

@@ -282,10 +282,26 @@ def _name_threads() -> None:
 
 def hurry() -> None:
     """Shorten every wait for better times."""
-    from watchconv import journal, judge
-    from watchconv.daemon import claims, core, deliveries, looking, pool, upkeep
+    from watchconv import policy as decide
+    from watchconv.daemon import (
+        claims,
+        deliveries,
+    )
+    from watchconv.daemon import (
+        lifecycle as core,
+    )
+    from watchconv.daemon import (
+        maintenance as upkeep,
+    )
+    from watchconv.daemon import (
+        scan_loop as looking,
+    )
+    from watchconv.daemon import (
+        worker as pool,
+    )
     from watchconv.deliver import copies
     from watchconv.intake import admit
+    from watchconv.journal import jobs as journal
 
     waits = {
         core: ["RETRY_SECONDS"],
@@ -296,7 +312,7 @@ def hurry() -> None:
         upkeep: ["RETRY_SECONDS"],
         admit: ["LATER_SECONDS"],
         journal: ["BACKOFF_LIMIT_SECONDS"],
-        judge: ["BACKOFF_LIMIT_SECONDS"],
+        decide: ["BACKOFF_LIMIT_SECONDS"],
     }
     for room, names in waits.items():
         for name in names:

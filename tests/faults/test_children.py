@@ -18,7 +18,7 @@ from tests.clips import FFMPEG
 from tests.daemon import Daemon, Place, drop, is_ffmpeg, most_megabytes, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
-from watchconv.convert.leftovers import leftovers
+from watchconv.process.orphans import find_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ class Resting:
 
 
 @dataclass(frozen=True)
-class Ended:
+class ChildExit:
     place: Place
     before: Resting
     after: Resting
@@ -84,7 +84,7 @@ class Ended:
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Ended]:
+def ended(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[ChildExit]:
     """All have come to their end, and the daemon still lives."""
     folder = tmp_path_factory.mktemp("children")
     program = write_fake(folder / "bin", plan(), frames=FRAMES)
@@ -98,8 +98,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Ende
         wait_until(lambda: is_through(place, len(GOOD) + len(plan()) + 1), what=daemon.log)
         after = Resting.of(daemon.pid)
 
-        marked = leftovers(os.path.realpath(place.state))
-        yield Ended(place, before, after, [pid for pid in marked if is_ffmpeg(pid)])
+        marked = find_orphans(os.path.realpath(place.state))
+        yield ChildExit(place, before, after, [pid for pid in marked if is_ffmpeg(pid)])
 
 
 def is_through(place: Place, count: int) -> bool:
@@ -108,7 +108,9 @@ def is_through(place: Place, count: int) -> bool:
 
 
 @pytest.mark.parametrize("name", ENDS_BADLY)
-def test_a_child_that_ends_badly_has_its_attempts_and_is_reported(ended: Ended, name: str) -> None:
+def test_a_child_that_ends_badly_has_its_attempts_and_is_reported(
+    ended: ChildExit, name: str
+) -> None:
     job = ended.place.job(f"{name}.mkv")
     report = (ended.place.error / f"{name}.mkv.log").read_text(encoding="utf-8").splitlines()
 
@@ -117,7 +119,7 @@ def test_a_child_that_ends_badly_has_its_attempts_and_is_reported(ended: Ended, 
     assert "attempts: 2" in report
 
 
-def test_the_others_are_done_at_their_first_attempt(ended: Ended, clip: Path) -> None:
+def test_the_others_are_done_at_their_first_attempt(ended: ChildExit, clip: Path) -> None:
     names = {*GOOD, *(f"{name}.mkv" for name in ENDS_WELL), "first.mkv"}
     jobs = {job["source"]: job for job in ended.place.jobs() if job["state"] == "done"}
     outputs = [path for path in ended.place.outbox.rglob("*") if path.is_file()]
@@ -128,14 +130,14 @@ def test_the_others_are_done_at_their_first_attempt(ended: Ended, clip: Path) ->
     assert all(path.read_bytes().startswith(clip.read_bytes()) for path in outputs)
 
 
-def test_a_hundred_megabytes_of_words_leave_memory_flat(ended: Ended) -> None:
+def test_a_hundred_megabytes_of_words_leave_memory_flat(ended: ChildExit) -> None:
     grown = ended.after.most_megabytes - ended.before.most_megabytes
     print(f"the most it ever held: {ended.after.most_megabytes:.1f} MB, {grown:.1f} MB more")
 
     assert grown < 15
 
 
-def test_no_child_and_no_descriptor_is_left(ended: Ended) -> None:
+def test_no_child_and_no_descriptor_is_left(ended: ChildExit) -> None:
     assert ended.children == []
     assert ended.after.descriptors <= ended.before.descriptors
 

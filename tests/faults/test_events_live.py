@@ -164,7 +164,7 @@ def test_an_inbox_that_is_deleted_and_made_again_is_watched_again(
 
 VANISHING = """
 import os, shutil
-from watchconv.intake import observer
+from watchconv.intake import inotify as observer
 begin = observer.KernelObserver.start
 def start(observer):
     if os.path.exists(INBOX + "/vanish"):

@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchconv.config.profiles import BUILTIN
-from watchconv.convert.account import Account, InputCount, OutputCount, Route, StderrReader
-from watchconv.convert.failures import (
+from watchconv.encode.classify import (
     SENTENCE_CHARACTERS,
     failure_reason,
     is_disk_full,
@@ -25,12 +24,13 @@ from watchconv.convert.failures import (
     oversize,
     refusal_of,
 )
-from watchconv.convert.ffmpeg import FORMATS, encode_argv
-from watchconv.convert.reply import ProbeFailed, parse_reply, read_hello
-from watchconv.convert.streams import choose_streams
-from watchconv.convert.verify import verify
-from watchconv.intake.plan import output_for
-from watchconv.intake.sieve import Sieve
+from watchconv.encode.ffmpeg import FORMATS, encode_argv
+from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StderrReader, StreamCounts
+from watchconv.encode.streams import choose_streams
+from watchconv.encode.verify import verify
+from watchconv.intake.filters import NameFilter
+from watchconv.intake.routing import output_for
+from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
 from watchconv.model import Content, MediaInfo, Verify
 from watchconv.names import NAME_MAX_BYTES
 
@@ -86,7 +86,7 @@ def test_no_first_words_of_a_worker_do_more_than_fail_it(hello: bytes) -> None:
 
 
 accounts = st.builds(
-    Account,
+    StreamCounts,
     inputs=st.lists(
         st.builds(InputCount, small, small, kinds, counts, st.none() | counts, counts)
     ).map(tuple),
@@ -105,7 +105,7 @@ contents = st.lists(st.builds(Content, small, kinds, words, counts, st.booleans(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.none() | accounts, contents, st.sampled_from(Verify), st.lists(st.text(max_size=12)))
 def test_every_account_gets_a_verdict(
-    account: Account | None, outputs: tuple[Content, ...], level: Verify, args: list[str]
+    account: StreamCounts | None, outputs: tuple[Content, ...], level: Verify, args: list[str]
 ) -> None:
     found = verify(account, MediaInfo("mov", None, ()), outputs, args, level)
 
@@ -208,7 +208,7 @@ def test_any_path_is_sifted_and_has_a_place_in_the_outbox(source: str) -> None:
     except UnicodeEncodeError:
         return  # no file system gives such a name
     output = output_for(source, ".webm")
-    reason = Sieve(["mp4"], []).reason(source.rpartition("/")[2])
+    reason = NameFilter(["mp4"], []).reason(source.rpartition("/")[2])
 
     assert reason is None or reason.isprintable()
     assert output.rpartition("/")[0] == source.rpartition("/")[0]

@@ -35,18 +35,18 @@ from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config
 from watchconv.config.profiles import BUILTIN
-from watchconv.convert import ending
-from watchconv.convert.attempt import Attempt
-from watchconv.convert.command import Cause, Ended
-from watchconv.convert.ending import outcome_of
-from watchconv.convert.failures import is_disk_full
-from watchconv.convert.leftovers import leftovers
-from watchconv.convert.sandbox.child import Allowance, confine
-from watchconv.convert.sandbox.programs import system_reads
-from watchconv.convert.sandbox.support import support
+from watchconv.encode import ending
+from watchconv.encode.attempt import Attempt
+from watchconv.encode.classify import is_disk_full
+from watchconv.encode.ending import outcome_of
 from watchconv.errors import EnvironmentTrouble
-from watchconv.intake.sieve import Sieve
+from watchconv.intake.filters import NameFilter
 from watchconv.model import Broke
+from watchconv.process.command import Cause, ChildExit
+from watchconv.process.orphans import find_orphans
+from watchconv.process.sandbox.programs import system_reads
+from watchconv.process.sandbox.rules import SandboxRules, confine
+from watchconv.process.sandbox.support import support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -345,7 +345,7 @@ def test_the_daemon_lived_through_it_and_stayed_small(played: Played) -> None:
     assert played.alive
     assert played.exit_code == 0
     assert played.peak_mb < DAEMON_MB
-    assert leftovers(os.path.realpath(played.place.state)) == []
+    assert find_orphans(os.path.realpath(played.place.state)) == []
     log = played.place.log()
     assert "Traceback" not in log
     assert "error:" not in log
@@ -364,7 +364,7 @@ def test_reports_and_the_log_are_safe_to_show(played: Played) -> None:
 
 
 def test_what_is_no_video_by_name_is_left_alone() -> None:
-    sieve = Sieve(Config().extensions, ())
+    sieve = NameFilter(Config().extensions, ())
 
     assert all(sieve.reason(name) for name in (*NO_VIDEO_BY_NAME, *PARTIAL_OR_HIDDEN))
 
@@ -499,7 +499,7 @@ def forged(tmp_path: Path, maker: ModuleType) -> Attempt:
     return attempt
 
 
-DIED = Ended(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
+DIED = ChildExit(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
 
 
 def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(
@@ -588,7 +588,7 @@ def run_naively(ffmpeg: str, path: Path, work: Path, programs: tuple[str, ...]) 
     argv = [ffmpeg, "-v", "quiet", "-y", "-i", path.name, "-frames:v", "9", f"{work}/out.mkv"]
 
     def start() -> None:
-        allowance = Allowance(read=(descriptor,), write=(str(work),), execute=programs)
+        allowance = SandboxRules(read=(descriptor,), write=(str(work),), execute=programs)
         confine(allowance)
         with contextlib.suppress(subprocess.TimeoutExpired):  # a live playlist waits for ever
             subprocess.run(argv, cwd=path.parent, stdin=subprocess.DEVNULL, timeout=3, check=False)

@@ -18,7 +18,7 @@ from tests.daemon import FOLDERS, Daemon, tiny_clip
 from tests.fakes import write_fake
 from tests.mounted import Disks
 from tests.waiting import wait_until
-from watchconv.folders import UNMOUNTED
+from watchconv.host.folders import UNMOUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -340,8 +340,8 @@ def end_servers(share: Path) -> None:
 
 HELD = """
 import os, time
-import {module}, watchconv.daemon.core
-watchconv.daemon.core.FIRST_LOOK_SECONDS = 3600
+import {module}, watchconv.daemon.lifecycle
+watchconv.daemon.lifecycle.FIRST_LOOK_SECONDS = 3600
 really = {module}.{function}
 
 def held(*args):
@@ -361,7 +361,7 @@ def hold_start(disks: Disks, gate: Path, module: str, function: str) -> None:
 
 def test_a_daemon_is_not_running_before_it_knows_its_folders(disks: Disks, gate: Path) -> None:
     disks.attach("outbox")
-    hold_start(disks, gate, "watchconv.folders", "Folders.troubles")
+    hold_start(disks, gate, "watchconv.host.folders", "Folders.troubles")
     daemon = Daemon(disks.place)
     daemon.start()
     try:

@@ -19,13 +19,13 @@ import pytest
 from tests.clips import MEDIA
 from tests.test_look import House
 from watchconv.config.profiles import BUILTIN
-from watchconv.convert.failures import refusal_of
-from watchconv.convert.ffmpeg import encode_argv
-from watchconv.convert.probe import ProbeWorker
-from watchconv.convert.reply import ProbeFailed
-from watchconv.convert.streams import choose_streams
+from watchconv.encode.classify import refusal_of
+from watchconv.encode.ffmpeg import encode_argv
+from watchconv.encode.streams import choose_streams
 from watchconv.intake.admit import Admitted, admit, open_original
-from watchconv.intake.waiting import Patience
+from watchconv.intake.settling import SettleSettings
+from watchconv.media.probe import ProbeWorker
+from watchconv.media.probe_protocol import ProbeFailed
 from watchconv.model import JobState, Rejected
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def test_no_damaged_clip_does_more_than_be_refused(tmp_path: Path) -> None:
     small = [path for path in paths if path.is_file() and path.stat().st_size <= LARGEST_BYTES]
     clips = [path.read_bytes() for path in small]
     house = House.at(tmp_path.resolve())
-    house.intake.waiting.patience = Patience(0, 0, 0)
+    house.intake.waiting.patience = SettleSettings(0, 0, 0)
     tried = Tried(house)
 
     async def try_all() -> None:

@@ -12,8 +12,8 @@ from tests.daemon import Daemon, Place, drop, most_megabytes, tiny_clip
 from tests.fakes import write_fake
 from tests.test_journal import steps
 from tests.waiting import wait_until
-from watchconv import requests
-from watchconv.journal import Journal
+from watchconv.journal import requests
+from watchconv.journal.jobs import Journal
 from watchconv.model import Candidate, JobState
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from tests.test_crash import frames_of, leftovers_in
 from tests.test_files import on_another_device
 from tests.waiting import LONG
 from watchconv.deliver.reports import REPORT_MARK
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -27,7 +27,7 @@ from tests.clips import FFMPEG
 from tests.daemon import Daemon, Place
 from tests.faults.clients import Smbd, Sshd, behind_fuse, run
 from tests.waiting import LONG, wait_until
-from watchconv.mounts import mount_of
+from watchconv.host.mounts import mount_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,13 +14,13 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from watchconv import live
 from watchconv.commands.show import open_journal
 from watchconv.config.values import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
-from watchconv.folders import WORK_DIR, Folders, find_state
-from watchconv.journal import MOUNTS
-from watchconv.mounts import exported_by_nfs, mount_of
+from watchconv.host import status_file as live
+from watchconv.host.folders import WORK_DIR, Folders, find_state
+from watchconv.host.mounts import exported_by_nfs, mount_of
+from watchconv.journal.jobs import MOUNTS
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ _MARKS = {True: "ok     ", False: "TROUBLE", None: "       "}
 
 
 def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
-    from watchconv.convert.program import examine_program, find_program, missing_encoders
-    from watchconv.convert.spawn import launcher
+    from watchconv.encode.program import examine_program, find_program, missing_encoders
+    from watchconv.process.spawn import launcher
 
     program = examine_program(find_program(config.ffmpeg), config.state)
     yield True, f"ffmpeg {program.version}: {program.path}"
@@ -204,9 +204,9 @@ def _limit(name: str) -> int | None:
 
 
 def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
-    from watchconv.convert.sandbox.child import Allowance
-    from watchconv.convert.sandbox.escape import try_escape
-    from watchconv.convert.sandbox.support import ready, support
+    from watchconv.process.sandbox.rules import SandboxRules
+    from watchconv.process.sandbox.selftest import try_to_escape
+    from watchconv.process.sandbox.support import ready, support
 
     if config.sandbox == "off":
         yield None, "sandbox: off; ffmpeg can touch what this user can"
@@ -216,5 +216,5 @@ def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     found = support()
     yield None, f"Landlock ABI {found.landlock_abi or 'none'}, seccomp {found.seccomp}"
     leak = None if found.missing else False
-    for escape in try_escape(Allowance(read=(), write=(), execute=())):
+    for escape in try_to_escape(SandboxRules(read=(), write=(), execute=())):
         yield escape.refused or leak, f"{escape.name}: {escape.detail}"

@@ -17,7 +17,7 @@ import sys
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
 
-from watchconv.folders import WORK_DIR
+from watchconv.host.folders import WORK_DIR
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -72,17 +72,17 @@ class _Refused(Exception):  # noqa: N818 (it is an answer)
 
 
 def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
-    from watchconv.convert.failures import refusal_of
-    from watchconv.convert.program import examine_program, find_program
-    from watchconv.intake.container import Ending, container_end
-    from watchconv.intake.plan import output_for, profile_for
-    from watchconv.intake.sieve import Sieve
+    from watchconv.encode.classify import refusal_of
+    from watchconv.encode.program import examine_program, find_program
+    from watchconv.intake.filters import NameFilter
+    from watchconv.intake.routing import output_for, profile_for
+    from watchconv.media.container import Ending, container_end
 
     inside = path.startswith(config.inbox + "/")
     source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
     if S_ISDIR(os.lstat(path).st_mode):
         raise _Refused("it is a folder: what is in it would be looked at")
-    sieve = Sieve(config.extensions, config.ignore)
+    sieve = NameFilter(config.extensions, config.ignore)
     folder, base = os.path.split(source)
     reason = sieve.reason(base, folder)
     if sieve.skips(folder):
@@ -115,7 +115,7 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
 
 
 async def _probe(descriptor: int) -> MediaInfo:
-    from watchconv.convert.probe import ProbeWorker
+    from watchconv.media.probe import ProbeWorker
 
     worker = ProbeWorker()
     try:
@@ -147,11 +147,11 @@ def _describe(stream: Stream) -> str:
 def _command(
     config: Config, path: str, profile: Profile, media: MediaInfo, program: str
 ) -> Iterator[str]:
-    from watchconv.convert import ffmpeg
-    from watchconv.convert.streams import choose_streams
-    from watchconv.convert.threads import thread_args
-    from watchconv.convert.verify import time_changer
-    from watchconv.deliver.work import output_name
+    from watchconv.encode import ffmpeg
+    from watchconv.encode.streams import choose_streams
+    from watchconv.encode.threads import thread_args
+    from watchconv.encode.verify import time_changer
+    from watchconv.host.workdir import output_name
 
     args, losses = choose_streams(profile.args, media, profile.suffix)
     for loss in losses:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchconv.commands import units
-from watchconv.commands.hand import Hand, is_booted, read_text
+from watchconv.commands.changes import SystemChanges, is_booted, read_text
 from watchconv.commands.units import SYSUSERS, Service
 from watchconv.config import load_config
-from watchconv.convert.sandbox.support import support
 from watchconv.errors import WatchconvError
-from watchconv.folders import WORK_DIR
+from watchconv.host.folders import WORK_DIR
+from watchconv.process.sandbox.support import support
 
 if TYPE_CHECKING:
     import argparse
@@ -44,9 +44,9 @@ def uninstall(arguments: argparse.Namespace) -> int:
     return _act(_uninstall, arguments)
 
 
-def _act(act: Callable[[Service, Hand], None], arguments: argparse.Namespace) -> int:
+def _act(act: Callable[[Service, SystemChanges], None], arguments: argparse.Namespace) -> int:
     try:
-        act(_service(arguments), Hand(arguments.dry_run))
+        act(_service(arguments), SystemChanges(arguments.dry_run))
     except OSError as error:
         raise WatchconvError(
             f"{error.filename}: {error.strerror}. What is told above was done; when this is put"
@@ -55,7 +55,7 @@ def _act(act: Callable[[Service, Hand], None], arguments: argparse.Namespace) ->
     return 0
 
 
-def _install(service: Service, hand: Hand) -> None:
+def _install(service: Service, hand: SystemChanges) -> None:
     program = _program(service)
     is_new = not os.path.lexists(service.config_file)
     missing = support().missing
@@ -77,7 +77,7 @@ def _install(service: Service, hand: Hand) -> None:
     _say_next(service, config, program, missing if is_new else ())
 
 
-def _uninstall(service: Service, hand: Hand) -> None:
+def _uninstall(service: Service, hand: SystemChanges) -> None:
     manager = _systemctl(service)
     if os.path.lexists(service.unit_file) and is_booted():
         hand.run(*manager, "disable", "--now", service.unit)
@@ -136,7 +136,7 @@ def _program(service: Service) -> str:
     return program
 
 
-def _make_folders(service: Service, hand: Hand, *, is_new: bool) -> None:
+def _make_folders(service: Service, hand: SystemChanges, *, is_new: bool) -> None:
     """Make the user and the folders of a configuration of ours; those of others are theirs."""
     if service.home:
         for folder in _siblings(service) if is_new else []:
@@ -176,7 +176,7 @@ def _others(service: Service) -> bool:
     return bool(left - {service.config_file, Service(service.home).config_file})
 
 
-def _reload(service: Service, hand: Hand) -> None:
+def _reload(service: Service, hand: SystemChanges) -> None:
     if not is_booted():
         return
     try:
@@ -185,7 +185,7 @@ def _reload(service: Service, hand: Hand) -> None:
         print(f"             {error}")
 
 
-def _leave(service: Service, hand: Hand) -> None:
+def _leave(service: Service, hand: SystemChanges) -> None:
     """Remove the user with the last service, unless files may be theirs; say what is left."""
     state = os.path.expanduser(service.state)
     if os.path.isdir(state):

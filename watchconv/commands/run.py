@@ -16,20 +16,20 @@ import asyncio  # noqa: E402
 if _hidden:
     del sys.modules["ssl"]
 
-from watchconv import logs  # noqa: E402
+from watchconv.logs import format as logs  # noqa: E402
 
 if TYPE_CHECKING:
     import argparse
 
-    from watchconv.commands.bars import Bars
+    from watchconv.commands.progress_bars import ProgressBars
     from watchconv.config import Config
 
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     """Run the daemon; return its exit code."""
     from watchconv.config import load_config
-    from watchconv.convert.program import find_unusable
     from watchconv.daemon import Daemon
+    from watchconv.encode.program import find_unusable
 
     listener = _listener(config)
     if listener is None:
@@ -66,11 +66,11 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         close()
 
 
-def _listener(config: Config) -> Bars | None:
+def _listener(config: Config) -> ProgressBars | None:
     if not sys.stderr.isatty():
         return None
-    from watchconv.commands.bars import Bars
+    from watchconv.commands.progress_bars import ProgressBars
 
-    bars = Bars()
+    bars = ProgressBars()
     logs.set_up(config.log_format, bars.log_sink)
     return bars

@@ -13,13 +13,13 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from watchconv import live
-from watchconv.commands.words import describe_progress, moment
-from watchconv.folders import find_state
-from watchconv.journal import PAUSED, Journal
+from watchconv.commands.format import describe_progress, moment
+from watchconv.host import status_file as live
+from watchconv.host.folders import find_state
+from watchconv.journal.database import FILE_NAME
+from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.model import JobState
 from watchconv.names import printable
-from watchconv.store import FILE_NAME
 
 if TYPE_CHECKING:
     import argparse

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.config.document import Problem
 from watchconv.config.values import show
-from watchconv.mounts import is_below, mount_of, table
+from watchconv.host.mounts import is_below, mount_of, table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

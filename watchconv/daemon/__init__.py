@@ -17,7 +17,7 @@ daemon has taken a folder that was away.
 
 from __future__ import annotations
 
-from watchconv.daemon.core import Daemon
-from watchconv.daemon.present import Listener
+from watchconv.daemon.lifecycle import Daemon
+from watchconv.daemon.status import Listener
 
 __all__ = ["Daemon", "Listener"]

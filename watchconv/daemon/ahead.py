@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.intake.admit import Admitted, admit
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from watchconv.daemon.journal_thread import JournalThread
+    from watchconv.journal.thread import JournalThread
     from watchconv.model import Identity
 
 

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from watchconv.config.values import show_bytes
-from watchconv.daemon.bell import Alarm
+from watchconv.daemon.wakeup import EarliestTimer
 from watchconv.errors import JournalError
 from watchconv.model import JobState
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchconv.config import Config
-    from watchconv.daemon.journal_thread import JournalThread
     from watchconv.daemon.trouble import Troubles
-    from watchconv.folders import Folders
-    from watchconv.journal import Journal
+    from watchconv.host.folders import Folders
+    from watchconv.journal.jobs import Journal
+    from watchconv.journal.thread import JournalThread
     from watchconv.model import Job
 
 SPACE_SECONDS = 5.0
@@ -47,8 +47,8 @@ class Claims:
         self._config, self._folders = config, folders
         self._journal, self._troubles = journal, troubles
         self._work = asyncio.Event()  # something may have become ready
-        self._alarm = Alarm(self.wake)
-        self._trials: dict[str, Alarm] = {}  # by cause of a trouble: when it is tried again
+        self._alarm = EarliestTimer(self.wake)
+        self._trials: dict[str, EarliestTimer] = {}  # by cause of a trouble: when it is tried again
         self._enough_until = 0.0  # by the loop's clock
         self.paused = False
         self.closing = False
@@ -119,7 +119,9 @@ class Claims:
     def block_for(self, cause: str, sentence: str, seconds: float) -> None:
         """Tell of a trouble that only trying again, after so many seconds, can show to be over."""
         self._troubles.tell(cause, sentence)
-        trial = self._trials.setdefault(cause, Alarm(functools.partial(self._try_again, cause)))
+        trial = self._trials.setdefault(
+            cause, EarliestTimer(functools.partial(self._try_again, cause))
+        )
         trial.cancel()  # it may have been told a moment ago: the time counts from now
         trial.set(seconds)
 

@@ -17,19 +17,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.bell import Alarm
+from watchconv.daemon.wakeup import EarliestTimer
 from watchconv.daemon.workers import all_ended
 from watchconv.errors import EnvironmentTrouble, JournalError
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 from watchconv.model import Job, JobState
 from watchconv.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watchconv.daemon.journal_thread import JournalThread
     from watchconv.daemon.trouble import Troubles
     from watchconv.deliver.outbox import Outbox
+    from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Deliveries:
         self._stuck: set[int] = set()
         self.moved: Callable[[], None] = lambda: None  # called when a try has ended, well or not
         self.retry = asyncio.Event()
-        self._later = Alarm(self.retry.set)
+        self._later = EarliestTimer(self.retry.set)
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a bug
 
     @property

@@ -9,17 +9,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from watchconv.journal import Journal
+from watchconv.journal.jobs import Journal
 from watchconv.model import JobState
 from watchconv.names import printable
 
 if TYPE_CHECKING:
     from watchconv.daemon.deliveries import Deliveries
-    from watchconv.daemon.journal_thread import JournalThread
-    from watchconv.daemon.looking import Looking
-    from watchconv.daemon.pool import Pool
+    from watchconv.daemon.scan_loop import ScanLoop
     from watchconv.daemon.trouble import Troubles
-    from watchconv.intake.waiting import Waiting
+    from watchconv.daemon.worker import Pool
+    from watchconv.intake.settling import PendingFiles
+    from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ class Once:
 
     def __init__(
         self,
-        looking: Looking,
-        waiting: Waiting,
+        looking: ScanLoop,
+        waiting: PendingFiles,
         pool: Pool,
         deliveries: Deliveries,
         troubles: Troubles,

@@ -12,15 +12,15 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from watchconv.journal import MOUNTS, Journal
-from watchconv.logs import tell_step
+from watchconv.journal.jobs import MOUNTS, Journal
+from watchconv.logs.format import log_transition
 from watchconv.model import Job, JobState, Verdict
 
 if TYPE_CHECKING:
-    from watchconv.daemon.journal_thread import JournalThread
-    from watchconv.daemon.pool import Pool
+    from watchconv.daemon.worker import Pool
     from watchconv.deliver.outbox import Outbox
-    from watchconv.folders import Folders
+    from watchconv.host.folders import Folders
+    from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def recover(
             await pool.deliver(job, Verdict.FAILED, RECOVERED)
         else:
             await journal.ask(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
-            tell_step(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
+            log_transition(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
     await sweep(journal, outbox)
 
 

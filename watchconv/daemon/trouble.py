@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from watchconv.logs import about
+from watchconv.logs.format import about
 
 if TYPE_CHECKING:
     from watchconv.model import Job

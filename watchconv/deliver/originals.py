@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import files
-from watchconv.deliver.places import MOST_NAMES, all_taken
-from watchconv.folders import closing, open_folder
+from watchconv.deliver import move as files
+from watchconv.deliver.free_names import MOST_NAMES, all_taken
+from watchconv.host.folders import closing, open_folder
 from watchconv.model import Job, mtime_ns
 from watchconv.names import numbered
 

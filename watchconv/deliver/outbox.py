@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.deliver import files, originals, work
+from watchconv.deliver import move as files
+from watchconv.deliver import originals
+from watchconv.deliver.free_names import MOST_NAMES, all_taken, free_name
 from watchconv.deliver.ownership import own
-from watchconv.deliver.places import MOST_NAMES, all_taken, free_name
 from watchconv.deliver.reports import Reports, remove_report
 from watchconv.errors import EnvironmentTrouble
+from watchconv.host import workdir as work
 from watchconv.model import Intent, Job, JobState, OnSuccess, Verdict
 from watchconv.names import with_suffix
 
@@ -30,12 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from watchconv.deliver.ownership import Ownership
-    from watchconv.folders import Folders
+    from watchconv.host.folders import Folders
 
 _TAKEN = (FileExistsError, NotADirectoryError)
 
 
-class End(NamedTuple):
+class DeliveryResult(NamedTuple):
     """How a delivery ended."""
 
     state: JobState  # DONE, FAILED, or SUPERSEDED when the finished work is lost
@@ -43,7 +45,7 @@ class End(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Disposal:
+class DeliverySettings:
     """What becomes of files, as configured."""
 
     on_success: OnSuccess
@@ -57,7 +59,7 @@ class Outbox:
     def __init__(
         self,
         folders: Folders,
-        disposal: Disposal,
+        disposal: DeliverySettings,
         retarget: Callable[[int, str | None, str | None], Job],
     ) -> None:
         """Take the folders, the rules, and a way to commit new names to the journal."""
@@ -78,16 +80,16 @@ class Outbox:
             original = free_name(self._folders.done, job.source)
         return Intent(verdict, free_name(self._folders.outbox, output), original, on_success)
 
-    def deliver(self, job: Job) -> End:
+    def deliver(self, job: Job) -> DeliveryResult:
         """Carry out the intent of a DELIVERING job; repeatable."""
         self._must_be_mounted(job)
         if job.verdict is not Verdict.ENCODED:
             self._to_error(job)
-            return End(JobState.FAILED)
+            return DeliveryResult(JobState.FAILED)
         published = self._publish(job)
         if published is None:
-            return End(JobState.SUPERSEDED)
-        return End(JobState.DONE, held=not self._dispose(published))
+            return DeliveryResult(JobState.SUPERSEDED)
+        return DeliveryResult(JobState.DONE, held=not self._dispose(published))
 
     def _dispose(self, job: Job) -> bool:
         """Do with the original what was intended, whatever is configured; False: it stays."""

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import files
+from watchconv.deliver import move as files
 from watchconv.names import report_of
 
 if TYPE_CHECKING:

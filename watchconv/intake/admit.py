@@ -15,7 +15,7 @@ import stat as st
 from dataclasses import dataclass
 
 from watchconv.errors import EnvironmentTrouble
-from watchconv.intake.container import Ending, container_end
+from watchconv.media.container import Ending, container_end
 from watchconv.model import Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
 from watchconv.names import printable
 

@@ -20,7 +20,7 @@ LOOKS_WITHOUT_PROOF = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Observation:
     """A file as it was seen: its condition, since when (monotonic), in how many looks.
 
     age: for how many seconds, by its ctime, it had been in this condition when it was first seen.
@@ -36,13 +36,15 @@ class Sight:
     age: float = 0.0
 
     @classmethod
-    def of(cls, stat: os.stat_result, now: float, wall_now: float, *, appeared: bool) -> Sight:
+    def of(
+        cls, stat: os.stat_result, now: float, wall_now: float, *, appeared: bool
+    ) -> Observation:
         """See a file. now is monotonic, wall_now since the epoch."""
         age = max(0.0, wall_now - stat.st_ctime_ns / 1e9)
         condition = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
         return cls(*condition, now, appeared=appeared, age=age)
 
-    def same_file(self, other: Sight) -> bool:
+    def same_file(self, other: Observation) -> bool:
         """Tell whether both saw the file in the same condition."""
         return (self.size, self.mtime_ns, self.ctime_ns) == (
             other.size,
@@ -51,7 +53,7 @@ class Sight:
         )
 
 
-def see_again(before: Sight | None, seen: Sight, *, own_look: bool) -> Sight:
+def observe_again(before: Observation | None, seen: Observation, *, own_look: bool) -> Observation:
     """Add a look to what was seen before; any change begins anew.
 
     own_look is False for a look that an event caused: several events of one moment are no
@@ -63,19 +65,19 @@ def see_again(before: Sight | None, seen: Sight, *, own_look: bool) -> Sight:
     return replace(before, looks=before.looks + own_look, appeared=appeared)
 
 
-def quiet_seconds(sight: Sight, now: float) -> float:
+def quiet_seconds(sight: Observation, now: float) -> float:
     """Say for how long a file has been left alone. now is monotonic."""
     return max(0.0, now - sight.since) + sight.age
 
 
-def wait_with_proof(sight: Sight, now: float, settle_seconds: float) -> float:
+def wait_with_proof(sight: Observation, now: float, settle_seconds: float) -> float:
     """Say how many seconds to wait where the kernel can prove that nobody writes; 0: settled."""
     if sight.appeared:
         return 0.0
     return max(0.0, settle_seconds - quiet_seconds(sight, now))
 
 
-def wait_without_proof(sight: Sight, now: float, settle_seconds: float) -> float:
+def wait_without_proof(sight: Observation, now: float, settle_seconds: float) -> float:
     """Say how many seconds to wait where nothing proves that nobody writes; 0: settled.
 
     ctime is another machine's here, so only what this one saw counts, in evenly spread looks.

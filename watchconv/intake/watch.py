@@ -32,8 +32,8 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 
-from watchconv.folders import closing, open_folder
-from watchconv.intake.bells import Turn, end
+from watchconv.host.folders import closing, open_folder
+from watchconv.intake.wakeup import Turn, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,7 +216,7 @@ class Watcher:
 
     def _start(self) -> str | None:
         try:
-            from watchconv.intake.observer import KernelObserver
+            from watchconv.intake.inotify import KernelObserver
         except ImportError:  # what it uses of watchdog is watchdog's own, and may move
             return _UNKNOWN_WATCHDOG
         # a folder that is made while watches are added may be added twice, which does no harm

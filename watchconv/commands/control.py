@@ -1,0 +1,112 @@
+"""``retry``, ``cancel``, ``pause``, ``resume``: asked in the journal, done by the daemon.
+
+Guarantees: what was asked is kept until it is done, whether a daemon runs or not; what cannot be
+done keeps nothing else from being asked.
+Does not touch a file of the inbox or of error/. Errors: ``JournalError``, ``EnvironmentTrouble``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from watchconv.commands.show import open_journal
+from watchconv.host import status_file as live
+from watchconv.host.folders import make_state
+from watchconv.journal import requests
+from watchconv.journal.jobs import PAUSED, Journal
+from watchconv.model import JobState, Request
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from watchconv.config import Config
+    from watchconv.model import Job
+
+
+def retry(config: Config, arguments: argparse.Namespace) -> int:
+    """Send failed originals back into the inbox."""
+    if bool(arguments.jobs) == arguments.all:
+        print("watchconv: name the jobs to retry, or --all, not both", file=sys.stderr)
+        return 2
+    journal = open_journal(config)
+    ids = arguments.jobs
+    if arguments.all:
+        failed = list(journal.jobs(JobState.FAILED)) if journal else []
+        ids = [job.id for job in failed if not _is_gone(config, job)]
+        if gone := len(failed) - len(ids):
+            print(f"{gone} failed jobs are passed over: their originals are not in error/ any more")
+        if not ids:
+            print("no failed jobs" if not gone else "no other failed jobs")
+            return 0
+    return _ask(config, journal, ids, Request.RETRY)
+
+
+def cancel(config: Config, arguments: argparse.Namespace) -> int:
+    """End queued or running jobs."""
+    return _ask(config, open_journal(config), arguments.jobs, Request.CANCEL)
+
+
+def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
+    code, asked = 0, False
+    done = "will be retried" if request is Request.RETRY else "will be cancelled"
+    for job_id in ids:
+        problem = _problem(config, journal, job_id, request)
+        if problem:
+            print(f"watchconv: {problem}", file=sys.stderr)
+            code = 1
+        else:
+            print(f"job {job_id} {done}")
+            asked = True
+    if journal:
+        journal.close()
+    if asked:
+        _wake(config)
+    return code
+
+
+def _problem(config: Config, journal: Journal | None, job_id: int, request: Request) -> str | None:
+    if journal is None:
+        return f"there is no job {job_id}: no watchconv has run with the state {config.state}"
+    if abs(job_id) >= 1 << 63:  # more than a journal can number, or be asked about
+        return f"there is no job {job_id}"
+    job = journal.get(job_id)
+    if job and request is Request.RETRY and _is_gone(config, job):
+        original = os.path.join(config.error, job.original or "")
+        return f"job {job_id} cannot be retried: its original {original} is gone"
+    return requests.note(journal, job_id, request)
+
+
+def _is_gone(config: Config, job: Job) -> bool:
+    """Tell whether the original of a failed job is not where it was put; a retry may have begun."""
+    if job.state is not JobState.FAILED or job.request is not None:
+        return False
+    return not os.path.lexists(os.path.join(config.error, job.original or ""))
+
+
+def pause(config: Config, arguments: argparse.Namespace) -> int:
+    """Claim no new jobs until ``resume``."""
+    return _set_paused(config, "1")
+
+
+def resume(config: Config, arguments: argparse.Namespace) -> int:
+    """Claim jobs again."""
+    return _set_paused(config, None)
+
+
+def _set_paused(config: Config, value: str | None) -> int:
+    make_state(config.state, live.WAKE_DIR)
+    journal = Journal(config.state)
+    journal.remember(PAUSED, value)
+    journal.close()
+    print("paused: no new job is started" if value else "resumed")
+    _wake(config)
+    return 0
+
+
+def _wake(config: Config) -> None:
+    live.wake(config.state)
+    if live.read(config.state) is None:
+        print("no watchconv is running; this takes effect when it starts")

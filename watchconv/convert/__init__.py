@@ -1,1 +1,0 @@
-"""Run ffmpeg as a confined child, and prove what it made."""

@@ -1,0 +1,1 @@
+"""One attempt at one job: plan, run ffmpeg, classify its end, verify the output."""

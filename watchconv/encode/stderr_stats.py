@@ -1,0 +1,191 @@
+"""What ffmpeg says it read and made: the closing lines of ``-v verbose``, and a tail for people.
+
+Guarantees: any chunking gives the same account; memory is bounded whatever comes; a tag of the
+input that imitates ffmpeg's words is not taken for them.
+Does not judge the figures: ``verify`` does. Errors: none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from watchconv.process.lines import Lines
+
+if TYPE_CHECKING:
+    from watchconv.encode.progress import ProgressUpdate
+
+_TAIL_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class InputCount:
+    """What ffmpeg read of one input stream. frames is None where nothing was decoded."""
+
+    file: int
+    stream: int
+    kind: str
+    packets: int
+    frames: int | None
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputCount:
+    """What ffmpeg wrote of one output stream. frames is None where packets were copied."""
+
+    file: int
+    stream: int
+    kind: str
+    frames: int | None
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which output stream an input stream feeds; output is None into a complex filter graph."""
+
+    source: tuple[int, int]
+    output: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCounts:
+    """The closing lines of one run of ffmpeg."""
+
+    inputs: tuple[InputCount, ...]
+    outputs: tuple[OutputCount, ...]
+    routes: tuple[Route, ...]
+    duplicated: int
+    dropped: int
+
+
+# Tags and titles are printed further in, or behind "key : ": at these columns only ffmpeg speaks.
+_CONTEXT = r"^(?:\[[^\]]*\] )*"
+_IN = re.compile(
+    _CONTEXT + r"  Input stream #(\d+):(\d+) \((\w+)\): (\d+) packets read \(\d+ bytes\);"
+    r"(?: (\d+) frames decoded)?(?:; (\d+) decode errors)?"
+)
+_OUT = re.compile(
+    _CONTEXT + r"  Output stream #(\d+):(\d+) \((\w+)\): "
+    r"(?:(\d+) frames encoded(?: \(\d+ samples\))?; )?(\d+) packets muxed"
+)
+# 5.1 gives no sum of its decode errors, but a line for each, or for several that are equal
+_ERROR = re.compile(r"^Error while decoding stream #(\d+):(\d+): ")
+_REPEATED = re.compile(r"^    Last message repeated (\d+) times$")
+_MAP = re.compile(r"^  Stream #(\d+):(\d+) -> #(\d+):(\d+) \((.*)\)$")
+_GRAPH = re.compile(r"^  Stream #(\d+):(\d+) \(.*\) -> \S+")
+_FROM_GRAPH = re.compile(r"^  \S+ (?:\(graph \d+\) )?-> Stream #\d+:\d+ \(.*\)$")
+# Thread chatter, deep lines of headers (tags) and statistics: nothing a person looks for.
+_NOISE = re.compile(
+    r"^\s*$|^ {4,}(?!Last message)|Starting thread\.\.\.$|\(success\)$|EOF packet$|EOF, finishing$"
+    r"|returned EOF$|received EOF$|EOF while reading input$|All streams finished$"
+    r"|Statistics: \d+ bytes|Reinit context|chlayout:|pixfmt:|--prefix="
+)
+
+
+class StderrReader:
+    """Keeps of ffmpeg's stderr what the account needs and a tail for people."""
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._mapping = False
+        self._routes: dict[Route, None] = {}
+        self._inputs: dict[tuple[int, int], InputCount] = {}
+        self._outputs: dict[tuple[int, int], OutputCount] = {}
+        self._errors: Counter[tuple[int, int]] = Counter()
+        self._erring: tuple[int, int] | None = None  # which stream the line before was about
+        self._tail: deque[str] = deque()
+        self._tail_bytes = 0
+
+    @property
+    def tail(self) -> str:
+        """The last 32 KiB of lines worth reading, control characters made visible."""
+        return "\n".join(self._tail)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what arrived, in chunks of any size."""
+        for line in self._lines.feed(chunk):
+            self._take(line)
+
+    def close(self) -> None:
+        """Take the last line, which may lack its end; call once at the end of the stream."""
+        if line := self._lines.close():
+            self._take(line)
+
+    def account(self, last: ProgressUpdate | None = None) -> StreamCounts | None:
+        """Give the account, with drops from the last beat; None where ffmpeg printed none."""
+        if not self._outputs:
+            return None
+        return StreamCounts(
+            tuple(self._inputs.values()),
+            tuple(self._outputs.values()),
+            tuple(self._routes),
+            last.duplicated if last else 0,
+            last.dropped if last else 0,
+        )
+
+    def _take(self, line: str) -> None:
+        if line == "Stream mapping:":
+            # an input's name may hold line breaks: the last mapping is ffmpeg's own
+            self._mapping, self._routes = True, {}
+        elif self._mapping:
+            self._mapping = self._take_route(line)
+        self._take_count(line)
+        self._take_error(line)
+        if not _NOISE.search(line):
+            self._keep(line if line.isprintable() else "".join(map(_visible, line)))
+
+    def _take_route(self, line: str) -> bool:
+        if found := _MAP.match(line):
+            a, b, c, d = (_int(n) for n in found.groups()[:4])
+            self._routes[Route((a, b), (c, d))] = None
+        elif found := _GRAPH.match(line):
+            self._routes[Route((_int(found[1]), _int(found[2])), None)] = None
+        return bool(found or _FROM_GRAPH.match(line)) and len(self._routes) < 1000
+
+    def _take_count(self, line: str) -> None:
+        if found := _IN.match(line):
+            file, stream, kind, packets, frames, errors = found.groups()
+            key = (_int(file), _int(stream))
+            if key in self._inputs or len(self._inputs) < 1000:
+                counted = self._errors[key] if errors is None else _int(errors)
+                self._inputs[key] = InputCount(
+                    *key, kind, _int(packets), _optional(frames), counted
+                )
+        elif found := _OUT.match(line):
+            file, stream, kind, frames, packets = found.groups()
+            key = (_int(file), _int(stream))
+            if key in self._outputs or len(self._outputs) < 1000:
+                self._outputs[key] = OutputCount(*key, kind, _optional(frames), _int(packets))
+
+    def _take_error(self, line: str) -> None:
+        if self._erring and (found := _REPEATED.match(line)):
+            self._errors[self._erring] += _int(found[1])
+            return
+        self._erring = None
+        if (found := _ERROR.match(line)) and len(self._errors) < 1000:
+            self._erring = (_int(found[1]), _int(found[2]))
+            self._errors[self._erring] += 1
+
+    def _keep(self, line: str) -> None:
+        self._tail.append(line)
+        self._tail_bytes += len(line.encode()) + 1
+        while self._tail_bytes > _TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft().encode()) + 1
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or character == "\t":
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _int(digits: str) -> int:
+    return int(digits[:18])  # a line made of digits must not cost quadratic time
+
+
+def _optional(digits: str | None) -> int | None:
+    return None if digits is None else _int(digits)

@@ -1,0 +1,1 @@
+"""This machine: folders, mounts, work directories, the status file."""

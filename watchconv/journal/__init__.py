@@ -1,0 +1,1 @@
+"""The queue and all that is remembered, in one SQLite file."""

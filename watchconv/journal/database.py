@@ -1,0 +1,206 @@
+"""The file behind the journal: opened, brought to the present schema, written in transactions.
+
+Guarantees: WAL with ``synchronous=FULL``: what was committed survives a power cut; a transaction
+counts as a whole or not at all; several processes may use the file. The file of an older version
+is migrated in one transaction, by its daemon alone, and a copy of it as it was lies beside it.
+Does not know what the rows mean: that is ``journal``.
+Errors: ``JournalError``, with what to do about it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+from watchconv.errors import JournalError
+from watchconv.journal.schema import MIGRATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "journal.sqlite"
+SCHEMA_VERSION = len(MIGRATIONS)
+BUSY_SECONDS = 10
+PAGE_ROWS = 200
+_ID_MOST = 2**63 - 1
+_HINTS = {
+    sqlite3.SQLITE_FULL: "is the disk full?",
+    sqlite3.SQLITE_READONLY: "is the state directory writable?",
+    sqlite3.SQLITE_CANTOPEN: "does the state directory exist, and may this user write there?",
+    sqlite3.SQLITE_CORRUPT: "move the file away to begin a new history; no video is in it",
+    sqlite3.SQLITE_NOTADB: "move the file away to begin a new history; no video is in it",
+}
+
+
+class Database:
+    """One connection to the file in a state directory, for one thread at a time."""
+
+    migrations: ClassVar[tuple[str, ...]] = MIGRATIONS
+
+    def __init__(self, state_dir: str, *, create: bool = True, migrate: bool = False) -> None:
+        """Open the file; where it is missing, create it or raise JournalError.
+
+        migrate is for the daemon, which has the state to itself: others raise JournalError for
+        the file of an older version, lest they change it under a daemon of that version.
+        """
+        self.path = os.path.join(state_dir, FILE_NAME)
+        try:
+            self._db = _connect(self.path, create=create)
+            try:
+                self._set_up()
+                self._bring_up_to_date(migrate=migrate)
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.Error as error:
+            raise _journal_error("open", self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._db.close()
+
+    def _set_up(self) -> None:
+        self._use_wal()
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA cache_size = -1024")
+
+    def _open_again(self) -> None:
+        """Open the file anew: SQLite never tries to write what it once could open only to read."""
+        before = self._db
+        try:
+            self._db = _connect(self.path, create=False)
+            self._set_up()
+        except sqlite3.Error:
+            before, self._db = self._db, before
+        if before is not self._db:
+            before.close()
+
+    def _use_wal(self) -> None:
+        """Switch a new file to WAL; SQLite does not wait for others who do the same."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _bring_up_to_date(self, *, migrate: bool) -> None:
+        version, newest = self._version(), len(self.migrations)
+        if version > newest:
+            raise JournalError(
+                f"the journal {self.path} was written by a newer watchconv (schema {version},"
+                f" this one knows {newest}): run that version, or name another state"
+            )
+        if 0 < version < newest:
+            if not migrate:
+                raise JournalError(
+                    f"the journal {self.path} was written by an older watchconv (schema {version},"
+                    f" this one has {newest}): the daemon brings it up to date when it is started"
+                )
+            copy = self._back_up(version)
+            self._migrate()
+            log.info("the journal is now of schema %d; as it was, it is in %s", newest, copy)
+        elif version == 0:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Carry out the steps that are missing, as one."""
+        with self.writing() as db:
+            for step in self.migrations[self._version() :]:  # read again: another was quicker?
+                for statement in step.split(";;"):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(self.migrations)}")
+
+    def _back_up(self, version: int) -> str:
+        """Put a copy of the file beside it, whole and on disk, and return its path."""
+        path = f"{self.path}.v{version}.backup"
+        scratch = f"{path}.new"
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(scratch)
+            with closing(_connect(scratch, create=True)) as copy:
+                self._db.backup(copy)
+            _sync(scratch)
+            os.replace(scratch, path)
+            _sync(os.path.dirname(path))
+        except OSError as error:
+            raise JournalError(
+                f"the journal {self.path} is of an older version and is not migrated, for it"
+                f" cannot be copied to {path}: {error.strerror}; it is as it was"
+            ) from error
+        return path
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction that commits as a whole or not at all."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:  # on a full or failing disk SQLite has ended it already
+                self._db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise
+            if _code(error) == sqlite3.SQLITE_READONLY:
+                self._open_again()
+            raise _journal_error("write", self.path, error) from error
+
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a query and take all of its rows."""
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _journal_error("read", self.path, error) from error
+
+    def pages(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Run a query that takes an id to stay below and a limit, again and again to its end.
+
+        Its first column is the id, in falling order. Nothing is held open between two rows: who
+        reads slowly holds up nobody.
+        """
+        below = _ID_MOST
+        while page := self.read(sql, (below, PAGE_ROWS)):
+            yield from page
+            below = page[-1][0]
+
+
+def _connect(path: str, *, create: bool) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Give SQLite's primary code, whatever it says beyond; 0 for what Python says by itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _journal_error(verb: str, path: str, error: sqlite3.Error) -> JournalError:
+    hint = _HINTS.get(_code(error))
+    said = f"cannot {verb} the journal {path}: {error}"
+    return JournalError(f"{said}; {hint}" if hint else said)

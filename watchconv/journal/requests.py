@@ -1,0 +1,80 @@
+"""What people asked of jobs, kept in the journal until the daemon has done it.
+
+Guarantees: no request is noted that does not fit its job; the name that a retry takes in the inbox
+is reserved before the original is moved to it.
+Does not carry anything out: ``daemon.requests`` does.
+Errors: ``JournalError``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from watchconv.journal.rows import COLUMNS, blob, job_of
+from watchconv.model import JobState, Request
+
+if TYPE_CHECKING:
+    from watchconv.journal.jobs import Journal
+    from watchconv.model import Job
+
+
+def note(journal: Journal, job_id: int, request: Request) -> str | None:
+    """Note a request for the daemon. Returns what is wrong with it, as a sentence, or None."""
+    if request is Request.RETRY:
+        wants, done = [JobState.FAILED], "retried"
+    else:
+        wants, done = [JobState.QUEUED, JobState.RUNNING], "cancelled"
+    with journal.writing() as db:
+        row = db.execute("SELECT state FROM job WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            return f"there is no job {job_id}"
+        if row[0] not in wants:
+            return f"job {job_id} is {row[0]}: only a {' or '.join(wants)} job can be {done}"
+        db.execute("UPDATE job SET request = ? WHERE id = ?", (request, job_id))
+    return None
+
+
+def noted(journal: Journal) -> list[Job]:
+    """List the jobs with a request that is not yet carried out."""
+    sql = f"SELECT {COLUMNS} FROM job WHERE request IS NOT NULL ORDER BY id"
+    return [job_of(row) for row in journal.read(sql)]
+
+
+def drop(journal: Journal, job_id: int) -> None:
+    """Forget a request that cannot be carried out, and the name that it may have reserved."""
+    with journal.writing() as db:
+        db.execute(
+            "UPDATE job SET request = NULL, held = held AND state <> 'failed' WHERE id = ?",
+            (job_id,),
+        )
+
+
+def begin_retry(journal: Journal, job_id: int, source: str) -> bool:
+    """Reserve the name under which a failed original goes back; False when a job holds it."""
+    name = os.fsencode(source)
+    with journal.writing() as db:
+        taken = db.execute(
+            "SELECT 1 FROM job WHERE held AND source = ? AND id <> ?", (name, job_id)
+        ).fetchone()
+        if taken:
+            return False
+        db.execute(
+            "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ?",
+            (name, os.path.dirname(name), job_id),
+        )
+    return True
+
+
+def has_begun(journal: Journal, job_id: int) -> bool:
+    """Tell whether a failed job's retry has begun: it holds a name in the inbox."""
+    return bool(journal.read("SELECT 1 FROM job WHERE id = ? AND held", (job_id,)))
+
+
+def newest_failed(journal: Journal, original: str) -> int | None:
+    """Find the last of the failed jobs whose originals had this name in error/."""
+    rows = journal.read(
+        "SELECT max(id) FROM job INDEXED BY job_failed WHERE state = 'failed' AND original = ?",
+        (blob(original),),
+    )
+    return None if rows[0][0] is None else int(rows[0][0])

@@ -1,0 +1,121 @@
+"""How the log is written: text for people and the system's journal, JSON for collectors.
+
+Guarantees: one line a record but for a bug's traceback, whatever bytes a name holds; each change
+of a job's state is one line. Under systemd's journal there are no time stamps, but priorities and
+the fields JOB_ID, PROFILE, SOURCE and STATE (``journald``).
+Errors: none; a stream that went away is left at that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from watchconv.logs.journald import PRIORITIES, JournalSink
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    from watchconv.model import Job, JobState
+
+Stamp = Literal["time", "priority", "none"]
+
+
+def tell(
+    log: logging.Logger,
+    job: Job,
+    words: str,
+    *,
+    state: JobState | None = None,
+    level: int = logging.INFO,
+) -> None:
+    """Log something of a job, so that it is found by the job; state is the one it came into."""
+    extra = about(job, state)
+    log.log(level, "job=%d profile=%s %s", job.id, job.profile, words, extra=extra)
+
+
+def log_transition(
+    log: logging.Logger, job: Job, before: JobState, after: JobState, reason: str | None = None
+) -> None:
+    """Log a job's change of state, with the reason if there is one."""
+    why = f": {printable(reason)}" if reason else ""
+    tell(log, job, f"{before}→{after} {printable(job.source)}{why}", state=after)
+
+
+def about(job: Job, state: JobState | None = None) -> dict[str, dict[str, object]]:
+    """Say for a record's extra what it is about."""
+    fields: dict[str, object] = {"job": job.id, "profile": job.profile, "source": job.source}
+    return {"fields": fields | {"state": state} if state else fields}
+
+
+class TextFormat(logging.Formatter):
+    """One line of text a record."""
+
+    def __init__(self, stamp: Stamp = "time") -> None:
+        """Begin lines with the local time, with the priority as the journal reads it, or not."""
+        super().__init__()
+        self._stamp = stamp
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record; control characters are escaped, a traceback keeps its lines."""
+        line = printable(record.getMessage())
+        if record.levelno > logging.INFO:
+            line = f"{record.levelname.lower()}: {line}"
+        if record.exc_info:
+            lines = self.formatException(record.exc_info).splitlines()
+            line = "\n".join([line, *map(printable, lines)])
+        if self._stamp == "none":
+            return line
+        if self._stamp == "priority":
+            return f"<{PRIORITIES.get(record.levelno, 5)}>{line}"
+        moment = datetime.fromtimestamp(record.created)
+        return f"{moment.isoformat(sep=' ', timespec='milliseconds')} {line}"
+
+
+class JsonFormat(logging.Formatter):
+    """One JSON object a record: time, level, message; job, profile, source, state if known."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        message = record.getMessage()
+        row: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": message,
+        }
+        row |= getattr(record, "fields", {})
+        if record.exc_info:
+            row["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(row)
+
+
+def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
+    """Send the log to stderr, or to a sink of the caller's, in one of the two formats."""
+    under_journal = sink is None and _is_journal(sys.stderr.fileno())
+    target = sink or logging.StreamHandler(sys.stderr)
+    target.setFormatter(_format(log_format, "priority" if under_journal else "time"))
+    if under_journal:
+        target = JournalSink(target)
+        target.setFormatter(_format(log_format, "none"))
+    logging.raiseExceptions = False
+    # what no format of ours shows is not found out for each record
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    root = logging.getLogger()
+    root.handlers[:] = [target]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("watchconv").setLevel(logging.INFO)
+    # it calls its own orderly stop an error; what really dies there, the watcher finds out
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+
+
+def _format(log_format: str, stamp: Stamp) -> logging.Formatter:
+    return JsonFormat() if log_format == "json" else TextFormat(stamp)
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Tell whether a stream is the one that systemd has connected to its journal."""
+    stat = os.fstat(descriptor)
+    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"

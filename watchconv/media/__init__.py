@@ -1,0 +1,1 @@
+"""What a file is: found out by a confined worker, from the bytes alone."""

@@ -1,0 +1,167 @@
+"""seccomp: refuse the system calls that Landlock has no word for.
+
+A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each
+thread installs for itself with one prctl. ``child_filter`` is for ffmpeg, ``worker_filter`` for
+the probe worker. A refused call fails with EPERM, never kills.
+
+Does not load pyseccomp before a filter is first asked for: its import starts two processes to
+find libseccomp (about 15 ms). Does not touch other threads.
+
+Errors: ``FilterMissing`` says in a sentence why there is no filter; OSError from ``install``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import platform
+import socket
+from typing import TYPE_CHECKING, Any
+
+from watchconv.process.sandbox import kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PR_SET_SECCOMP = 22
+_MODE_FILTER = 2
+_INSTRUCTION_BYTES = 8
+_CLONE_THREAD = 0x10000
+
+# By number where libseccomp may be older than the call; these are equal on every architecture.
+_CLONE3, _OPENAT2, _PIDFD_GETFD, _FCHMODAT2 = 435, 437, 438, 452
+_SETXATTRAT, _REMOVEXATTRAT, _FILE_SETATTR = 463, 466, 469
+_IO_URING = (425, 426, 427)
+
+# io_uring does the same work past any filter; the others look into other processes.
+_SPYING = (*_IO_URING, "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", _PIDFD_GETFD)
+# Landlock leaves these alone on every file that the user owns.
+_METADATA = (
+    "chmod", "fchmodat", _FCHMODAT2, "chown", "lchown", "fchownat", "utime", "utimes", "futimesat",
+    "setxattr", "lsetxattr", "removexattr", "lremovexattr",
+    _SETXATTRAT, _REMOVEXATTRAT, _FILE_SETATTR,
+)  # fmt: skip
+# What root may do to the whole machine, and no file is involved.
+_MACHINE = (
+    "init_module", "finit_module", "delete_module", "kexec_load", "reboot", "swapon", "swapoff",
+    "mount", "umount2", "pivot_root", "unshare", "setns", "bpf", "perf_event_open", "keyctl",
+    "add_key", "request_key", "settimeofday", "clock_settime", "sethostname", "setdomainname",
+    "acct", "quotactl",
+)  # fmt: skip
+_PATHS = (
+    "open", "openat", _OPENAT2, "creat", "open_by_handle_at", "truncate", "mkdir", "mkdirat",
+    "mknod", "mknodat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2",
+    "link", "linkat", "symlink", "symlinkat", "chroot",
+)  # fmt: skip
+_SOCKETS = ("socket", "socketpair", "socketcall", "connect", "bind", "listen")
+_PROCESSES = ("execve", "execveat", "fork", "vfork")
+_SIGNALS = ("kill", "tkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+
+
+class FilterMissing(Exception):  # noqa: N818 (a state of affairs, caught by ``support``)
+    """There is no seccomp filter on this machine; the sentence says why."""
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+def install(instructions: bytes) -> None:
+    """Put the calling thread, and what it starts, under a compiled filter. Irrevocable.
+
+    Needs ``kernel.forbid_new_privileges`` before.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    program = _Program(len(instructions) // _INSTRUCTION_BYTES, ctypes.addressof(code))
+    kernel.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(program))
+
+
+@functools.cache
+def child_filter(landlock_abi: int) -> bytes:
+    """Compile what ffmpeg is refused; more of it where Landlock is too old for truncation.
+
+    UNIX sockets can be made (pairs are how programs talk to themselves) but not connected: the
+    message bus or a container engine behind one would do anything for us.
+    """
+    rules = _Rules()
+    rules.refuse("socket", rules.is_not(0, socket.AF_UNIX))
+    rules.refuse_all(("socketcall", "connect", *_SPYING, *_METADATA, *_MACHINE))
+    rules.refuse("utimensat", rules.is_not(1, 0))  # 0: the times of an open descriptor
+    if landlock_abi < 3:
+        _refuse_truncation(rules)
+    return rules.compiled()
+
+
+def worker_filter() -> bytes:
+    """Compile what the probe worker is refused, for the calling process and no other."""
+    rules = _Rules()
+    rules.refuse_all((*_SOCKETS, *_PROCESSES, *_SPYING, *_METADATA, *_MACHINE, *_PATHS, *_SIGNALS))
+    rules.refuse("utimensat")
+    rules.refuse("tgkill", rules.is_not(0, os.getpid()))  # abort() is one to ourselves
+    # Threads only. Flags behind a pointer cannot be judged: the C library then falls back to clone.
+    rules.refuse(_CLONE3, error=errno.ENOSYS)
+    flags = 1 if platform.machine().startswith("s390") else 0
+    rules.refuse("clone", rules.has_none_of(flags, _CLONE_THREAD))
+    return rules.compiled()
+
+
+def _refuse_truncation(rules: _Rules) -> None:
+    """Refuse truncate, and open's way to do it: cutting needs no right to write below ABI 3."""
+    cutting = os.O_ACCMODE | os.O_TRUNC
+    rules.refuse("truncate")
+    rules.refuse("open", rules.masked(1, cutting, os.O_TRUNC))
+    rules.refuse("openat", rules.masked(2, cutting, os.O_TRUNC))
+    rules.refuse(_OPENAT2, error=errno.ENOSYS)
+
+
+class _Rules:
+    """libseccomp's builder: everything is allowed but what is refused."""
+
+    def __init__(self) -> None:
+        self._library = _load()
+        self._filter = self._library.SyscallFilter(self._library.ALLOW)
+
+    def refuse(self, call: str | int, *conditions: Any, error: int = errno.EPERM) -> None:
+        """Refuse a call where all conditions hold; without any, always. Raises FilterMissing."""
+        try:
+            self._filter.add_rule(self._library.ERRNO(error), call, *conditions)
+        except (OSError, ValueError) as why:
+            raise FilterMissing(f"this libseccomp cannot refuse the call {call} ({why})") from why
+
+    def refuse_all(self, calls: Iterable[str | int]) -> None:
+        """Refuse each of these calls, whatever its arguments."""
+        for call in calls:
+            self.refuse(call)
+
+    def is_not(self, argument: int, value: int) -> Any:
+        """Hold where an argument, counted from 0, has another value."""
+        return self._library.Arg(argument, self._library.NE, value)
+
+    def masked(self, argument: int, mask: int, value: int) -> Any:
+        """Hold where the bits of an argument below the mask are exactly these."""
+        return self._library.Arg(argument, self._library.MASKED_EQ, mask, value)
+
+    def has_none_of(self, argument: int, bits: int) -> Any:
+        """Hold where an argument has none of these bits."""
+        return self.masked(argument, bits, 0)
+
+    def compiled(self) -> bytes:
+        """Give the program that the kernel is to load."""
+        with os.fdopen(os.memfd_create("seccomp"), "w+b") as file:
+            self._filter.export_bpf(file)
+            file.seek(0)
+            return file.read()
+
+
+def _load() -> Any:
+    try:
+        import pyseccomp
+    except ImportError as why:
+        raise FilterMissing("pyseccomp is not installed; pip install pyseccomp") from why
+    except (RuntimeError, OSError, AttributeError) as why:
+        raise FilterMissing(
+            f"libseccomp cannot be loaded ({why}); install it (Debian: libseccomp2)"
+        ) from why
+    return pyseccomp
