@@ -24,12 +24,13 @@ from watchconv.encode.classify import (
     oversize,
     refusal_of,
 )
-from watchconv.encode.ffmpeg import FORMATS, encode_argv
+from watchconv.encode.ffmpeg import encode_argv
 from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StderrReader, StreamCounts
 from watchconv.encode.streams import choose_streams
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.routing import output_for
+from watchconv.media.formats import FORMATS
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
 from watchconv.model import Content, MediaInfo, Verify
 from watchconv.names import NAME_MAX_BYTES
