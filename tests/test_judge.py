@@ -19,6 +19,7 @@ from watchconv.model import (
     Job,
     JobState,
     Outcome,
+    OutputFile,
     Rejected,
     Stale,
     Verdict,
@@ -59,8 +60,18 @@ JOB = Job(
 @pytest.mark.parametrize(
     ("attempt", "stale", "outcome", "decision"),
     [
-        (1, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED, made="x.webm")),
-        (3, 0, Encoded("x.webm"), Deliver(Verdict.ENCODED, made="x.webm")),
+        (
+            1,
+            0,
+            Encoded((OutputFile("x.webm", ".webm", 1),)),
+            Deliver(Verdict.ENCODED, made="x.webm"),
+        ),
+        (
+            3,
+            0,
+            Encoded((OutputFile("x.webm", ".webm", 1),)),
+            Deliver(Verdict.ENCODED, made="x.webm"),
+        ),
         (1, 0, Rejected("no video", "r"), Deliver(Verdict.FAILED, "no video", "r")),
         (1, 0, Broke("it stalled", "r"), Requeue(False, 5.0, "it stalled", "r")),
         (2, 0, Broke("it stalled", "r"), Requeue(False, 30.0, "it stalled", "r")),

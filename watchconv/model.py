@@ -72,6 +72,82 @@ class Request(StrEnum):
     CANCEL = "cancel"
 
 
+class Cause(StrEnum):
+    """Why a job failed, for machines to compare; its ``reason`` is the sentence for a person."""
+
+    NOT_VIDEO = "not-video"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    DAMAGED = "damaged"
+    TOO_LARGE = "too-large"  # over max_pixels
+    OUTPUT_TOO_LARGE = "output-too-large"  # over max_output
+    UNSUPPORTED = "unsupported"  # this ffmpeg or the output's container cannot do it
+    ARGUMENTS = "arguments"  # the profile's arguments are wrong
+    PROFILE = "profile"  # the profile is gone
+    TIMEOUT = "timeout"
+    STALL = "stall"
+    MEMORY = "memory"
+    KILLED = "killed"
+    FFMPEG = "ffmpeg"  # ffmpeg failed, and nothing above says it better
+    OUTPUT = "output"  # what was made is not whole
+    CHANGED = "changed"  # the original changed each time it was converted
+    CRASHED = "crashed"  # watchconv or the machine went down each time
+    CANCELLED = "cancelled"
+
+
+class WaitReason(StrEnum):
+    """Why a queued job waits for its time."""
+
+    BACKOFF = "backoff"  # an attempt failed
+    UNMOUNTED = "unmounted"  # what holds its original is not mounted
+    TROUBLE = "trouble"  # the machine failed its attempt
+    READ_ERROR = "read-error"  # its original cannot be read now
+
+
+class Trouble(StrEnum):
+    """What is wrong with the machine."""
+
+    FOLDERS = "folders"
+    MOUNT_BELOW = "mount-below"
+    EVENTS = "events"
+    OVERFLOW = "overflow"
+    SPACE = "space"
+    JOURNAL = "journal"
+    SCAN = "scan"
+    ATTEMPT = "attempt"
+    DELIVERY = "delivery"
+    REQUESTS = "requests"
+    RELOAD = "reload"
+    STATUS = "status"
+    MAINTENANCE = "maintenance"
+
+
+class OutputRole(StrEnum):
+    """What an output is for."""
+
+    VIDEO = "video"
+
+
+class OutputState(StrEnum):
+    """Where one output of a job stands."""
+
+    INTENDED = "intended"
+    DELIVERED = "delivered"
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended, as the journal remembers it."""
+
+    ENCODED = "encoded"
+    REJECTED = "rejected"
+    BROKE = "broke"
+    INTERRUPTED = "interrupted"
+    STALE = "stale"
+    GONE = "gone"
+    CRASHED = "crashed"  # its daemon or the machine went down
+
+
 class Verify(StrEnum):
     """How much an output must prove before it is delivered."""
 
@@ -211,10 +287,43 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """The output is made, proven and on disk."""
+class OutputFile:
+    """One output of a job."""
 
-    output: str  # its name inside the attempt's work directory
+    file: str  # its name inside the attempt's work directory
+    suffix: str  # what its final name ends with
+    size: int
+    role: OutputRole = OutputRole.VIDEO
+    name: str | None = None  # relative to the outbox, once it is intended
+    state: OutputState = OutputState.INTENDED
+
+
+@dataclass(frozen=True, slots=True)
+class JobWarning:
+    """What a person should know of a job although it is done."""
+
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """What is remembered of an attempt when it ends."""
+
+    outcome: AttemptOutcome
+    cause: Cause | None = None
+    seconds: float = 0.0
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    media_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The outputs are made, proven and on disk."""
+
+    outputs: tuple[OutputFile, ...]
+    warnings: tuple[JobWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +332,7 @@ class Rejected:
 
     reason: str
     report: str = ""
+    cause: Cause = Cause.FFMPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +341,7 @@ class Broke:
 
     reason: str
     report: str = ""
+    cause: Cause = Cause.FFMPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +351,7 @@ class Interrupted:
     reason: str | None = None
     wait_seconds: float = 0.0
     report: str = ""
+    wait_reason: WaitReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,15 +69,15 @@ def too_restless(job: Job, max_attempts: int) -> Rejected | None:
 def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
     """Decide what becomes of a job whose attempt ended like this."""
     match outcome:
-        case Encoded(output):
-            return Deliver(Verdict.ENCODED, made=output)
-        case Rejected(reason, report):
+        case Encoded(outputs):
+            return Deliver(Verdict.ENCODED, made=outputs[0].file)
+        case Rejected(reason, report, _):
             return Deliver(Verdict.FAILED, reason, report)
-        case Broke(reason, report):
+        case Broke(reason, report, _):
             if job.attempt < max_attempts:
                 return Requeue(False, backoff_seconds(job.attempt), reason, report)
             return Deliver(Verdict.FAILED, reason, report)
-        case Interrupted(reason, wait_seconds, report):
+        case Interrupted(reason, wait_seconds, report, _):
             return Requeue(True, wait_seconds, reason, report)
         case Stale():
             return Close(JobState.SUPERSEDED)

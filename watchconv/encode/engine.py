@@ -36,6 +36,7 @@ from watchconv.model import (
     Interrupted,
     Job,
     Outcome,
+    OutputFile,
     Progress,
     Rejected,
     Verify,
@@ -188,7 +189,8 @@ class LocalEngine:
         finally:
             os.close(made.descriptor)
         await asyncio.to_thread(self._seal, attempt)
-        return Encoded(os.path.basename(attempt.output))
+        name = os.path.basename(attempt.output)
+        return Encoded((OutputFile(name, attempt.profile.suffix, made.size_bytes),))
 
     def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int) -> None:
         profile = attempt.profile
