@@ -1,23 +1,16 @@
-"""The daemon ties the pieces together, and does nothing else.
+"""The daemon: ``watchconv run``.
 
-Its concerns, in the order of their beginning:
+In the order of their beginning: the locks (one daemon per state directory, inbox and outbox);
+recovery, which is the normal start; the scan loop; the dispatcher, which claims a job for a free
+slot and starts a worker; deliveries; what people ask for; the status, for those who look; and in
+the end the stop: no more scans and claims, a grace, TERM, KILL.
 
-1. the locks: one daemon per state directory, inbox and outbox;
-2. recovery, which is the normal start: children of a dead daemon are ended, RUNNING jobs go back
-   to the queue, leftovers of work are swept;
-3. the look: at start, on events, when an unsettled file is due, and from time to time;
-4. the workers, the deliveries, DELIVERING jobs of before first, and what people ask for;
-5. the present, for those who look: the live file, systemd, a listener;
-6. the stop ladder: no more looks and claims, a grace, TERM, KILL.
-
-Guarantees: an idle daemon sleeps: no tick, no write. Whatever task dies ends the daemon, loudly.
-Errors: those of ``Daemon.run`` at the start; later only bugs, and ``AlreadyRunning`` where another
-daemon has taken a folder that was away.
+An idle daemon sleeps: no tick, no write. Whatever task dies ends the daemon, loudly.
 """
 
 from __future__ import annotations
 
 from watchconv.daemon.lifecycle import Daemon
-from watchconv.daemon.status import Listener
+from watchconv.daemon.status import Display
 
-__all__ = ["Daemon", "Listener"]
+__all__ = ["Daemon", "Display"]

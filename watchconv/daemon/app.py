@@ -1,169 +1,115 @@
-"""What a daemon is made of, put together: who asks whom, and who hears of what.
+"""The parts of one daemon, built in the order in which they use each other.
 
-Guarantees: whatever changes wakes all who may have something to do now.
-Does not begin or end anything that runs, but for ``close``. Errors: none.
+Nothing is set on a part after it is made, and no part refers to one that is made later: what
+happens is announced by ``Signals``, and scans are asked for by ``ScanRequest``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.control import Requests
+from watchconv.daemon.context import Context, CurrentConfig
+from watchconv.daemon.control import Control
 from watchconv.daemon.deliveries import Deliveries
+from watchconv.daemon.dispatcher import Dispatcher
 from watchconv.daemon.once import Once
-from watchconv.daemon.recovery import sweep
+from watchconv.daemon.prepare import Preparation
 from watchconv.daemon.scan_loop import ScanLoop
+from watchconv.daemon.scan_request import ScanRequest
+from watchconv.daemon.signals import Signals, call_soon_from_thread
 from watchconv.daemon.status import StatusPublisher
-from watchconv.daemon.wakeup import Bell, call
-from watchconv.daemon.worker import Pool
-from watchconv.deliver.outbox import DeliverySettings, Outbox
-from watchconv.deliver.ownership import Ownership
+from watchconv.daemon.trouble import Troubles
+from watchconv.daemon.wakeup import MountWatcher, WakeFifo
+from watchconv.daemon.worker import Worker
+from watchconv.deliver.outbox import LocalFolders
 from watchconv.encode.engine import LocalEngine
-from watchconv.intake.filters import NameFilter
-from watchconv.intake.routing import profile_for
-from watchconv.intake.scan import InboxScanner, ScanResult
-from watchconv.intake.settling import PendingFiles, SettleSettings
+from watchconv.host.threads import in_thread
+from watchconv.host.workdir import WorkDirectories
+from watchconv.intake.scan import InboxScanner
+from watchconv.intake.watch import Watcher
 from watchconv.journal.jobs import Journal
-from watchconv.logs.format import log_transition
 from watchconv.media.probe import ProbeWorker
-from watchconv.model import Job, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from watchconv.config import Config
-    from watchconv.daemon.status import Listener
-    from watchconv.daemon.trouble import Troubles
+    from watchconv.daemon.status import Display
+    from watchconv.encode.engine import Engine
+    from watchconv.encode.program import Program
     from watchconv.host.folders import Folders
     from watchconv.journal.thread import JournalThread
+    from watchconv.model import Trouble
 
-log = logging.getLogger(__name__)
 
+@dataclass(frozen=True, slots=True)
+class App:
+    """One daemon, put together. Belongs to one event loop."""
 
-class Components:
-    """The parts of one daemon. Belongs to one event loop."""
-
-    def __init__(
-        self,
-        config: Callable[[], Config],
-        program: str,
-        journal: JournalThread,
-        folders: Folders,
-        troubles: Troubles,
-        listener: Listener | None,
-        *,
-        mark: str,
-    ) -> None:
-        """Take what gives the configuration, the ffmpeg, and the children's mark."""
-        self._config, self._journal = config, journal
-        if listener:
-            loop = asyncio.get_running_loop()
-            journal.tell(lambda job: call(loop, lambda: listener.job_changed(job)))
-        self.probe, self._reader = (
-            ProbeWorker(mark, sandbox=lambda: config().sandbox) for _ in range(2)
-        )
-        self.engine = LocalEngine(config, program, self.probe, self._reader, mark=mark)
-        self.outbox = Outbox(folders, _disposal(config()), self._retarget)
-        self.deliveries = Deliveries(self.outbox, journal, troubles, ended=self._take_end)
-        self.pool = Pool(
-            config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
-        )
-        self.intake = self._make_intake(folders.vouches_for)
-        self.looking = ScanLoop(config, folders, self.intake, troubles, self._take_look)
-        self.present = StatusPublisher(
-            config().state, self.engine, self.pool, self.intake, troubles, journal, listener
-        )
-        self.requests = Requests(config, folders, journal, self.pool, self.engine)
-        self.once = Once(
-            self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
-        )
-        self.pool.rescan = self.looking.rescan
-        self.looking.healed = self._take_folders_back
-        self.pool.moved = self.deliveries.moved = self.announce
-        self.bell = Bell(config().state)
-
-    def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
-        return self._journal.ask_blocking(
-            Journal.retarget, job_id, output=output, original=original
-        )
-
-    def _make_intake(self, vouches: Callable[[str], bool]) -> InboxScanner:
-        config = self._config()
-        loop = asyncio.get_running_loop()
-
-        def announce() -> None:
-            """Wake all, from the thread of a look."""
-            call(loop, self.announce)
-
-        def expect() -> None:
-            """Start the probe while the first file still settles; none where nothing is claimed."""
-            if self.probe.pid is None and not self.pool.claims.paused:
-                call(loop, self.probe.warm)
-
-        def profile_of(source: str) -> str:
-            """Choose by the configuration in effect."""
-            now = self._config()
-            return profile_for(source, now.all_profiles, now.profile)
-
-        return InboxScanner(
-            NameFilter(config.extensions, config.ignore),
-            PendingFiles(config.inbox, _patience(config)),
-            self._journal.ask_blocking,
-            profile_of=profile_of,
-            vouches=vouches,
-            expect=expect,
-            wake_workers=announce,
-        )
-
-    def renew(self, config: Config) -> None:
-        """Make anew what was made of the configuration; the rest asks for it each time."""
-        self.outbox.disposal = _disposal(config)
-        self.intake.sieve = NameFilter(config.extensions, config.ignore)
-        self.intake.waiting.patience = _patience(config)
-        self.pool.resize(config.jobs)
-        self.looking.look_at_all()
-
-    def announce(self) -> None:
-        """Wake whoever may have something to do now."""
-        self.pool.wake()
-        self.present.changed.set()
-        self.once.moved.set()
-
-    def _take_look(self, looked: ScanResult | None) -> None:
-        """Hear what a look did; None: it could not be."""
-        if looked:
-            for job in map(self.pool.running.get, looked.taken_away):
-                if job:
-                    self.engine.stop(job, kill=True)
-        self.announce()
-
-    async def _take_folders_back(self) -> None:
-        """Hear that the folders are well again."""
-        self.deliveries.retry.set()
-        await sweep(self._journal, self.outbox)
-
-    def _take_end(self, job: Job) -> None:
-        """Hear of a job's end."""
-        self.once.failed += job.state is JobState.FAILED
-        reason = job.reason if job.state is JobState.FAILED else None
-        log_transition(log, job, JobState.DELIVERING, job.state, reason)
-        self.looking.rescan(job.source)  # something new may lie under its name by now
-        self.announce()
+    context: Context
+    engine: Engine
+    request: ScanRequest
+    deliveries: Deliveries
+    dispatcher: Dispatcher
+    scan_loop: ScanLoop
+    control: Control
+    status: StatusPublisher
+    once: Once
+    wake: WakeFifo
+    mounts: MountWatcher
+    probes: tuple[ProbeWorker, ...]
+    scan_journal: Journal
 
     async def close(self) -> None:
-        """End what holds threads and children."""
-        await asyncio.gather(
-            self.bell.close(), self.looking.close(), self.probe.close(), self._reader.close()
-        )
+        """End what holds threads, children and descriptors."""
+        self.wake.close()
+        self.mounts.close()
+        closes = [in_thread(probe.close) for probe in self.probes]
+        await asyncio.gather(self.scan_loop.close(), *closes)
 
 
-def _disposal(config: Config) -> DeliverySettings:
-    return DeliverySettings(config.on_success, config.preserve_mtime, Ownership.of(config))
+def build(
+    config: Config,
+    program: Program,
+    folders: Folders,
+    journal: JournalThread,
+    display: Display | None,
+) -> App:
+    """Build a daemon on an open journal and locked folders."""
+    loop = asyncio.get_running_loop()
+    owner_tag = os.path.realpath(config.state)
 
+    def record(trouble: Trouble, sentence: str, over: bool) -> None:
+        """Remember a trouble, where the journal can be written."""
+        journal.post(Journal.record_trouble, trouble, sentence, cleared=over)
 
-def _patience(config: Config) -> SettleSettings:
-    return SettleSettings(
-        config.settle_seconds, config.settle_network_seconds, config.incomplete_after_seconds
+    context = Context(CurrentConfig(config), folders, journal, Troubles(record), Signals())
+    # large outputs are read back by a worker of their own, so that the next probe does not wait
+    probe, reader = ProbeWorker(owner_tag), ProbeWorker(owner_tag)
+    work = WorkDirectories(folders)
+    due = asyncio.Event()
+    request = ScanRequest(Watcher(config.inbox, partial(call_soon_from_thread, loop, due.set)), due)
+    engine = LocalEngine(program, probe, reader, work, owner_tag=owner_tag)
+    deliveries = Deliveries(context, LocalFolders(folders, work), request)
+    preparation = Preparation(program, probe, work)
+    dispatcher = Dispatcher(context, Worker(context, preparation, engine, deliveries, request))
+    scan_journal = Journal(config.state, create=False)
+    scanner = InboxScanner(config.inbox, scan_journal, folders)
+    scan_loop = ScanLoop(context, scanner, request, dispatcher)
+    return App(
+        context,
+        engine,
+        request,
+        deliveries,
+        dispatcher,
+        scan_loop,
+        Control(context, dispatcher, deliveries),
+        StatusPublisher(context, dispatcher, scan_loop, display),
+        Once(context, scan_loop, dispatcher, deliveries),
+        WakeFifo(config.state, context.signals.requests.set),
+        MountWatcher(due.set),
+        (probe, reader),
+        scan_journal,
     )

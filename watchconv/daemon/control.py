@@ -1,15 +1,12 @@
-"""What people asked for on the command line: pause, resume, retry, cancel.
+"""What people asked for by commands: pause, resume, retry, cancel.
 
-Guarantees: a request is in the journal before it is acted on, and acting on it can be repeated
-after a crash; a retried original never replaces anything in the inbox.
-Does not decide whether a request is allowed: ``requests.note`` did.
-Errors: ``JournalError``; ``EnvironmentTrouble`` when something cannot be done now: the request is
-kept. One that never can be carried out is logged and dropped.
+A request is in the journal before it is acted on, and acting on it can be repeated after a crash;
+a retried original never replaces anything in the inbox. A request that cannot be carried out now
+is kept and reported as trouble; one that never can be is logged and dropped.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -17,78 +14,77 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import move as files
-from watchconv.deliver.ownership import Ownership
+from watchconv.daemon.signals import wait_at_most
 from watchconv.deliver.reports import remove_report
-from watchconv.errors import EnvironmentTrouble
+from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.host.threads import in_thread
 from watchconv.intake.routing import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
-from watchconv.logs.format import log_transition, tell
-from watchconv.model import Job, JobState, Request, mtime_ns
-from watchconv.names import numbered, printable
+from watchconv.logs.format import log_job, log_transition
+from watchconv.model import Job, JobState, Request, Trouble, mtime_ns
+from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from watchconv.config import Config
-    from watchconv.daemon.worker import Pool
-    from watchconv.encode.engine import Engine
-    from watchconv.host.folders import Folders
-    from watchconv.journal.thread import JournalThread
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.deliveries import Deliveries
+    from watchconv.daemon.dispatcher import Dispatcher
 
 log = logging.getLogger(__name__)
 
+RETRY_SECONDS = 5.0
 
-class Requests:
+
+class Control:
     """Carries requests out."""
 
-    def __init__(
-        self,
-        config: Callable[[], Config],
-        folders: Folders,
-        journal: JournalThread,
-        pool: Pool,
-        engine: Engine,
-    ) -> None:
-        self._config, self._folders, self._journal = config, folders, journal
-        self._pool, self._engine = pool, engine
+    def __init__(self, context: Context, dispatcher: Dispatcher, deliveries: Deliveries) -> None:
+        self._context, self._journal = context, context.journal
+        self._dispatcher, self._deliveries = dispatcher, deliveries
+
+    async def run(self) -> None:
+        """Carry out what is asked for, for ever: at each wake-up, and what was put off."""
+        signals, troubles = self._context.signals, self._context.troubles
+        while True:
+            signals.requests.clear()
+            try:
+                await self.carry_out()
+            except (EnvironmentTrouble, JournalError) as error:
+                troubles.report(Trouble.REQUESTS, str(error), blocks=False)
+                put_off = True
+            else:
+                troubles.clear(Trouble.REQUESTS)
+                put_off = False
+            signals.mounts_learnt.set()  # perhaps mounts are to be forgotten
+            signals.changed()
+            await wait_at_most(signals.requests, RETRY_SECONDS if put_off else None)
 
     async def carry_out(self) -> None:
         """Do all that was asked for and not yet done. Idempotent."""
-        self._set_paused(await self._journal.ask(Journal.setting, PAUSED) is not None)
+        self._dispatcher.set_paused(await self._journal.ask(Journal.setting, PAUSED) is not None)
         put_off = None
         for job in await self._journal.ask(requests.noted):
             try:
-                await (self._retry(job) if job.request is Request.RETRY else self._cancel(job))
+                if job.request is Request.RETRY:
+                    await self._retry(job)
+                elif attempt := self._dispatcher.attempts.get(job.id):
+                    attempt.stop(kill=True)  # its worker sees the request
+                elif job.state is JobState.QUEUED:
+                    await self._deliveries.cancel(job)
+                elif job.state is not JobState.RUNNING:
+                    await self._journal.ask(requests.drop, job.id)
             except EnvironmentTrouble as trouble:
                 put_off = trouble
         if put_off:
             raise put_off
 
-    def _set_paused(self, paused: bool) -> None:
-        if self._pool.claims.paused != paused:
-            log.info("paused: no new job is claimed" if paused else "resumed")
-        self._pool.claims.paused = paused
-        if not paused:
-            self._pool.wake()
-
-    async def _cancel(self, job: Job) -> None:
-        match job.state:
-            case JobState.RUNNING:
-                self._engine.stop(job, kill=True)  # its worker sees the request
-            case JobState.QUEUED:
-                await self._pool.cancel(job)
-            case _:
-                await self._journal.ask(requests.drop, job.id)
-
     async def _retry(self, job: Job) -> None:
         name = printable(job.original or job.source)
         try:
-            after = await asyncio.to_thread(self._bring_back, job)
+            after = await in_thread(self._bring_back, job)
         except (FileNotFoundError, FileExistsError) as error:
             words = f"cannot be retried: {error.strerror} ({name})"
-            tell(log, job, words, level=logging.WARNING)
+            log_job(log, job, words, level=logging.WARNING)
             await self._journal.ask(requests.drop, job.id)
             return
         except OSError as error:
@@ -96,55 +92,4 @@ class Requests:
             raise EnvironmentTrouble(sentence) from error
         if after:
             log_transition(log, after, JobState.FAILED, JobState.QUEUED)
-            self._pool.moved()
-
-    def _bring_back(self, job: Job) -> Job | None:
-        """Move a failed original back into the inbox, then queue its job; on a thread."""
-        assert job.original is not None
-        if troubles := self._folders.troubles():
-            raise EnvironmentTrouble(f"job {job.id} cannot be retried yet: {troubles[0]}")
-        failed = os.path.join(self._config().error, job.original)
-        back = self._reserve(job, failed)
-        path = os.path.join(self._config().inbox, back)
-        found = os.stat(path)
-        remove_report(self._config().error, job)
-        profile = profile_for(back, self._config().all_profiles, self._config().profile)
-        return self._journal.ask_blocking(
-            Journal.retry, job.id, found.st_size, mtime_ns(found), profile, time.time()
-        )
-
-    def _demand_original(self, job: Job, found: os.stat_result) -> None:
-        """Raise FileNotFoundError unless what lies under an original's name may count as it.
-
-        It may have been repaired since; but another job's original may have come in its place.
-        """
-        if not stat.S_ISREG(found.st_mode):
-            raise FileNotFoundError(errno.ENOENT, "what has its original's name is no file")
-        if (found.st_size, mtime_ns(found)) == (job.size, job.mtime_ns):
-            return
-        newer = self._journal.ask_blocking(requests.newest_failed, str(job.original))
-        if newer != job.id:
-            words = f"under its original's name lies that of job {newer} now; retry that one"
-            raise FileNotFoundError(errno.ENOENT, words)
-
-    def _reserve(self, job: Job, failed: str) -> str:
-        """Move the original to the first free form of its name, reserved before; return that."""
-        if not os.path.lexists(failed) and self._journal.ask_blocking(requests.has_begun, job.id):
-            return job.source  # an earlier try moved it
-        self._demand_original(job, os.lstat(failed))
-        for number in range(1, 10_000):
-            back = numbered(job.source, number)
-            folder, name = os.path.split(back)
-            if not self._journal.ask_blocking(requests.begin_retry, job.id, back):
-                continue
-            try:
-                path = files.make_folder(self._config().inbox, folder, Ownership())
-            except NotADirectoryError:
-                continue
-            scratch = files.scratch(path, job.id)
-            try:
-                files.move(failed, os.path.join(path, name), scratch, ours=False)
-            except FileExistsError:
-                continue
-            return back
-        raise FileExistsError(0, "every form of its name is taken in the inbox")
+            self._context.signals.work_changed()

@@ -1,77 +1,136 @@
-"""Deliveries under way: each DELIVERING job is rolled forward until it is done.
+"""Deliveries: a decision is committed to the journal, then carried out until it is done.
 
-Guarantees: at most ``AT_ONCE`` at a time, each on a thread, so that a slow copy holds up nobody;
-a delivery that cannot be done now is told as trouble and tried again every ``RETRY_SECONDS``,
-when a trouble ends, and at each start; it is never encoded again for that.
-Does not know how files are moved: ``deliver.outbox`` does.
-Errors: none leave this room but bugs.
+At most ``AT_ONCE`` at a time, each on a thread, so that a slow copy holds up nobody. One that
+cannot be done now is reported as trouble and tried again every ``RETRY_SECONDS``, when a folder is
+back, and at each start; it is never encoded again for that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from watchconv.daemon.wakeup import EarliestTimer
-from watchconv.daemon.workers import all_ended
+from watchconv.daemon.signals import all_ended, wait_at_most
+from watchconv.deliver.destination import DeliverySettings, order_of
+from watchconv.encode.report import compose
 from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
-from watchconv.model import Job, JobState
+from watchconv.logs.format import log_transition
+from watchconv.model import Cause, Job, JobState, Request, Trouble, Verdict, WaitReason
 from watchconv.names import printable
+from watchconv.policy import Deliver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Collection
 
-    from watchconv.daemon.trouble import Troubles
-    from watchconv.deliver.outbox import Outbox
-    from watchconv.journal.thread import JournalThread
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.scan_request import ScanRequest
+    from watchconv.deliver.destination import Destination
+    from watchconv.journal.thread import Question
+    from watchconv.model import AttemptEnd
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 RETRY_SECONDS = 60.0
+JOURNAL_SECONDS = 5.0
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Deliveries:
-    """Carries DELIVERING jobs to their end."""
+    """Commits decisions and carries DELIVERING jobs to their end."""
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        journal: JournalThread,
-        troubles: Troubles,
-        ended: Callable[[Job], None],
-    ) -> None:
-        """Take what does the work, and whom to tell of each job that has ended."""
-        self._outbox, self._journal, self._troubles = outbox, journal, troubles
-        self._ended = ended
-        self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
+    def __init__(self, context: Context, destination: Destination, request: ScanRequest) -> None:
+        self._config, self._journal = context.config, context.journal
+        self._troubles, self._signals = context.troubles, context.signals
+        self._destination, self._request = destination, request
+        self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()
-        self.moved: Callable[[], None] = lambda: None  # called when a try has ended, well or not
-        self.retry = asyncio.Event()
-        self._later = EarliestTimer(self.retry.set)
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # by a bug
+        self._timer: asyncio.TimerHandle | None = None
+        self.failed = 0  # jobs that have ended in error/
+        self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def under_way(self) -> int:
-        """Count the deliveries that are being tried now."""
+        """How many deliveries are being tried now."""
         return len(self._tasks)
 
     @property
     def stuck(self) -> int:
-        """Count the deliveries that cannot be done now."""
+        """How many deliveries cannot be done now."""
         return len(self._stuck)
 
-    async def begin(self, job: Job, *, again: bool = False) -> None:
-        """Deliver a job in the background; waits while too many are under way. Idempotent.
+    # commit
 
-        again: it was read a while ago, and an earlier try may have ended it since.
+    async def conclude(self, job: Job, decision: Deliver, end: AttemptEnd | None) -> Job | None:
+        """Commit what is to be delivered, then begin it; None when the job has moved on.
+
+        A cancel that is not answered yet comes before any other verdict.
+        """
+        intent = await in_thread(
+            self._destination.plan, job, decision.verdict, decision.outputs, self._settings
+        )
+        report = decision.report
+        if decision.verdict is not Verdict.ENCODED and not report:
+            report = compose(job, (), None, "")
+        intent = intent._replace(
+            cause=decision.cause,
+            reason=decision.reason,
+            report=report,
+            warnings=decision.warnings,
+        )
+        if after := await self.insist(Journal.intend, job, intent, end):
+            log_transition(log, job, job.state, JobState.DELIVERING, decision.reason)
+            await self.begin(after)
+            return after
+        if decision.verdict is not Verdict.CANCELLED:
+            fresh = await self.insist(Journal.get, job.id)
+            if fresh and fresh.request is Request.CANCEL:
+                return await self.cancel(fresh, report, end)
+        return None
+
+    async def cancel(
+        self, job: Job, report: str | None = None, end: AttemptEnd | None = None
+    ) -> Job | None:
+        """Deliver a job that is not wanted any more; report is what its attempt wrote."""
+        decision = Deliver(
+            Verdict.CANCELLED, cause=Cause.CANCELLED, reason="cancelled", report=report
+        )
+        return await self.conclude(job, decision, end)
+
+    async def insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the journal until it can be written: a finished encode is not to be lost to it."""
+        while True:
+            try:
+                answer = await self._journal.ask(question, *args, **kwargs)
+            except JournalError as error:
+                self._troubles.report(Trouble.JOURNAL, str(error), retry_seconds=JOURNAL_SECONDS)
+                if self._signals.stop.is_set():
+                    raise
+                await wait_at_most(self._signals.stop, JOURNAL_SECONDS)
+            else:
+                self._troubles.clear(Trouble.JOURNAL)
+                return answer
+
+    async def discard(self, job: Job) -> None:
+        """Remove the work of a job's attempt."""
+        await in_thread(self._destination.clear, job)
+
+    # carry out
+
+    async def begin(self, job: Job, *, again: bool = False) -> None:
+        """Deliver a job in the background; waits while too many wait for it. Idempotent.
+
+        again: the row was read a while ago, and an earlier try may have ended it since.
         """
         if job.id in self._tasks:
             return
@@ -82,26 +141,28 @@ class Deliveries:
 
     def _take_end(self, job_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[job_id]
-        if not task.cancelled() and (bug := task.exception()) and not self.broken.done():
-            self.broken.set_exception(bug)
-        self.moved()
+        if not task.cancelled() and (bug := task.exception()) and not self.bug.done():
+            self.bug.set_exception(bug)
+        self._signals.changed()
 
     async def _deliver(self, job: Job, again: bool) -> None:
-        cause = f"job {job.id}"
         try:
-            loop = asyncio.get_running_loop()
-            ended = await loop.run_in_executor(self._threads, self._roll_forward, job, again)
+            async with self._free:
+                ended = await in_thread(self._roll_forward, job, again)
         except (OSError, EnvironmentTrouble, JournalError) as error:
-            name = printable(job.source)
             self._stuck.add(job.id)
-            self._later.set(RETRY_SECONDS)
+            self._retry_later()
+            name = printable(job.source)
             sentence = f"job {job.id} ({name}) cannot be delivered yet: {_why(error)}"
-            self._troubles.tell(cause, sentence, blocking=False, job=job)
-        else:
-            self._stuck.discard(job.id)
-            self._troubles.end(cause)
-            if ended:
-                self._ended(ended)
+            self._troubles.report(Trouble.DELIVERY, sentence, blocks=False, job=job)
+            return
+        self._stuck.discard(job.id)
+        self._troubles.clear(Trouble.DELIVERY, job)
+        if ended:
+            self.failed += ended.state is JobState.FAILED
+            reason = ended.reason if ended.state is JobState.FAILED else None
+            log_transition(log, ended, JobState.DELIVERING, ended.state, reason)
+            self._request.name(ended.source)  # something new may lie under its name by now
 
     def _roll_forward(self, job: Job, again: bool) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
@@ -110,49 +171,63 @@ class Deliveries:
             if fresh is None or fresh.state is not JobState.DELIVERING:
                 return None
             job = fresh
-        state, held = self._outbox.deliver(job)
+        state, held = self._destination.deliver(order_of(job), self._settings, self._retarget)
         now = time.time()
         if state is JobState.SUPERSEDED:
-            expected = JobState.DELIVERING
             ended = self._journal.ask_blocking(
-                Journal.supersede, job.id, expected, now, stale=False
+                Journal.supersede, job.id, JobState.DELIVERING, now, stale=False
             )
         else:
             ended = self._journal.ask_blocking(Journal.finish, job.id, state, now, held=held)
-        self._outbox.clear(job)
+        self._destination.clear(job)
         return ended
 
-    async def resume(self) -> None:
-        """Begin every delivery that the journal knows of and that is not under way."""
-        for job in await self._journal.ask(Journal.in_state, JobState.DELIVERING):
-            await self.begin(job, again=True)
+    def _retarget(self, job_id: int, outputs: tuple[str, ...], original: str | None) -> None:
+        self._journal.ask_blocking(Journal.retarget, job_id, outputs=outputs, original=original)
+
+    @property
+    def _settings(self) -> DeliverySettings:
+        return DeliverySettings.of(self._config.now)
 
     async def run(self) -> None:
-        """Take up what was under way; then try the stuck ones again, for ever.
+        """Take up what was under way; then try again what is stuck, for ever.
 
-        They are tried when somebody tells to, and from time to time.
+        Leftover work is removed first: an outbox may have been away when an attempt ended.
         """
-        taken_up = False
+        begun = False
         while True:
-            if self._stuck or not taken_up:
+            self._signals.retry_deliveries.clear()
+            with contextlib.suppress(EnvironmentTrouble, JournalError):
+                await in_thread(self._destination.sweep, self._open_among)
+            if self._stuck or not begun:
                 try:
-                    await self.resume()
-                    taken_up = True
+                    for job in await self._journal.ask(Journal.in_state, JobState.DELIVERING):
+                        await self.begin(job, again=True)
+                    begun = True
                 except JournalError as error:
                     log.warning("%s", error)
-                    self._later.set(RETRY_SECONDS)
-            await self.retry.wait()
-            self.retry.clear()
+                    self._retry_later()
+            await self._signals.retry_deliveries.wait()
 
-    async def finish(self, seconds: float, hurry: asyncio.Event) -> bool:
-        """Wait for those under way, as ``all_ended`` does; tell whether all came to an end."""
-        await all_ended(self._tasks.values(), seconds, hurry)
-        self._threads.shutdown(wait=not self._tasks)
-        return not self._tasks
+    def _open_among(self, job_ids: Collection[int]) -> set[int]:
+        return self._journal.ask_blocking(Journal.open_among, job_ids)
+
+    def _retry_later(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(RETRY_SECONDS, self._retry)
+
+    def _retry(self) -> None:
+        self._timer = None
+        self._signals.retry_deliveries.set()
+
+    async def finish(self, seconds: float) -> bool:
+        """Wait for those under way; return whether all came to an end."""
+        return await all_ended(self._tasks.values(), seconds, self._signals.force_exit)
 
 
 def _why(error: Exception) -> str:
-    """Say what keeps a delivery from being done, and what to do where that is known."""
+    """Return what keeps a delivery from being done, and what to do where that is known."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     names = [printable(os.fsdecode(n)) for n in (error.filename, error.filename2) if n is not None]

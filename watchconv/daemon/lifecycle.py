@@ -1,8 +1,6 @@
 """The daemon's life: begin, run, end. The package's docstring lists its concerns.
 
-Guarantees: whatever hangs (a dead mount, a copy, a child), a stop comes to its end.
-Does not do any of the work: the parts do, each in a module of its own.
-Errors: those that the package lists; each ends it.
+Whatever hangs (a dead mount, a copy, a child), a stop comes to its end.
 """
 
 from __future__ import annotations
@@ -18,39 +16,38 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from watchconv.daemon.app import Components
+from watchconv.daemon import reload
+from watchconv.daemon.app import App, build
 from watchconv.daemon.maintenance import maintain
 from watchconv.daemon.recovery import recover
-from watchconv.daemon.reload import Settings
-from watchconv.daemon.systemd import notify
-from watchconv.daemon.trouble import Troubles
-from watchconv.daemon.wakeup import call
-from watchconv.daemon.watchdog import Watchdog
-from watchconv.errors import ConfigError, EnvironmentTrouble, JournalError, MissingExtra
-from watchconv.host import status_file as live
+from watchconv.daemon.signals import call_soon_from_thread, wait_at_most
+from watchconv.daemon.systemd import Watchdog, notify
+from watchconv.errors import ConfigError, MissingExtra
+from watchconv.host import status_file
 from watchconv.host.folders import Folders, make_state
 from watchconv.host.mounts import mount_of
+from watchconv.host.threads import in_thread
 from watchconv.journal.thread import CLOSE_SECONDS, JournalThread
+from watchconv.model import Trouble
 from watchconv.names import printable
 from watchconv.process.orphans import end_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from watchconv.config import Config
-    from watchconv.daemon.scan_loop import ScanLoop
-    from watchconv.daemon.status import Listener
+    from watchconv.daemon.scan_request import ScanRequest
+    from watchconv.daemon.status import Display
+    from watchconv.encode.program import Program
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 5.0
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
-LADDER_SECONDS = 45.0
-# the first job would hold the first look up, and waits for it, as the first word of how we are
+STOP_SECONDS = 45.0
+# the first job would hold the first scan up, and waits for it, as the first word of how we are
 # waits for the folders' check: so long, at most
-FIRST_LOOK_SECONDS = 3.0
-MAY_END = ("pulse", "bell", "ready", "work")  # the tasks that do not live as long as the daemon
+FIRST_SCAN_SECONDS = 3.0
+# the tasks that do not live as long as the daemon
+SHORT_TASKS = ("watchdog", "ready", "dispatcher")
 
 
 class Daemon:
@@ -62,22 +59,18 @@ class Daemon:
         *,
         once: bool = False,
         make_folders: bool = False,
-        listener: Listener | None = None,
-        reread: Callable[[], Config] | None = None,
+        display: Display | None = None,
+        config_file: str | None = None,
     ) -> None:
-        """Take the configuration; once ends when the inbox is worked off.
+        """Use a configuration; once ends when the inbox is worked off.
 
-        make_folders makes the four folders that are missing, as --root promises. reread gives
-        what the configuration's file holds by now, for SIGHUP.
+        make_folders makes the four folders that are missing, as --root promises. config_file is
+        what SIGHUP reads again; None: there is none.
         """
-        self._settings = Settings(config, reread)
-        self._config = self._settings.now
-        self._once, self._make_folders, self._listener = once, make_folders, listener
-        self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._config, self._config_file = config, config_file
+        self._once, self._make_folders, self._display = once, make_folders, display
         self._folders = Folders(config.inbox, config.outbox, config.done, config.error)
-        self._troubles = Troubles()
+        self._stopped_early = False  # by a signal
 
     async def run(self) -> int:
         """Live from start to end; return the exit code.
@@ -85,226 +78,174 @@ class Daemon:
         Raises AlreadyRunning, JournalError, ConfigError, EnvironmentTrouble or MissingExtra at the
         start.
         """
-        parts = self._parts = await self._begin()
+        program, journal = await in_thread(self._prepare)
+        app = build(self._config, program, self._folders, journal, self._display)
         try:
-            most = self._config().max_attempts
-            await recover(self._journal, self._folders, parts.outbox, parts.pool, most)
-            await self._carry_out_requests()
-            return await self._live()
+            await recover(app.context, app.engine, app.dispatcher, app.deliveries)
+            await app.control.carry_out()
+            return await self._live(app, program)
         finally:
-            await self._end()
+            with contextlib.suppress(TimeoutError):  # a dead mount holds a thread
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await app.close()
+            journal.close()
+            status_file.remove(self._config.state)
+            self._folders.unlock()
 
-    # beginning
-
-    async def _begin(self) -> Components:
-        program, mark = await asyncio.to_thread(self._prepare)
-        return Components(
-            self._config,
-            program,
-            self._journal,
-            self._folders,
-            self._troubles,
-            self._listener,
-            mark=mark,
-        )
-
-    def _prepare(self) -> tuple[str, str]:
-        """Check what must be well before anything starts, and take the locks.
-
-        Returns the ffmpeg to use, and the mark of our children.
-        """
-        state = self._config().state
-        make_state(state, live.WAKE_DIR)
+    def _prepare(self) -> tuple[Program, JournalThread]:
+        """Check what must be well before anything starts, and take the locks."""
+        state = self._config.state
+        make_state(state)
         if self._make_folders:
             self._folders.make()
-        self._folders.lock(state)
-        program = self._settings.examine()
+        self._folders.check(state)
+        program = reload.examine_start(self._config)
         if mount_of(state).is_network:
             log.warning("the state %s is on a network file system", state)
-        mark = os.path.realpath(state)
-        if ended := end_orphans(mark):
+        if ended := end_orphans(os.path.realpath(state)):
             log.warning("ended %d processes that an earlier watchconv left", ended)
-        self._journal = JournalThread(state)
-        return program.path, mark
+        return program, JournalThread(state)
 
-    # living
-
-    async def _live(self) -> int:
-        parts = self._parts
-        self._take_signals()
-        tasks: set[asyncio.Task[None]] = {
+    async def _live(self, app: App, program: Program) -> int:
+        signals = app.context.signals
+        self._take_signals(app)
+        tasks = {
             asyncio.create_task(work, name=name)
             for name, work in {
-                "look": parts.looking.run(),
-                "work": self._begin_work(),
-                "bell": parts.bell.run(),
-                "requests": self._serve_requests(),
-                "reloads": self._serve_reloads(),
-                "deliveries": parts.deliveries.run(),
-                "present": self._show(),
-                "pulse": Watchdog(parts.looking, self._journal, parts.pool).run(),
-                "house": self._keep_house(),
-                "ready": self._tell_ready(),
+                "scan": app.scan_loop.run(),
+                "dispatcher": self._dispatch(app),
+                "control": app.control.run(),
+                "deliveries": app.deliveries.run(),
+                "status": self._publish(app),
+                "maintenance": self._maintain(app),
+                "reloads": self._serve_reloads(app, program),
+                "watchdog": Watchdog(app.scan_loop, app.context.journal, app.dispatcher).run(),
+                "ready": self._say_ready(app),
             }.items()
         }
         if self._once:
-            tasks.add(asyncio.create_task(self._end_when_done(), name="once"))
-        stopped = asyncio.ensure_future(self._stop.wait())
-        ends: set[asyncio.Future[Any]] = {t for t in tasks if t.get_name() not in MAY_END}
-        bugs = (parts.deliveries.broken, parts.pool.workers.broken)
+            tasks.add(asyncio.create_task(app.once.run(), name="ready"))
+        stopped = asyncio.create_task(signals.stop.wait(), name="stop")
+        ends: set[asyncio.Future[Any]] = {t for t in tasks if t.get_name() not in SHORT_TASKS}
+        bugs = (app.deliveries.bug, app.dispatcher.bug)
         await asyncio.wait({*ends, *bugs, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        longest = 2 * self._config().stop_grace_seconds + LADDER_SECONDS
+        longest = 2 * app.context.config.now.stop_grace_seconds + STOP_SECONDS
         notify("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={longest * 1e6:.0f}")
-        await self._stop_all({*tasks, stopped})
+        signals.stop.set()
+        await self._stop_all(app, {*tasks, stopped})
         for bug in bugs:
             if bug.done():
                 bug.result()
         log.info("stopped")
-        once = parts.once
-        left = once.failed > 0 or once.stuck or bool(self._troubles.sentences)
-        return int(self._once and left)
+        return int(self._stopped_early or app.once.exit_code) if self._once else 0
 
-    async def _stop_all(self, tasks: set[asyncio.Future[Any]]) -> None:
-        """Go down the stop ladder: the grace for jobs to finish, TERM, a moment, KILL.
+    async def _stop_all(self, app: App, tasks: set[asyncio.Task[Any]]) -> None:
+        """End attempts (the grace, TERM, KILL), then tasks, then deliveries.
 
         Raises the bug that ended a task, if one did.
         """
+        grace = app.context.config.now.stop_grace_seconds
         for task in tasks:
-            if isinstance(task, asyncio.Task) and task.get_name() == "look":
+            if task.get_name() in ("scan", "dispatcher"):
                 task.cancel()
-        grace = self._config().stop_grace_seconds
-        closed = await self._parts.pool.close(grace, self._hurry)
+        closed = await app.dispatcher.close(grace)
         for task in tasks:
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
-        delivered = await self._parts.deliveries.finish(grace, self._hurry)
+        delivered = await app.deliveries.finish(grace)
         if not delivered or not closed:
             log.warning("something is still under way: the next start takes it up")
 
-    def _take_signals(self) -> None:
+    # signals
+
+    def _take_signals(self, app: App) -> None:
         loop = asyncio.get_running_loop()
-        threading.excepthook = functools.partial(_tell_of_dead_thread, loop, self._parts.looking)
+        threading.excepthook = functools.partial(_log_dead_thread, loop, app.request)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose exit statuses
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._take_stop)
-        loop.add_signal_handler(signal.SIGHUP, self._take_hangup, sys.stderr.isatty())
+            loop.add_signal_handler(number, self._take_stop, app)
+        loop.add_signal_handler(signal.SIGHUP, self._take_hangup, app, sys.stderr.isatty())
 
-    def _take_stop(self) -> None:
-        if self._stop.is_set():
+    def _take_stop(self, app: App) -> None:
+        signals = app.context.signals
+        if signals.stop.is_set():
             log.warning("stopping at once")
-            self._hurry.set()
+            signals.force_exit.set()
         else:
-            grace = f": running jobs are given {self._config().stop_grace_seconds:g} s"
-            log.info("stopping%s", grace if self._parts.pool.running else "")
-            self._parts.once.stuck = True
-            self._stop.set()
+            seconds = app.context.config.now.stop_grace_seconds
+            grace = f": running jobs are given {seconds:g} s" if app.dispatcher.attempts else ""
+            log.info("stopping%s", grace)
+            self._stopped_early = True
+            signals.stop.set()
 
-    def _take_hangup(self, on_terminal: bool) -> None:
+    def _take_hangup(self, app: App, on_terminal: bool) -> None:
         if on_terminal and not sys.stderr.isatty():
             # it was closed, which is no wish for another configuration; and nobody reads us now
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-            self._take_stop()
+            self._take_stop(app)
         else:
-            self._reload.set()
+            app.context.signals.reload.set()
 
-    async def _serve_requests(self) -> None:
-        rung = self._parts.bell.rung
+    # tasks
+
+    async def _dispatch(self, app: App) -> None:
+        await wait_at_most(app.scan_loop.first_done, FIRST_SCAN_SECONDS)
+        app.dispatcher.resize(app.context.config.now.jobs)
+        await app.dispatcher.run()
+
+    async def _publish(self, app: App) -> None:
+        # until the folders are checked it would say "running"
+        await wait_at_most(app.scan_loop.checked, FIRST_SCAN_SECONDS)
+        await app.status.run()
+
+    async def _maintain(self, app: App) -> None:
+        await app.scan_loop.first_done.wait()
+        await maintain(app.context, app.request)
+
+    async def _say_ready(self, app: App) -> None:
+        await app.scan_loop.first_done.wait()
+        if not self._once and not app.context.troubles.has(Trouble.FOLDERS):
+            folders = (printable(self._folders.inbox), printable(self._folders.outbox))
+            log.info("watching %s; outputs go to %s", *folders)
+
+    async def _serve_reloads(self, app: App, program: Program) -> None:
+        context = app.context
+        await app.scan_loop.first_done.wait()  # systemd takes the READY after a reload for it
         while True:
-            await rung.wait()
-            rung.clear()
-            self._parts.looking.learnt.set()  # perhaps that mounts are to be forgotten
-            try:
-                await self._carry_out_requests()
-            except JournalError as error:
-                self._put_requests_off(error)
-            self._parts.announce()
-
-    async def _carry_out_requests(self) -> None:
-        try:
-            await self._parts.requests.carry_out()
-        except EnvironmentTrouble as trouble:
-            self._put_requests_off(trouble)
-        else:
-            self._troubles.end("requests")
-
-    def _put_requests_off(self, error: Exception) -> None:
-        self._troubles.tell("requests", str(error), blocking=False)
-        self._parts.bell.ring_in(RETRY_SECONDS)
-
-    async def _serve_reloads(self) -> None:
-        await self._parts.looking.first_done.wait()  # systemd takes the READY after a reload for it
-        while True:
-            await self._reload.wait()
-            self._reload.clear()
+            await context.signals.reload.wait()
+            context.signals.reload.clear()
             notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
-                config = await asyncio.to_thread(self._settings.read_again)
+                config = await in_thread(
+                    reload.read_again, self._config_file, context.config.now, program
+                )
             except (ConfigError, MissingExtra) as error:
-                self._refuse(str(error))
+                self._refuse(app, str(error))
             else:
-                self._troubles.end("reload")
+                context.troubles.clear(Trouble.RELOAD)
                 if config:
-                    self._parts.renew(config)
+                    context.config.replace(config)
+                    app.dispatcher.resize(config.jobs)
+                    app.request.everything()
             notify("READY=1")
-            self._parts.announce()
+            context.signals.work_changed()
 
-    def _refuse(self, problems: str) -> None:
+    def _refuse(self, app: App, problems: str) -> None:
         """Say why the old configuration stays."""
         first, *others = problems.splitlines()
         for line in (first, *others):
             log.error("%s", line)
         more = f" (and {len(others)} more, see the log)" if others else ""
         sentence = f"the new configuration is not used, the old one stays: {first}{more}"
-        self._troubles.tell("reload", sentence, blocking=False)
-
-    async def _begin_work(self) -> None:
-        await _wait_a_little(self._parts.looking.first_done)
-        self._parts.pool.resize(self._config().jobs)
-
-    async def _show(self) -> None:
-        await _wait_a_little(self._parts.looking.checked)  # until then it would say "running"
-        await self._parts.present.run()
-
-    async def _tell_ready(self) -> None:
-        await self._parts.looking.first_done.wait()
-        if not self._once and not self._troubles.tells("folders"):
-            folders = (printable(self._folders.inbox), printable(self._folders.outbox))
-            log.info("watching %s; outputs go to %s", *folders)
-
-    async def _keep_house(self) -> None:
-        await self._parts.looking.first_done.wait()
-        await maintain(
-            self._config, self._journal, self._folders, self._troubles, self._parts.looking
-        )
-
-    # ending
-
-    async def _end_when_done(self) -> None:
-        await self._parts.once.finished()
-        self._stop.set()
-
-    async def _end(self) -> None:
-        with contextlib.suppress(TimeoutError):  # a dead mount holds a thread
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._parts.close()
-        self._journal.close()
-        live.remove(self._config().state)
-        self._folders.unlock()
+        app.context.troubles.report(Trouble.RELOAD, sentence, blocks=False)
 
 
-async def _wait_a_little(event: asyncio.Event) -> None:
-    """Wait for an event at the start, which a dead mount may hold up for ever."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FIRST_LOOK_SECONDS):
-            await event.wait()
-
-
-def _tell_of_dead_thread(
-    loop: asyncio.AbstractEventLoop, looking: ScanLoop, end: threading.ExceptHookArgs
+def _log_dead_thread(
+    loop: asyncio.AbstractEventLoop, request: ScanRequest, end: threading.ExceptHookArgs
 ) -> None:
     """Log the bug that ended a thread, and have the watch begun anew where it was one of its."""
     why = end.exc_value or end.exc_type()
     log.error("a thread died of a bug", exc_info=(end.exc_type, why, end.exc_traceback))
-    call(loop, looking.look_at_all)
+    call_soon_from_thread(loop, request.everything)

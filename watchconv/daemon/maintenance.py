@@ -1,29 +1,24 @@
-"""Trim the history once a day, and remember the mounts that hold the folders.
+"""The history is trimmed once a day, and the mounts that hold the folders are remembered.
 
-Guarantees: writes nothing where nothing has changed. Errors: none; a journal that cannot be
-written is trouble, and tried again after ``RETRY_SECONDS``.
+Writes nothing where nothing has changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
 from typing import TYPE_CHECKING
 
+from watchconv.daemon.signals import wait_at_most
 from watchconv.errors import JournalError
 from watchconv.journal.jobs import MOUNTS, Journal
+from watchconv.model import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from watchconv.config import Config
-    from watchconv.daemon.scan_loop import ScanLoop
-    from watchconv.daemon.trouble import Troubles
-    from watchconv.host.folders import Folders
-    from watchconv.journal.thread import JournalThread
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.scan_request import ScanRequest
 
 log = logging.getLogger(__name__)
 
@@ -31,41 +26,30 @@ DAY_SECONDS = 86400.0
 RETRY_SECONDS = 60.0
 
 
-async def maintain(
-    config: Callable[[], Config],
-    journal: JournalThread,
-    folders: Folders,
-    troubles: Troubles,
-    looking: ScanLoop,
-) -> None:
-    """Tidy, for ever: when there may be news of the mounts, and once a day."""
+async def maintain(context: Context, request: ScanRequest) -> None:
+    """Maintain, for ever: when there may be other mounts to remember, and once a day."""
+    journal, folders = context.journal, context.folders
     written = False
     while True:
-        looking.learnt.clear()
+        context.signals.mounts_learnt.clear()
         try:
             kept = await journal.ask(Journal.setting, MOUNTS)
             if written and kept is None:  # a person had the journal forget them
                 folders.forget()
-                looking.look_at_all()
-                written = False  # what the look finds is
+                request.everything()
+                written = False  # what the scan finds is
             else:
                 if kept != (points := json.dumps(folders.remembered())):
                     await journal.ask(Journal.remember, MOUNTS, points)
                 written = True
-            await _trim(config().keep_history_days, journal)
+            days, now, trimmed = context.config.now.keep_history_days, time.time(), 0
+            while some := await journal.ask(Journal.trim, days, now):
+                trimmed += some
+            if trimmed:
+                log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
         except JournalError as error:
-            troubles.tell("house", str(error), blocking=False)
+            context.troubles.report(Trouble.MAINTENANCE, str(error), blocks=False)
             await asyncio.sleep(RETRY_SECONDS)
             continue
-        troubles.end("house")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DAY_SECONDS):
-                await looking.learnt.wait()
-
-
-async def _trim(days: float, journal: JournalThread) -> None:
-    now, trimmed = time.time(), 0
-    while some := await journal.ask(Journal.trim, days, now):
-        trimmed += some
-    if trimmed:
-        log.info("forgot %d jobs that ended more than %g days ago", trimmed, days)
+        context.troubles.clear(Trouble.MAINTENANCE)
+        await wait_at_most(context.signals.mounts_learnt, DAY_SECONDS)

@@ -1,68 +1,69 @@
-"""``run --once``: is the inbox worked off, or can nothing more be done?
-
-Does not end the daemon: who awaits ``finished`` does. Errors: ``JournalError``.
-"""
+"""``run --once``: is the inbox worked off, or can nothing more be done?"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
 from watchconv.journal.jobs import Journal
-from watchconv.model import JobState
+from watchconv.model import JobState, Trouble
 from watchconv.names import printable
 
 if TYPE_CHECKING:
+    from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
+    from watchconv.daemon.dispatcher import Dispatcher
     from watchconv.daemon.scan_loop import ScanLoop
-    from watchconv.daemon.trouble import Troubles
-    from watchconv.daemon.worker import Pool
-    from watchconv.intake.settling import PendingFiles
-    from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
 
 
 class Once:
-    """Watches for the end of a ``run --once``."""
+    """Finds the end of a ``run --once``."""
 
     def __init__(
         self,
-        looking: ScanLoop,
-        waiting: PendingFiles,
-        pool: Pool,
+        context: Context,
+        scan_loop: ScanLoop,
+        dispatcher: Dispatcher,
         deliveries: Deliveries,
-        troubles: Troubles,
-        journal: JournalThread,
     ) -> None:
-        self._looking, self._waiting, self._pool = looking, waiting, pool
-        self._deliveries, self._troubles, self._journal = deliveries, troubles, journal
-        self.moved = asyncio.Event()  # to be set when anything has changed
-        self.failed = 0
-        self.stuck = False  # jobs were left that could not be done, or not in time
+        self._context, self._scan_loop = context, scan_loop
+        self._dispatcher, self._deliveries = dispatcher, deliveries
+        self._left = False
 
-    async def finished(self) -> None:
-        """Wait for the end, and name what is left in the inbox."""
-        await self._looking.first_done.wait()
+    async def run(self) -> None:
+        """Wait for the end, name what is left in the inbox, and have the daemon stop."""
+        signals = self._context.signals
+        await self._scan_loop.first_done.wait()
         while not await self._is_done():
-            await self.moved.wait()
-            self.moved.clear()
-        for source, lacks in self._waiting.lacking().items():
+            await signals.once_changed.wait()
+            signals.once_changed.clear()
+        for source, lacks in self._scan_loop.result.incomplete.items():
             log.warning("left in the inbox, for it is not whole: %s: %s", printable(source), lacks)
+        signals.stop.set()
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all is well; 1 where anything failed, or was left that could not be done."""
+        troubles = self._context.troubles.sentences
+        return int(self._deliveries.failed > 0 or self._left or bool(troubles))
 
     async def _is_done(self) -> bool:
-        if self._looking.pending or self._pool.running or self._deliveries.under_way:
+        troubles = self._context.troubles
+        if self._scan_loop.pending or self._dispatcher.attempts or self._deliveries.under_way:
             return False
-        if self._troubles.tells("folders"):
+        if troubles.has(Trouble.FOLDERS):
             return True
-        counts = await self._journal.ask(Journal.counts)
+        counts = await self._context.journal.ask(Journal.counts)
         queued = counts[JobState.QUEUED]
-        if queued and not self._pool.running and self._troubles.tells("space"):
-            return True
-        if queued and not self._pool.running and self._pool.claims.paused:
-            log.warning("paused with %d jobs queued; watchconv resume lets them go on", queued)
-            self.stuck = True
-            return True
+        if queued and not self._dispatcher.attempts:
+            if troubles.has(Trouble.SPACE):
+                return True
+            if self._dispatcher.paused:
+                log.warning("paused with %d jobs queued; watchconv resume lets them go on", queued)
+                self._left = True
+                return True
         left = queued + counts[JobState.RUNNING] + counts[JobState.DELIVERING]
-        return left <= self._deliveries.stuck and len(self._waiting) <= len(self._waiting.lacking())
+        result = self._scan_loop.result
+        return left <= self._deliveries.stuck and result.pending <= len(result.incomplete)

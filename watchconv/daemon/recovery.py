@@ -1,54 +1,54 @@
-"""Take up what an earlier daemon left: a clean stop and a crash leave the same rows.
+"""What an earlier daemon left is taken up: a clean stop and a crash leave the same rows.
 
-Guarantees: idempotent; nothing is swept while a folder is in trouble. Deliveries that were under
-way are not begun here: they are the first act of ``Deliveries.run``, and hold nobody up.
-Errors: ``JournalError``.
+Idempotent. Deliveries that were under way are not begun here: they are the first act of
+``Deliveries.run``, and hold nobody up.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING
 
 from watchconv.journal.jobs import MOUNTS, Journal
 from watchconv.logs.format import log_transition
-from watchconv.model import Job, JobState, Verdict
+from watchconv.model import AttemptEnd, AttemptOutcome, Cause, JobState, Verdict
+from watchconv.policy import Deliver
 
 if TYPE_CHECKING:
-    from watchconv.daemon.worker import Pool
-    from watchconv.deliver.outbox import Outbox
-    from watchconv.host.folders import Folders
-    from watchconv.journal.thread import JournalThread
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.deliveries import Deliveries
+    from watchconv.daemon.dispatcher import Dispatcher
+    from watchconv.encode.engine import Engine
 
 log = logging.getLogger(__name__)
 
-RECOVERED = "watchconv or the machine went down each time while this was converted"
+CRASHED = "watchconv or the machine went down each time while this was converted"
 
 
 async def recover(
-    journal: JournalThread, folders: Folders, outbox: Outbox, pool: Pool, max_attempts: int
+    context: Context, engine: Engine, dispatcher: Dispatcher, deliveries: Deliveries
 ) -> None:
-    """Remember the mounts, queue what was running, and sweep leftovers of work."""
+    """Remember the mounts, take over the attempts that live on, and queue the others again."""
+    journal = context.journal
     points = await journal.ask(Journal.setting, MOUNTS)
-    folders.remember(json.loads(points) if points else {})
+    context.folders.remember(json.loads(points) if points else {})
+    most = context.config.now.max_attempts
+    end = AttemptEnd(AttemptOutcome.CRASHED, cause=Cause.CRASHED)
     for job in await journal.ask(Journal.in_state, JobState.RUNNING):
-        if job.attempt >= max_attempts:
-            await pool.deliver(job, Verdict.FAILED, RECOVERED)
+        if running := engine.adopt(job):
+            dispatcher.adopt(job, running)
+        elif job.attempt >= most:
+            decision = Deliver(Verdict.FAILED, cause=Cause.CRASHED, reason=CRASHED)
+            await deliveries.conclude(job, decision, end)
         else:
-            await journal.ask(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
+            await journal.ask(
+                Journal.requeue,
+                job.id,
+                end,
+                refund=False,
+                not_before=0.0,
+                wait_reason=None,
+                reason=None,
+            )
             log_transition(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
-    await sweep(journal, outbox)
-
-
-async def sweep(journal: JournalThread, outbox: Outbox) -> None:
-    """Remove work directories that no open attempt has: at each start, and when folders are back.
-
-    The outbox may have been away when an attempt ended, or when the daemon began.
-    """
-    await asyncio.to_thread(outbox.sweep, lambda: journal.ask_blocking(_with_work))
-
-
-def _with_work(journal: Journal) -> list[Job]:
-    return [*journal.in_state(JobState.RUNNING), *journal.in_state(JobState.DELIVERING)]

@@ -1,10 +1,8 @@
-"""When to look at the inbox: events, due files, the regular look; and what must be well first.
+"""When the inbox is scanned: on events, for files that are due, regularly; and what comes first.
 
-Guarantees: at most one look per ``SPACING_SECONDS`` unless new jobs come of it; no look while a
-folder is in trouble, so that a bare mount point is not taken for an empty inbox; after a trouble,
-a look at everything.
-Does not look itself: ``intake.look`` does, on a thread.
-Errors: none leave this room but bugs and ``AlreadyRunning``.
+At most one scan per ``SPACING_SECONDS`` unless new jobs come of it. None while a folder is in
+trouble, so that a bare mount point is not taken for an empty inbox; after a trouble everything is
+scanned. The folders' check, the watcher's and the scan are one call on one thread.
 """
 
 from __future__ import annotations
@@ -14,36 +12,41 @@ import contextlib
 import functools
 import logging
 import math
-import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.wakeup import EarliestTimer, call
-from watchconv.errors import JournalError
+from watchconv.daemon.signals import call_soon_from_thread, wait_at_most
+from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.mounts import exported_by_nfs
-from watchconv.intake.wakeup import MountWatcher
-from watchconv.intake.watch import Watcher
+from watchconv.host.threads import in_thread
+from watchconv.intake.filters import NameFilter
+from watchconv.intake.scan import ScanResult, ScanRules
+from watchconv.intake.settling import SettleSettings
+from watchconv.journal.jobs import Journal
+from watchconv.model import Trouble, WaitReason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from watchconv.config import Config
-    from watchconv.daemon.trouble import Troubles
-    from watchconv.host.folders import Folders
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.dispatcher import Dispatcher
+    from watchconv.daemon.scan_request import ScanRequest
+    from watchconv.host.folders import FolderState
     from watchconv.host.mounts import Mount
-    from watchconv.intake.scan import InboxScanner, ScanResult
+    from watchconv.intake.scan import InboxScanner
+    from watchconv.intake.watch import Watcher
 
 log = logging.getLogger(__name__)
 
 SPACING_SECONDS = 0.25  # while uploads run
-BURST_SECONDS = 0.02  # after a look that found new jobs: more of the same drop are on their way
-ANSWER_SECONDS = 0.5  # how often a look under way is asked whether it gets on
-TROUBLE_SECONDS = 2.0  # how often folders in trouble are looked after
-UNREAD_SECONDS = 30.0  # when a folder is looked at again that could not be read
+BURST_SECONDS = 0.02  # after a scan that found new jobs: more of the same drop are on their way
+ANSWER_SECONDS = 0.5  # how often a scan under way is asked whether it gets on
+TROUBLE_SECONDS = 2.0  # how often folders in trouble are checked
+UNREAD_SECONDS = 30.0  # when a folder is scanned again that could not be read
 SCAN_LIVE_SECONDS = 900.0
 SCAN_POLLING_SECONDS = 30.0
-OVERFLOWED = (
-    "events from the inbox were lost, for more came than the kernel keeps: all of it is looked at;"
+_OVERFLOWED = (
+    "events from the inbox were lost, for more came than the kernel keeps: all of it is scanned;"
     " more are kept with sysctl fs.inotify.max_queued_events=131072"
 )
 _NOT_MOUNTED = (
@@ -52,216 +55,220 @@ _NOT_MOUNTED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one round on the thread found."""
+
+    state: FolderState
+    mounts: tuple[Mount, ...] = ()  # of the inbox, and below it
+    leases_prove: bool = True
+    missing: tuple[str, ...] = ()  # mount points below the inbox whose mounts are gone
+    no_events: str | None = None  # why there are no events, or not all
+    everything: bool = False  # all of the inbox was scanned
+    result: ScanResult | None = None  # None: a folder is in trouble
+
+    @property
+    def polling(self) -> bool:
+        """Whether changes may go unnoticed until the next regular scan."""
+        return bool(self.no_events) or not all(mount.has_events for mount in self.mounts)
+
+
 class ScanLoop:
-    """The task that looks."""
+    """The task that scans."""
 
     def __init__(
-        self,
-        config: Callable[[], Config],
-        folders: Folders,
-        intake: InboxScanner,
-        troubles: Troubles,
-        looked: Callable[[ScanResult | None], None],
+        self, context: Context, scanner: InboxScanner, request: ScanRequest, dispatcher: Dispatcher
     ) -> None:
-        """Take what to look with, and whom to tell what each look did; None: it could not be."""
-        self._config, self._folders, self._intake = config, folders, intake
-        self._troubles, self._looked = troubles, looked
-        loop = asyncio.get_running_loop()
-        self._due = asyncio.Event()
-        wake = functools.partial(call, loop, self._due.set)
-        self._watcher, self._mount_watch = Watcher(config().inbox, wake), MountWatcher(wake)
-        self._mounts: list[Mount] = []  # of the inbox, and below it
-        self._points: dict[str, str] = {}  # what is remembered of mounts
-        self._problem: str | None = None  # why there are no events, or not all
-        self.learnt = asyncio.Event()  # set when there are other mounts to be remembered
-        self.healed: Callable[[], Awaitable[None]] = _take_note
-        self._all_at = 0.0  # monotonic: when everything is looked at next
-        self._unread: set[str] = set()  # folders that could not be read
-        self._reread = EarliestTimer(self._look_at_unread)
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._folders, self._troubles = context.folders, context.troubles
+        self._scanner, self._request, self._dispatcher = scanner, request, dispatcher
+        self._last = _Round(context.folders.state)
+        self._everything_at = 0.0  # monotonic: when all of the inbox is scanned next
+        self._unread: set[str] = set()  # folders that could not be read …
+        self._unread_at = math.inf  # … and when they are scanned again
+        self._remembered: dict[str, str] = {}  # mounts
+        self._turns = 0
+        self.busy = False  # a round is under way
         self.checked = asyncio.Event()  # what is wrong with the folders, if anything, is known
         self.first_done = asyncio.Event()
-        self.busy = False  # a look, or what comes before it, is under way
-        self._turns = 0
+        self.result = ScanResult()  # of the last scan
 
     @property
     def steps(self) -> int:
-        """Give a number that changes as looks, and what comes before them, get on."""
-        return self._turns + self._intake.steps + self._watcher.watched
+        """A number that changes as rounds get on."""
+        return self._turns + self._scanner.steps + self._request.watcher.watched
 
     async def answer(self) -> None:
-        """Return once no look is under way or it has come a step further: none hangs."""
+        """Return once no round is under way or it has come a step further: none hangs."""
         before = self.steps
         while self.busy and self.steps == before:  # noqa: ASYNC110 (threads count the steps)
             await asyncio.sleep(ANSWER_SECONDS)
-        if self._watcher.died():
-            self._due.set()
-
-    def look_at_all(self) -> None:
-        """Look at everything soon."""
-        self._all_at = 0.0
-        self._due.set()
-
-    def rescan(self, source: str) -> None:
-        """Look at one name soon."""
-        with self._watcher.lock:
-            self._watcher.hints.add_name(*os.path.split(source))
-        self._due.set()
-
-    def _look_at_unread(self) -> None:
-        with self._watcher.lock:
-            self._watcher.hints.trees |= self._unread
-        self._unread = set()
-        self._due.set()
-
-    async def run(self) -> None:
-        """Look, for ever."""
-        self._mount_watch.start()  # before the folders are asked about: nothing comes in between
-        while True:
-            self._due.clear()
-            self.busy = True
-            self._turns += 1
-            if await self._check_folders():
-                await self._check_watcher()
-                added = await self._look()
-                self.first_done.set()
-                await asyncio.sleep(BURST_SECONDS if added else SPACING_SECONDS)
-                timeout = self._seconds_to_next()
-            else:
-                self.busy = False
-                self.first_done.set()
-                self._looked(None)
-                timeout = TROUBLE_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._due.wait()
-
-    async def _check_folders(self) -> bool:
-        # locked first: what is well afterwards and still held was well in between
-        anew = await asyncio.to_thread(self._folders.lock, self._config().state)
-        troubles = await asyncio.to_thread(self._folders.troubles)
-        if (self._troubles.tell_all("folders", troubles) or anew) and not troubles:
-            await self._welcome()  # it may have been away without anybody having seen it
-        if troubles:
-            self._all_at = 0.0
-        self.checked.set()
-        return not troubles
-
-    async def _welcome(self) -> None:
-        """Let go on what waited for a folder or a mount."""
-        with contextlib.suppress(JournalError):  # else it goes on when its time has come
-            await asyncio.to_thread(self._intake.welcome_mounts)
-        with contextlib.suppress(JournalError):
-            await self.healed()
-
-    async def _check_watcher(self) -> None:
-        """Begin to watch, or anew where watching has died or other mounts are to be watched."""
-        mounts = await self._check_mounts()
-        alive = await asyncio.to_thread(self._watcher.alive)
-        problem = self._watcher.limited
-        if not alive or mounts != self._mounts or (problem and time.monotonic() >= self._all_at):
-            problem = await asyncio.to_thread(self._watcher.start) or self._watcher.limited
-        elif problem == self._problem:
-            return
-        if mounts != self._mounts:
-            self._mounts = mounts
-            await asyncio.to_thread(self._examine_mounts)
-        self._problem = problem
-        if problem and not await asyncio.to_thread(os.path.isdir, self._config().inbox):
-            self._due.set()  # it has gone just now, and nobody watches who would say so
-        sentences = [f"{problem}; it is looked at from time to time instead"] if problem else []
-        self._troubles.tell_all("events", sentences, blocking=False)
-        self._all_at = 0.0  # what happened meanwhile was not seen
-
-    async def _check_mounts(self) -> list[Mount]:
-        """Ask what is mounted at and below the inbox; tell of what is no longer."""
-        mounts = await asyncio.to_thread(self._folders.inbox_mounts)
-        missing = await asyncio.to_thread(self._folders.missing_below)
-        sentences = [_NOT_MOUNTED.format(point) for point in missing]
-        if self._troubles.tell_all("below", sentences, blocking=False):
-            await self._welcome()
-        if (points := self._folders.remembered()) != self._points:
-            self._points = points
-            self.learnt.set()
-        return mounts
-
-    def _examine_mounts(self) -> None:
-        """Find out what the present mounts can do, and say it."""
-        mounts = self._mounts
-        roots = [self._config().inbox, *(mount.point for mount in mounts[1:])]
-        self._intake.waiting.leases_prove = all(
-            mount.proves_writers for mount in mounts
-        ) and not any(map(exported_by_nfs, roots))
-        for mount in mounts:
-            if not mount.has_events:
-                log.info(
-                    "the inbox is on %s (%s), where not every change makes an event: it is looked"
-                    " at every %.0f s",
-                    mount.fs_type,
-                    mount.point,
-                    self._scan_seconds(polling=True),
-                )
-
-    @property
-    def _polling(self) -> bool:
-        return bool(self._problem) or not all(mount.has_events for mount in self._mounts)
-
-    async def _look(self) -> int:
-        """Look once; return how many jobs that made."""
-        everything = time.monotonic() >= self._all_at
-        if everything:
-            self._all_at = math.inf  # whoever asks for another one from now on is to have it
-        hints = self._watcher.take()
-        try:
-            looked = await asyncio.to_thread(self._intake.look, None if everything else hints)
-        except JournalError as error:
-            self._troubles.tell("look", str(error), blocking=False)
-            self._all_at = time.monotonic() + TROUBLE_SECONDS
-            return 0
-        finally:
-            self.busy = False
-        self._troubles.end("look")
-        self._tell_of_lost_events(everything=everything)
-        if everything:
-            regular = time.monotonic() + self._scan_seconds(polling=self._polling)
-            self._all_at = min(self._all_at, regular)
-        if self._intake.waiting.overflow:
-            soon = time.monotonic() + max(1.0, self._config().settle_seconds)
-            self._all_at = min(self._all_at, soon)
-        if looked.unread:
-            self._unread |= looked.unread
-            self._reread.set(UNREAD_SECONDS)
-        self._looked(looked)
-        return looked.added
-
-    def _tell_of_lost_events(self, *, everything: bool) -> None:
-        """Say once that there was more than the kernel's queue holds, and once that it is over."""
-        if self._watcher.overflowed.is_set():
-            self._watcher.overflowed.clear()
-            self._troubles.tell("overflow", OVERFLOWED, blocking=False)
-            self.look_at_all()
-        elif everything:
-            self._troubles.end("overflow")
-
-    def _scan_seconds(self, *, polling: bool) -> float:
-        if (seconds := self._config().scan_seconds) is not None:
-            return seconds
-        return SCAN_POLLING_SECONDS if polling else SCAN_LIVE_SECONDS
-
-    def _seconds_to_next(self) -> float:
-        due = self._intake.waiting.next_due()
-        at = self._all_at if due is None else min(due, self._all_at)
-        return max(0.0, at - time.monotonic())
+        if self._request.watcher.died():
+            self._request.due.set()
 
     @property
     def pending(self) -> bool:
-        """Tell whether there is something to look at now."""
-        return self.busy or self._due.is_set() or bool(self._watcher.hints)
+        """Whether there is something to scan now."""
+        request = self._request
+        return self.busy or request.due.is_set() or request.watcher.has_hints
+
+    async def run(self) -> None:
+        """Scan, for ever."""
+        state = await in_thread(self._folders.check, self._context.config.now.state)
+        await self._take_folders(_Round(state))
+        self.checked.set()
+        while True:
+            self._request.due.clear()
+            self.busy = True
+            self._turns += 1
+            everything = self._request.take_everything() or time.monotonic() >= self._everything_at
+            try:
+                found = await in_thread(self._round, self._context.config.now, everything)
+            except (EnvironmentTrouble, JournalError) as error:
+                self._troubles.report(Trouble.SCAN, str(error), blocks=False)
+                self._everything_at = time.monotonic() + TROUBLE_SECONDS
+                pause, seconds = SPACING_SECONDS, TROUBLE_SECONDS
+            else:
+                await self._take_folders(found)
+                pause, seconds = self._take_scan(found)
+            self.busy = False
+            self.first_done.set()
+            self._context.signals.changed()
+            await asyncio.sleep(pause)
+            await wait_at_most(
+                self._request.due, self._seconds_to_next() if seconds is None else seconds
+            )
+
+    # on a thread
+
+    def _round(self, config: Config, everything: bool) -> _Round:
+        """Check the folders and the watcher, then scan."""
+        last, watcher = self._last, self._request.watcher
+        state = self._folders.check(config.state)
+        if state.problems:
+            return _Round(state)
+        mounts = tuple(self._folders.inbox_mounts())
+        missing = tuple(self._folders.missing_below())
+        leases_prove = last.leases_prove
+        if mounts != last.mounts:
+            leases_prove = _leases_prove(config.inbox, mounts)
+            self._log_polling(config, mounts)
+        no_events = watcher.limited
+        begin = not watcher.alive() or mounts != last.mounts or (everything and bool(no_events))
+        if begin:
+            no_events = watcher.start() or watcher.limited
+            if no_events and (state := self._folders.check(config.state)).problems:
+                return _Round(state)  # it has gone just now, and nobody watches who would say so
+        news = (begin, no_events, missing, state) != (False, last.no_events, last.missing, last.state)
+        everything |= news  # what happened meanwhile was not seen
+        hints = watcher.take()
+        rules = ScanRules(
+            _name_filter(config.extensions, config.ignore),
+            SettleSettings(
+                config.settle_seconds,
+                config.settle_network_seconds,
+                config.incomplete_after_seconds,
+            ),
+            leases_prove=leases_prove,
+            profiles=config.all_profiles,
+            profile=config.profile,
+        )
+        result = self._scanner.scan(None if everything else hints, rules, self._announce_added)
+        return _Round(state, mounts, leases_prove, missing, no_events, everything, result)
+
+    def _announce_added(self) -> None:
+        call_soon_from_thread(self._loop, self._context.signals.work_changed)
+
+    def _log_polling(self, config: Config, mounts: tuple[Mount, ...]) -> None:
+        for mount in mounts:
+            if not mount.has_events:
+                seconds = config.scan_seconds or SCAN_POLLING_SECONDS
+                log.info(
+                    "the inbox is on %s (%s), where not every change makes an event: it is scanned"
+                    " every %.0f s",
+                    mount.fs_type,
+                    mount.point,
+                    seconds,
+                )
+
+    # in the loop
+
+    async def _take_folders(self, found: _Round) -> None:
+        """Report what is wrong with the folders and mounts; let go on what waited for one."""
+        anew = found.state.generation != self._last.state.generation
+        over = self._troubles.report_all(Trouble.FOLDERS, found.state.problems, blocks=True)
+        if found.state.problems:
+            self._everything_at = 0.0
+        else:
+            sentences = [_NOT_MOUNTED.format(point) for point in found.missing]
+            over |= self._troubles.report_all(Trouble.MOUNT_BELOW, sentences, blocks=False)
+            if over or anew:
+                await self._let_go_on()
+            if (remembered := self._folders.remembered()) != self._remembered:
+                self._remembered = remembered
+                self._context.signals.mounts_learnt.set()
+        self._last = found
+
+    async def _let_go_on(self) -> None:
+        """Let go on what waited for a folder or a mount."""
+        journal, signals = self._context.journal, self._context.signals
+        with contextlib.suppress(JournalError):  # else it goes on when its time has come
+            await journal.ask(Journal.release_delayed, WaitReason.UNMOUNTED)
+        signals.retry_deliveries.set()
+        signals.work_changed()
+
+    def _take_scan(self, found: _Round) -> tuple[float, float | None]:
+        """Take what a scan found; return for how long to pause, and when the next round is due.
+
+        None: when a file or the regular scan is.
+        """
+        result, config = found.result, self._context.config.now
+        if result is None:
+            return 0.0, TROUBLE_SECONDS
+        self._troubles.clear(Trouble.SCAN)
+        sentences = []
+        if found.no_events:
+            sentences.append(f"{found.no_events}; it is scanned from time to time instead")
+        self._troubles.report_all(Trouble.EVENTS, sentences, blocks=False)
+        now = time.monotonic()
+        if self._request.watcher.take_overflow():
+            self._troubles.report(Trouble.OVERFLOW, _OVERFLOWED, blocks=False)
+            self._request.everything()
+        elif found.everything:
+            self._troubles.clear(Trouble.OVERFLOW)
+        if found.everything:
+            regular = SCAN_POLLING_SECONDS if found.polling else SCAN_LIVE_SECONDS
+            self._everything_at = now + (config.scan_seconds or regular)
+        if result.overflow:
+            self._everything_at = min(
+                self._everything_at, now + max(1.0, config.settle_seconds)
+            )
+        if result.unread:
+            self._unread |= result.unread
+            self._unread_at = min(self._unread_at, now + UNREAD_SECONDS)
+        self.result = result
+        self._dispatcher.take_scan(result)
+        return (BURST_SECONDS if result.added else SPACING_SECONDS), None
+
+    def _seconds_to_next(self) -> float:
+        now = time.monotonic()
+        if now >= self._unread_at:
+            self._request.watcher.add_trees(self._unread)
+            self._unread, self._unread_at = set(), math.inf
+            return 0.0
+        due = math.inf if self.result.next_due is None else self.result.next_due
+        return max(0.0, min(due, self._everything_at, self._unread_at) - now)
 
     async def close(self) -> None:
         """Stop watching."""
-        self._mount_watch.stop()
-        await asyncio.to_thread(self._watcher.close)
+        await in_thread(self._request.watcher.close)
 
 
-async def _take_note() -> None:
-    """Do nothing about it."""
+_name_filter = functools.lru_cache(maxsize=1)(NameFilter)  # its patterns are compiled once
+
+
+def _leases_prove(inbox: str, mounts: tuple[Mount, ...]) -> bool:
+    """Return whether a read lease proves on all of these mounts that nobody writes a file."""
+    roots = (inbox, *(mount.point for mount in mounts[1:]))
+    return all(mount.proves_writers for mount in mounts) and not any(map(exported_by_nfs, roots))

@@ -1,8 +1,7 @@
-"""The present, for those who look: the live file, systemd's status line, a listener.
+"""What the daemon does now, for those who look: the status file, systemd's line, a display.
 
-Guarantees: shown when something changes and, while jobs run, as they move, once a second at
-most; what is shown already is not written again, so an idle daemon writes nothing.
-Does not know the history: the journal does. Errors: a live file that cannot be written is trouble.
+Published when something changes and, while jobs run, as they move, once a second at most. What is
+published already is not written again, so an idle daemon writes nothing.
 """
 
 from __future__ import annotations
@@ -12,118 +11,112 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from watchconv.daemon.systemd import is_wanted, notify
-from watchconv.errors import JournalError
-from watchconv.host import status_file as live
+from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.host import status_file
+from watchconv.host.status_file import RunningJob, Status
+from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
-from watchconv.model import JobState
+from watchconv.model import JobState, Trouble
 from watchconv.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from watchconv.daemon.trouble import Troubles
-    from watchconv.daemon.worker import Pool
-    from watchconv.encode.engine import Engine
-    from watchconv.intake.scan import InboxScanner
-    from watchconv.journal.thread import JournalThread
-    from watchconv.model import Job, Progress
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.dispatcher import Dispatcher
+    from watchconv.daemon.prepare import Attempt
+    from watchconv.daemon.scan_loop import ScanLoop
 
-SHOW_SECONDS = 1.0
+PUBLISH_SECONDS = 1.0
 STATUS_LENGTH = 1000  # systemd drops what is longer than 4096 bytes altogether
 
 
-class Listener(Protocol):
-    """Who hears of state changes and of the present."""
+class Display(Protocol):
+    """Who shows the present on a terminal."""
 
-    def job_changed(self, job: Job) -> None:
-        """Hear of a job whose state has changed: of each change, in their order."""
-        ...
-
-    def present(self, now: live.Status) -> None:
-        """Hear what is running and how far it is; about once a second while jobs run."""
+    def present(self, now: Status) -> None:
+        """Show what is running and how far it is; called about once a second while jobs run."""
         ...
 
 
 class StatusPublisher:
-    """Shows what the daemon does now."""
+    """Publishes what the daemon does now."""
 
     def __init__(
         self,
-        state_dir: str,
-        engine: Engine,
-        pool: Pool,
-        intake: InboxScanner,
-        troubles: Troubles,
-        journal: JournalThread,
-        listener: Listener | None,
+        context: Context,
+        dispatcher: Dispatcher,
+        scan_loop: ScanLoop,
+        display: Display | None,
     ) -> None:
-        """Take where the present is to be read from, and who else wants to hear it."""
-        self._state_dir, self._engine, self._pool = state_dir, engine, pool
-        self._intake, self._troubles, self._listener = intake, troubles, listener
-        self._journal = journal
-        self._written: live.Status | None = None
-        self._told = ""
-        self.changed = asyncio.Event()
-        self.changed.set()  # that we are there is news
+        self._context, self._dispatcher, self._scan_loop = context, dispatcher, scan_loop
+        self._display = display
+        self._state_dir = context.config.now.state
+        self._written: Status | None = None
+        self._line = ""
 
     async def run(self) -> None:
-        """Show it, for ever."""
+        """Publish, for ever."""
+        changed = self._context.signals.status_changed
+        changed.set()  # that we are there is news
         while True:
-            if not self._pool.running:
-                await self.changed.wait()
-            self.changed.clear()
+            if not self._dispatcher.attempts:
+                await changed.wait()
+            changed.clear()
             now = self._now()
             if now != self._written:
                 await self._write(now)
-            if self._listener:
-                self._listener.present(now)
+            if self._display:
+                self._display.present(now)
             if is_wanted():
-                await self._tell_status(now)
-            await asyncio.sleep(SHOW_SECONDS)
+                await self._notify(now)
+            await asyncio.sleep(PUBLISH_SECONDS)
 
-    async def _write(self, now: live.Status) -> None:
+    async def _write(self, now: Status) -> None:
+        troubles = self._context.troubles
         try:
-            await asyncio.to_thread(live.write, self._state_dir, now)
-        except OSError as error:
-            sentence = f"the status cannot be written to {self._state_dir}: {error.strerror}"
-            self._troubles.tell("live", sentence, blocking=False)
+            await in_thread(status_file.write, self._state_dir, now)
+        except (OSError, EnvironmentTrouble) as error:
+            why = getattr(error, "strerror", None) or error
+            sentence = f"the status cannot be written to {self._state_dir}: {why}"
+            troubles.report(Trouble.STATUS, sentence, blocks=False)
         else:
             self._written = now
-            self._troubles.end("live")
+            troubles.clear(Trouble.STATUS)
 
-    async def _tell_status(self, now: live.Status) -> None:
+    async def _notify(self, now: Status) -> None:
         try:
-            line = status_line(now, await self._journal.ask(Journal.counts))
+            line = status_line(now, await self._context.journal.ask(Journal.counts))
         except JournalError as error:
             line = f"trouble: {error}"
-        if line != self._told:
-            self._told = line
+        if line != self._line:
+            self._line = line
             notify(f"STATUS={printable(line)[:STATUS_LENGTH]}")
 
-    def _now(self) -> live.Status:
-        progress = self._engine.progress()
-        state = "paused" if self._pool.claims.paused else "running"
-        return live.Status(
+    def _now(self) -> Status:
+        troubles, scanned = self._context.troubles, self._scan_loop.result
+        state = "paused" if self._dispatcher.paused else "running"
+        return Status(
             pid=os.getpid(),
-            started=live.start_of(os.getpid()) or 0,
-            state="trouble" if self._troubles.serious or self._troubles.tells("space") else state,
-            waiting=len(self._intake.waiting),
-            ignored=len(self._intake.ignored),
-            running=[_running(job, progress.get(job.id)) for job in self._pool.running.values()],
-            trouble=self._troubles.sentences,
+            started=status_file.start_of(os.getpid()) or 0,
+            state="trouble" if troubles.degraded or troubles.has(Trouble.SPACE) else state,
+            waiting=scanned.pending,
+            ignored=scanned.ignored,
+            running=[_row(attempt) for attempt in self._dispatcher.attempts.values()],
+            trouble=troubles.sentences,
         )
 
 
-def _running(job: Job, progress: Progress | None) -> live.Running:
-    row = live.Running(job.id, job.source, job.profile)
-    if progress:
+def _row(attempt: Attempt) -> RunningJob:
+    row = RunningJob(attempt.job.id, attempt.job.source, attempt.job.profile)
+    if progress := attempt.progress():
         row.progress, row.speed, row.fps = progress.fraction, progress.speed, progress.fps
         row.eta_seconds, row.out_seconds = progress.eta_seconds, progress.out_seconds
     return row
 
 
-def status_line(now: live.Status, counts: Mapping[JobState, int]) -> str:
-    """Say the present in one line, as ``systemctl status`` shows it."""
+def status_line(now: Status, counts: Mapping[JobState, int]) -> str:
+    """Return the present in one line, as ``systemctl status`` shows it."""
     known = [row.progress for row in now.running if row.progress is not None]
     shares = [f"{100 * progress:.0f} %" for progress in known]
     shown = f" ({', '.join(shares)})" if shares else ""

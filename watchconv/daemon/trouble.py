@@ -1,80 +1,107 @@
-"""What is wrong with the surroundings: said once when it begins, once when it ends.
+"""What is wrong with the machine: logged once when it begins, once when it is over.
 
-Guarantees: a trouble that is told again unchanged makes no noise. Pure but for the log.
-Does not heal anything: who told of a trouble tells of its end. Errors: none.
+A trouble that is reported again unchanged makes no noise. Whoever reports one clears it.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from watchconv.logs.format import about
 
 if TYPE_CHECKING:
-    from watchconv.model import Job
+    from collections.abc import Callable, Iterable
+
+    from watchconv.model import Job, Trouble
 
 log = logging.getLogger(__name__)
 
+_Key = tuple["Trouble", str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    sentence: str
+    blocks: bool
+    retry_at: float | None  # monotonic: from then on jobs are claimed to see whether it is over
+
 
 class Troubles:
-    """The present troubles by cause. A blocking one stops new jobs from being claimed."""
+    """The present troubles. A blocking one keeps new jobs from being claimed."""
 
-    def __init__(self) -> None:
-        self._said: dict[str, str] = {}
-        self._blocking: set[str] = set()
-        self._on_trial: set[str] = set()  # of those, what is to be seen by trying again
+    def __init__(self, record: Callable[[Trouble, str, bool], None]) -> None:
+        """Hand each beginning and end to record: (trouble, sentence, is it over)."""
+        self._record = record
+        self._present: dict[_Key, _Reported] = {}
 
-    def tell(
-        self, cause: str, sentence: str, *, blocking: bool = True, job: Job | None = None
+    def report(
+        self,
+        trouble: Trouble,
+        sentence: str,
+        *,
+        blocks: bool = True,
+        retry_seconds: float | None = None,
+        job: Job | None = None,
     ) -> None:
-        """Note that a trouble is there; job is the one it is about, if it is about one."""
-        if sentence not in self._said.values():  # of this cause, or of another one
-            log.warning("%s", sentence, extra=about(job) if job else None)
-        self._said[cause] = sentence
-        if blocking:
-            self._blocking.add(cause)
-        self._on_trial.discard(cause)
+        """Note that a trouble is there.
 
-    def tell_all(self, kind: str, sentences: list[str], *, blocking: bool = True) -> bool:
-        """Note that these are the troubles of a kind now; tell whether one is over."""
-        present = {f"{kind}: {sentence}": sentence for sentence in sentences}
-        over = [cause for cause in self._said if cause.startswith(f"{kind}: ")]
-        over = [cause for cause in over if cause not in present]
-        for cause, sentence in present.items():
-            self.tell(cause, sentence, blocking=blocking)
-        for cause in over:
-            self.end(cause)
+        retry_seconds: only trying again can show that it is over, and that is allowed then.
+        job is the one that it is about: each job has its own.
+        """
+        retry_at = None if retry_seconds is None else time.monotonic() + retry_seconds
+        key = (trouble, str(job.id) if job else "")
+        self._note(key, _Reported(sentence, blocks, retry_at), job)
+
+    def report_all(self, trouble: Trouble, sentences: Iterable[str], *, blocks: bool) -> bool:
+        """Note that these are the troubles of a kind now; return whether one of before is over."""
+        present = {(trouble, sentence): sentence for sentence in sentences}
+        over = [key for key in self._present if key[0] == trouble and key not in present]
+        for key, sentence in present.items():
+            self._note(key, _Reported(sentence, blocks, None), None)
+        for key in over:
+            self._remove(key)
         return bool(over)
 
-    def end(self, cause: str) -> bool:
-        """Note that a trouble is over; tell whether it was there."""
-        self._blocking.discard(cause)
-        self._on_trial.discard(cause)
-        sentence = self._said.pop(cause, None)
-        if sentence and sentence not in self._said.values():
-            log.warning("over: %s", sentence)
-        return sentence is not None
+    def clear(self, trouble: Trouble, job: Job | None = None) -> bool:
+        """Note that a trouble is over; return whether it was there."""
+        return self._remove((trouble, str(job.id) if job else ""))
 
-    def unblock(self, cause: str) -> None:
-        """Let jobs be claimed again to see whether a trouble is over; it stays said."""
-        self._on_trial.add(cause)
+    def _note(self, key: _Key, reported: _Reported, job: Job | None) -> None:
+        if reported.sentence not in self.sentences:  # of this trouble, or of another one
+            log.warning("%s", reported.sentence, extra=about(job) if job else None)
+            self._record(key[0], reported.sentence, False)
+        self._present[key] = reported
 
-    def tells(self, cause: str) -> bool:
-        """Tell whether a trouble is there, or any of a kind."""
-        return any(said == cause or said.startswith(f"{cause}: ") for said in self._said)
+    def _remove(self, key: _Key) -> bool:
+        reported = self._present.pop(key, None)
+        if reported and reported.sentence not in self.sentences:
+            log.warning("over: %s", reported.sentence)
+            self._record(key[0], reported.sentence, True)
+        return reported is not None
+
+    def has(self, trouble: Trouble) -> bool:
+        """Return whether a trouble of this kind is there."""
+        return any(kind == trouble for kind, _ in self._present)
 
     @property
     def sentences(self) -> list[str]:
-        """List the present troubles."""
-        return list(dict.fromkeys(self._said.values()))
+        """The present troubles, each once."""
+        return list(dict.fromkeys(reported.sentence for reported in self._present.values()))
 
     @property
-    def blocked(self) -> bool:
-        """Tell whether any of them stops new jobs."""
-        return bool(self._blocking - self._on_trial)
+    def degraded(self) -> bool:
+        """Whether any of them keeps jobs from being claimed, or did until it is tried again."""
+        return any(reported.blocks for reported in self._present.values())
 
-    @property
-    def serious(self) -> bool:
-        """Tell whether any of them stops new jobs, or did until it is tried again."""
-        return bool(self._blocking)
+    def blocked_seconds(self) -> float | None:
+        """Return for how long no job may be claimed: 0 not at all, None until one is cleared."""
+        longest = 0.0
+        for reported in self._present.values():
+            if reported.blocks and reported.retry_at is None:
+                return None
+            if reported.blocks and reported.retry_at is not None:
+                longest = max(longest, reported.retry_at - time.monotonic())
+        return longest

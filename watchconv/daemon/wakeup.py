@@ -1,19 +1,18 @@
-"""What rings in the loop: a person's touch of the wake file, and the time.
+"""What wakes the daemon from outside the inbox: a person's command, and the kernel's mounts.
 
-Guarantees: a touch (a request is waiting in the journal) is heard within ``POLL_SECONDS`` whatever
-the state of the inbox and of inotify; where there are events it costs nothing while nobody rings.
-However often an alarm is set, it has one timer.
-Does not read the request. Errors: none.
+Both are file descriptors in the event loop: no thread, and nothing happens while nothing happens.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from watchconv.host.status_file import WAKE_DIR, WAKE_FILE
-from watchconv.intake.wakeup import WakeFileWatcher
+from watchconv.host.status_file import WAKE_FIFO, WAKE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,71 +20,92 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 
 
-class Bell:
-    """Sets ``rung`` at each touch, and once at the start."""
+class WakeFifo:
+    """The FIFO that a command writes a byte to when it has left a request in the journal."""
 
-    def __init__(self, state_dir: str) -> None:
-        self._folder = os.path.join(state_dir, WAKE_DIR)
-        self.rung = asyncio.Event()
-        self._alarm = EarliestTimer(self.rung.set)
-        loop = asyncio.get_running_loop()
-        self._watch = WakeFileWatcher(self._folder, lambda: call(loop, self.rung.set))
+    def __init__(self, state_dir: str, wake: Callable[[], None]) -> None:
+        """Make the FIFO and call wake in the loop for each write.
 
-    async def run(self) -> None:
-        """Listen, for ever: by events, or by looking where there are none."""
-        if not await asyncio.to_thread(self._watch.start):
-            before = self._touched()
-            while True:
-                await asyncio.sleep(POLL_SECONDS)
-                before, last = self._touched(), before
-                if before != last:
-                    self.rung.set()
-        self.rung.set()  # for what was asked before we listened
+        Where no FIFO can be made (some network file systems), the wake file is looked at every
+        ``POLL_SECONDS`` instead.
+        """
+        self._state_dir, self._wake = state_dir, wake
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = self._open()
+        self._timer: asyncio.TimerHandle | None = None
+        if self._descriptor is None:
+            self._touched = self._last_touch()
+            self._timer = self._loop.call_later(POLL_SECONDS, self._poll)
+        else:
+            self._loop.add_reader(self._descriptor, self._read)
 
-    def ring_in(self, seconds: float) -> None:
-        """Ring by itself, for what could not be done now."""
-        self._alarm.set(seconds)
-
-    def _touched(self) -> int:
+    def _open(self) -> int | None:
+        path = os.path.join(self._state_dir, WAKE_FIFO)
+        with suppress(OSError):
+            if not stat.S_ISFIFO(os.stat(path, follow_symlinks=False).st_mode):
+                os.unlink(path)
         try:
-            return os.stat(os.path.join(self._folder, WAKE_FILE)).st_mtime_ns
+            with suppress(FileExistsError):
+                os.mkfifo(path, 0o600)
+            # open for writing too, or each command that closes it would be an end of file
+            return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+
+    def _read(self) -> None:
+        assert self._descriptor is not None
+        with suppress(BlockingIOError):
+            os.read(self._descriptor, 4096)
+        self._wake()
+
+    def _last_touch(self) -> int:
+        try:
+            return os.stat(os.path.join(self._state_dir, WAKE_FILE)).st_mtime_ns
         except OSError:
             return 0
 
-    async def close(self) -> None:
-        """Stop listening."""
-        await asyncio.to_thread(self._watch.stop)
+    def _poll(self) -> None:
+        before, self._touched = self._touched, self._last_touch()
+        if before != self._touched:
+            self._wake()
+        self._timer = self._loop.call_later(POLL_SECONDS, self._poll)
 
-
-class EarliestTimer:
-    """Rings once, at the earliest of the times that it was set to since it last rang."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-        self._timer: asyncio.TimerHandle | None = None
-
-    def set(self, seconds: float) -> None:
-        """Ring in so many seconds, unless it rings before that anyway."""
-        loop = asyncio.get_running_loop()
-        at = loop.time() + max(0.0, seconds)
-        if self._timer is None or at < self._timer.when():
-            self.cancel()
-            self._timer = loop.call_at(at, self._go_off)
-
-    def cancel(self) -> None:
-        """Do not ring until it is set again."""
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        if self._descriptor is not None:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def _go_off(self) -> None:
-        self._timer = None
-        self._ring()
 
+class MountWatcher:
+    """Calls back whenever something is mounted or unmounted in this mount namespace."""
 
-def call(loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
-    """Call into the loop from a foreign thread; after its end nothing happens."""
-    try:
-        loop.call_soon_threadsafe(ring)
-    except RuntimeError:
-        return
+    def __init__(self, changed: Callable[[], None]) -> None:
+        """Watch from now on; nothing is called where there is no mountinfo to watch."""
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._epoll: select.epoll | None = None
+        try:
+            self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        # mountinfo is always readable, and a change is an exceptional condition: the loop cannot
+        # wait for that, but for an epoll that does
+        self._epoll = select.epoll()
+        self._epoll.register(self._mountinfo, select.EPOLLPRI | select.EPOLLERR)
+        self._loop.add_reader(self._epoll.fileno(), self._take)
+
+    def _take(self) -> None:
+        if self._epoll and self._epoll.poll(0):
+            self._changed()
+
+    def close(self) -> None:
+        """Stop watching. Idempotent."""
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            os.close(self._mountinfo)
+            self._epoll = None

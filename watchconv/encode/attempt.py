@@ -1,93 +1,289 @@
-"""One attempt under way: what is known of it so far, and the folder it writes into.
+"""One attempt on this machine: an ffmpeg child, and the proof of what it made.
 
-Guarantees: a wait for its sake ends when it is no longer wanted.
-Does not decide anything: ``engine`` does. Errors: ``Stopped``; ``EnvironmentTrouble`` from
-``make_work``.
+The child's own thread makes the work directory, confines itself and starts ffmpeg; another thread
+then classifies its end, reads the output back, compares the original with what it was, and puts
+the output on disk. An ``Encoded`` output is whole, verified and synced, in the attempt's own work
+directory, and nothing outside it was touched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
+import logging
 import os
 import re
-import shutil
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from watchconv.encode.classify import EncodeFacts, classify
+from watchconv.encode.progress import ProgressTracker
 from watchconv.encode.report import compose
 from watchconv.encode.stderr_stats import StderrReader
+from watchconv.encode.verify import Fault, verify
 from watchconv.errors import EnvironmentTrouble
-from watchconv.host.workdir import output_name
-from watchconv.names import printable
+from watchconv.host.files import open_regular, sync_file, sync_folder
+from watchconv.host.threads import in_thread
+from watchconv.host.workdir import Manifest
+from watchconv.logs.format import log_job
+from watchconv.media.probe_protocol import NoWorker, ProbeFailed
+from watchconv.model import (
+    AttemptEnd,
+    AttemptOutcome,
+    Broke,
+    Cause,
+    Encoded,
+    Gone,
+    Identity,
+    Interrupted,
+    OutputFile,
+    Rejected,
+    Stale,
+    Verify,
+)
+from watchconv.process.child import Child, Command
+from watchconv.process.child import Limits as ChildLimits
+from watchconv.process.sandbox.programs import system_reads
+from watchconv.process.sandbox.rules import SandboxRules, confine
+from watchconv.process.spawn import environment, launcher
+from watchconv.process.stop import Stopped, StopSignal, StopStage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
-    from watchconv.config import Config
+    from watchconv.encode.plan import EncodePlan
+    from watchconv.encode.program import Program
     from watchconv.encode.progress import ProgressUpdate
-    from watchconv.model import Job, Profile, Progress
-    from watchconv.process.child import Child
-    from watchconv.process.command import ChildExit
+    from watchconv.host.workdir import WorkDirectories
+    from watchconv.media.probe import ProbeWorker
+    from watchconv.model import Outcome, Progress
+    from watchconv.process.child import ChildExit
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
-_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+# what a filter may read: fontfile=/…, movie=/…, subtitles='/…'
+_PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
+# what is ended is thrown away: from TERM to KILL there is little to tidy up
+TERM_SECONDS = 3.0
+LATER_SECONDS = 15.0
 
 
-class Stopped(Exception):  # noqa: N818 (a state of affairs)
-    """The attempt is no longer wanted."""
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """What one attempt may take. Sizes are bytes; 0 is no limit."""
+
+    stall_seconds: float
+    time_limit_seconds: float  # for every file …
+    time_limit_per_second: float  # … and this for each second of the input
+    grace_seconds: float  # from TERM to KILL
+    address_space: int
+    max_output: int
+    nice: int
+    ionice: str
+    sandbox: str
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One attempt; its fields are filled as it goes on."""
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt at one job, as plain data. ``job.id`` and ``job.run`` together name it."""
 
     job: Job
-    config: Config  # the one it began with
-    profile: Profile
-    original: int  # an open descriptor
-    work: str  # the folder it writes into
-    argv: Sequence[str] = ()
-    args: Sequence[str] = ()
-    child: Child | None = None
-    stderr: StderrReader = field(default_factory=StderrReader)
-    ended: ChildExit | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    killed: bool = False
-    beat: ProgressUpdate | None = None
-    progress: Progress | None = None
+    original: str  # its path
+    identity: Identity  # the original as it was probed
+    media: MediaInfo
+    plan: EncodePlan
+    limits: AttemptLimits
 
-    @property
-    def source(self) -> str:
-        """The path of the original."""
-        return os.path.join(self.config.inbox, self.job.source)
 
-    @property
-    def output(self) -> str:
-        """The path of what ffmpeg makes."""
-        return os.path.join(self.work, output_name(self.profile.suffix))
+class AttemptResult(NamedTuple):
+    """How an attempt ended: for its job, and for the history."""
 
-    def report(self) -> str:
-        """Write what is known of it so far, for the .log."""
-        return compose(self.job, self.argv, self.ended, self.stderr.tail)
+    outcome: Outcome
+    end: AttemptEnd
 
-    async def unless_stopped(self, work: Coroutine[None, None, T]) -> T:
-        """Wait for work, but give it up and raise Stopped when the attempt is stopped."""
-        stopped = asyncio.ensure_future(self.stopped.wait())
-        task = asyncio.ensure_future(work)
+
+class LocalAttempt:
+    """An attempt in an ffmpeg child; begins when it is made. See ``engine.Running``."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        program: Program,
+        reader: ProbeWorker,
+        work: WorkDirectories,
+        *,
+        owner_tag: str,
+    ) -> None:
+        self._assignment, self._program = assignment, program
+        self._reader, self._work = reader, work
+        self._path = work.path(assignment.job.id, assignment.job.run)
+        self._output = os.path.join(self._path, output_name(assignment.plan.suffix))
+        self._stop_proof = StopSignal()
+        self._stderr = StderrReader()
+        self._tracker = ProgressTracker(assignment.media.duration_seconds)
+        self._child = Child(self._command(owner_tag), self._tracker.feed, self._stderr.feed)
+        self.encoded = asyncio.Event()
+        self.result = asyncio.ensure_future(self._run())
+
+    def progress(self) -> Progress | None:
+        """Return how far the encode is; None before ffmpeg's first word."""
+        return self._tracker.progress
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End it with TERM and, after the grace, KILL; or with KILL at once. Idempotent."""
+        self._stop_proof.request(StopStage.KILLED)
+        self._child.stop(kill=kill)
+
+    def pause(self) -> None:
+        """Hold ffmpeg."""
+        self._child.pause()
+
+    def resume(self) -> None:
+        """Let ffmpeg go on."""
+        self._child.resume()
+
+    async def _run(self) -> AttemptResult:
         try:
-            await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise Stopped
+            if self._assignment.job.run > 1 and (kept := await in_thread(self._find_proven)):
+                return AttemptResult(kept, AttemptEnd(AttemptOutcome.ENCODED))
+            ended = await asyncio.wrap_future(self._child.start())
         finally:
-            stopped.cancel()
-            task.cancel()
+            self.encoded.set()
+        outcome = await in_thread(self._prove, ended)
+        return AttemptResult(outcome, self._end(outcome, ended))
+
+    def _command(self, owner_tag: str) -> Command:
+        limits, plan = self._assignment.limits, self._assignment.plan
+        return Command(
+            argv=plan.argv,
+            cwd=self._path,
+            env=environment(owner_tag, self._path),
+            stall_seconds=limits.stall_seconds,
+            time_limit=self._time_limit_seconds,
+            grace_seconds=min(TERM_SECONDS, limits.grace_seconds),
+            limits=ChildLimits(
+                # a GPU's driver maps far more than it uses
+                address_space_bytes=0 if plan.uses_hardware else limits.address_space,
+                file_size_bytes=limits.max_output,
+                nice=limits.nice,
+                io_class=limits.ionice,
+            ),
+            prepare=self._prepare,
+            still_writes=_Growth(self._output).is_new,
+        )
+
+    def _time_limit_seconds(self) -> float:
+        """Count the input's length or, where that is unknown or passed, what is encoded."""
+        limits = self._assignment.limits
+        seconds = max(self._assignment.media.duration_seconds or 0.0, self._tracker.seconds)
+        return limits.time_limit_seconds + limits.time_limit_per_second * seconds
+
+    def _prepare(self) -> None:
+        """Make the work directory and confine the child's thread; runs on that thread."""
+        job, args = self._assignment.job, self._assignment.plan.args
+        self._work.make(job.id, job.run, self._assignment.original)
+        if self._assignment.limits.sandbox == "off":
+            return
+        named = {path for arg in args for path in _PATH.findall(arg) if os.path.isfile(path)}
+        programs = _programs(self._program.path, os.stat(self._program.path).st_mtime_ns)
+        folder, name = os.path.split(self._assignment.original)
+        original = open_regular(folder, name)
+        try:
+            confine(SandboxRules(read=(original, *named), write=(self._path,), execute=programs))
+        finally:
+            os.close(original)
+
+    # after ffmpeg's end, on a thread of its own
+
+    def _prove(self, ended: ChildExit) -> Outcome:
+        self._stderr.close()
+        # what was made of a file that changed counts for nothing, whatever it is
+        if changed := compare(self._assignment.original, self._assignment.identity):
+            return changed
+        outcome = self._classify(ended) or self._examine()
+        if isinstance(outcome, Rejected | Broke | Interrupted):
+            job, argv = self._assignment.job, self._assignment.plan.argv
+            return replace(outcome, report=compose(job, argv, ended, self._stderr.tail))
+        return outcome
+
+    def _classify(self, ended: ChildExit) -> Outcome | None:
+        raise NotImplementedError
+
+    def _examine(self) -> Outcome:
+        """Read the output back, judge it, and put it on disk."""
+        plan, job = self._assignment.plan, self._assignment.job
+        descriptor = os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            if plan.verify is not Verify.OFF and (fault := self._verify(descriptor, size)):
+                return fault
+            self._sync(descriptor)
+        finally:
+            os.close(descriptor)
+        outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
+        self._work.write_manifest(job.id, self._manifest(outputs))
+        return Encoded(outputs)
+
+    def _verify(self, descriptor: int, size: int) -> Outcome | None:
+        """Return what is wrong with the output; None when it is whole."""
+        assignment = self._assignment
+        try:
+            contents = self._reader.examine(
+                descriptor, size, sandbox=assignment.limits.sandbox, stop=self._stop_proof
+            )
+        except Stopped:
+            return Interrupted()
+        except NoWorker as failed:
+            raise EnvironmentTrouble(failed.reason) from failed
+        except ProbeFailed as failed:
+            return Broke(f"the output cannot be read back: {failed.reason}", cause=Cause.OUTPUT)
+        counts = self._stderr.account(self._tracker.last)
+        plan = assignment.plan
+        found = verify(counts, assignment.media, contents, plan.args, plan.verify)
+        for note in found.notes:
+            log_job(log, assignment.job, note)
+        match found.fault:
+            case Fault.INPUT:
+                return Rejected(found.reason, cause=found.cause)
+            case Fault.OUTPUT:
+                return Broke(found.reason, cause=found.cause)
+        return None
+
+    def _sync(self, descriptor: int) -> None:
+        try:
+            os.fsync(descriptor)
+            sync_folder(self._path)
+            sync_folder(os.path.dirname(self._path))
+        except OSError as error:
+            outbox = os.path.dirname(os.path.dirname(os.path.dirname(self._path)))
+            raise EnvironmentTrouble(
+                f"cannot write to the outbox {outbox}: {error.strerror}"
+            ) from error
+
+    # what an earlier attempt has proven
+
+    def _manifest(self, outputs: tuple[OutputFile, ...]) -> Manifest:
+        raise NotImplementedError
+
+    def _find_proven(self) -> Encoded | None:
+        """Return the proven outputs of an earlier attempt, if they were made of this, like this.
+
+        A crash between the proof and the journal's intent leaves such.
+        """
+        raise NotImplementedError
+
+    def _end(self, outcome: Outcome, ended: ChildExit) -> AttemptEnd:
+        return AttemptEnd(
+            attempt_outcome(outcome),
+            cause=outcome.cause if isinstance(outcome, Rejected | Broke) else None,
+            seconds=ended.seconds,
+            cpu_seconds=ended.cpu_seconds,
+            peak_memory_bytes=ended.peak_memory_bytes,
+            media_seconds=self._assignment.media.duration_seconds,
+        )
 
 
-class Growth:
-    """Tells whether a file was written to since it was last asked: +faststart moves it about."""
+class _Growth:
+    """Tells whether a file was written to since the last question: +faststart moves it about."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -96,37 +292,32 @@ class Growth:
     def is_new(self) -> bool:
         """Compare the file with how it was last time."""
         try:
-            stat = os.stat(self._path)
+            found = os.stat(self._path)
         except OSError:
             return False
-        before, self._before = self._before, (stat.st_size, stat.st_mtime_ns)
+        before, self._before = self._before, (found.st_size, found.st_mtime_ns)
         return before != self._before
 
 
-def readable_name(work: str, source: str) -> str:
-    """Give the name by which ffmpeg is to read source, once ``make_work`` was called.
-
-    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
-    """
-    return os.path.join(work, "input") if _BREAKS.search(source) else source
+def output_name(suffix: str) -> str:
+    """Return the name of an attempt's output in its work directory."""
+    return f"output{suffix}"
 
 
-def make_work(path: str, source: str, ready: Callable[[], None]) -> None:
-    """Make the attempt's work directory anew, with a link to source if it is to be read by one.
-
-    ready is asked just before, and raises where nothing may be written.
-    Raises EnvironmentTrouble.
-    """
+def compare(path: str, identity: Identity) -> Stale | Gone | Interrupted | None:
+    """Return what happened to an original since it had this identity; None: nothing."""
     try:
-        parent = os.path.dirname(path)
-        ready()
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(parent, 0o700)
-        shutil.rmtree(path, ignore_errors=True)
-        os.mkdir(path, 0o700)
-        if (name := readable_name(path, source)) != source:
-            os.symlink(source, name)
+        if Identity.of(os.lstat(path)) == identity:
+            return None
+    except (FileNotFoundError, NotADirectoryError):
+        return Gone()
     except OSError as error:
-        raise EnvironmentTrouble(
-            f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
-        ) from error
+        reason = f"it cannot be read now: {error.strerror}"
+        return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)
+    return Stale()
+
+
+@functools.lru_cache(maxsize=1)
+def _programs(program: str, mtime_ns: int) -> tuple[str, ...]:
+    """Return what every child may execute: asked anew when the program changes."""
+    return (*system_reads(program), *launcher()[:1])

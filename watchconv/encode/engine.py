@@ -1,106 +1,62 @@
-"""Where one attempt at one job is made: original and profile go in, a proven outcome comes out.
+"""Where attempts are made: what every engine does, and the engine of this machine.
 
-Guarantees: an ``Encoded`` output is whole, verified and on disk in the attempt's own work
-directory; a job's failure is a value, never an exception; every wait on a child has a limit.
-Does not touch the original, the journal, or anything outside the work directory; whether the
-original is still the same is for ``intake.admit`` to say.
-Errors: ``EnvironmentTrouble`` when the machine is to blame: disk full, outbox gone, ffmpeg gone.
+An engine gets an ``Assignment``, which is plain data, and gives a ``Running``. A job's failure is
+a value in its outcome, never an exception; every wait on a child has a limit.
+``tests/test_engine.py`` is one suite for every engine.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import logging
-import os
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from watchconv.deliver.move import sync_file, sync_folder
-from watchconv.encode.attempt import Attempt, Growth, Stopped, make_work, readable_name
-from watchconv.encode.classify import refusal_of
-from watchconv.encode.ending import outcome_of
-from watchconv.encode.ffmpeg import encode_argv, uses_hardware
-from watchconv.encode.foresight import Foresight
-from watchconv.encode.progress import ProgressTracker
-from watchconv.encode.streams import choose_streams
-from watchconv.encode.threads import thread_args
-from watchconv.encode.verify import Fault, verify
-from watchconv.errors import EnvironmentTrouble
-from watchconv.logs.format import tell
-from watchconv.media.probe_protocol import NoWorker, ProbeFailed
-from watchconv.model import (
-    Broke,
-    Encoded,
-    Interrupted,
-    Job,
-    Outcome,
-    OutputFile,
-    Progress,
-    Rejected,
-    Verify,
-)
-from watchconv.process.child import Child
-from watchconv.process.command import Command, Limits
-from watchconv.process.sandbox.programs import system_reads
-from watchconv.process.sandbox.rules import SandboxRules, confine
-from watchconv.process.spawn import environment, launcher
+from watchconv.encode.attempt import LocalAttempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import asyncio
 
-    from watchconv.config import Config
-    from watchconv.encode.progress import ProgressUpdate
+    from watchconv.encode.attempt import Assignment, AttemptResult
+    from watchconv.encode.program import Program
+    from watchconv.host.workdir import WorkDirectories
     from watchconv.media.probe import ProbeWorker
-    from watchconv.model import Identity, MediaInfo
-    from watchconv.process.command import ChildExit
-
-log = logging.getLogger(__name__)
-
-# what a filter may read: fontfile=/…, movie=/…, subtitles='/…'
-_PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
-SMALL_BYTES = 64 << 20  # an output that is read back in no time
-TERM_SECONDS = 3.0  # from TERM to KILL: what is ended is thrown away, there is little to tidy up
+    from watchconv.model import Job, Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """One attempt to be made."""
+class Running(Protocol):
+    """An attempt under way; it belongs to the event loop."""
 
-    job: Job
-    original: int  # an open descriptor
-    identity: Identity  # of the original, when it was opened
-    work: str  # the folder to write into; it is made
-    crowd: int  # so many attempts, this one included, share the machine
-    free_slot: Callable[[], None]  # called when the machine is free for the next encode
-    insist_on_outbox: Callable[[], None]  # raises EnvironmentTrouble where it is not there
+    encoded: asyncio.Event  # the machine is free for the next encode; set at the latest at the end
+    result: asyncio.Future[AttemptResult]  # raises EnvironmentTrouble where the machine is to blame
 
+    def progress(self) -> Progress | None:
+        """Return how far it is; None before the first word."""
+        ...
 
-class Made(NamedTuple):
-    """What an ffmpeg that ended well has made: an open descriptor, to be closed."""
+    def stop(self, *, kill: bool = False) -> None:
+        """End it with TERM and, after the grace, KILL; or with KILL at once. Idempotent."""
+        ...
 
-    descriptor: int
-    size_bytes: int
+    def pause(self) -> None:
+        """Hold the encode; no limit of time counts until ``resume``."""
+        ...
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        ...
 
 
 class Engine(Protocol):
-    """Where attempts are made. The default is this machine."""
+    """Where attempts are made."""
 
-    async def run(self, given: Assignment) -> Outcome:
-        """Make one attempt."""
+    def capacity(self) -> int | None:
+        """Return how many encodes it can run at once; None: as many as are configured."""
         ...
 
-    async def foresee(self, original: int, identity: Identity) -> None:
-        """Find out about an open file what can be known before its attempt."""
+    def begin(self, assignment: Assignment) -> Running:
+        """Begin an attempt and return at once."""
         ...
 
-    def stop(self, job: Job, *, kill: bool = False) -> None:
-        """End a job's attempt, with TERM and after a grace KILL, or with KILL at once."""
-        ...
-
-    def progress(self) -> Mapping[int, Progress | None]:
-        """Say how far the running attempts are, by job."""
+    def adopt(self, job: Job) -> Running | None:
+        """Return the attempt ``job.run`` of a job if it lives on from before a restart."""
         ...
 
 
@@ -108,197 +64,22 @@ class LocalEngine:
     """Attempts on this machine, each in an ffmpeg child of its own."""
 
     def __init__(
-        self,
-        config: Callable[[], Config],
-        program: str,
-        probe: ProbeWorker,
-        reader: ProbeWorker,
-        *,
-        mark: str,
+        self, program: Program, reader: ProbeWorker, work: WorkDirectories, *, owner_tag: str
     ) -> None:
-        """Take what gives the configuration, the ffmpeg, the probe workers, the children's mark.
+        """Use an ffmpeg; reader reads outputs back; owner_tag marks the children as ours."""
+        self._program, self._reader, self._work = program, reader, work
+        self._owner_tag = owner_tag
 
-        reader reads large outputs back, so that the probe of the next file does not wait for it.
-        """
-        self._config, self._program, self._mark = config, program, mark
-        self._probe, self._reader = probe, reader
-        self._foresight = Foresight(probe, keep=lambda: 2 * config().jobs)
-        self._attempts: dict[int, Attempt] = {}
-        self._stopped_early: set[tuple[int, int]] = set()  # what was stopped before it got here
-
-    async def foresee(self, original: int, identity: Identity) -> None:
-        """Find out about an open file what can be known before its attempt."""
-        await self._foresight.foresee(original, identity)
-
-    def progress(self) -> Mapping[int, Progress | None]:
-        """Say how far the running attempts are, by job."""
-        return {job_id: attempt.progress for job_id, attempt in self._attempts.items()}
-
-    def stop(self, job: Job, *, kill: bool = False) -> None:
-        """End a job's attempt, or the one that is about to begin. Idempotent."""
-        attempt = self._attempts.get(job.id)
-        if attempt is None:
-            self._stopped_early.add((job.id, job.run))
-            return
-        attempt.stopped.set()
-        attempt.killed |= kill
-        if attempt.child:
-            attempt.child.stop(kill)
-
-    async def run(self, given: Assignment) -> Outcome:
-        """Make one attempt. See ``Engine``."""
-        job = given.job
-        if (job.id, job.run) in self._stopped_early:
-            self._stopped_early.remove((job.id, job.run))
-            return Interrupted()
-        config = self._config()
-        profile = config.all_profiles.get(job.profile)
-        if profile is None:
-            return Rejected(f"there is no profile named {job.profile} any more")
-        attempt = self._attempts[job.id] = Attempt(job, config, profile, given.original, given.work)
-        try:
-            return await self._attempt(attempt, given)
-        except Stopped:
-            return Interrupted()
-        except NoWorker as failed:
-            raise EnvironmentTrouble(failed.reason) from failed
-        except ProbeFailed as failed:
-            kind = Rejected if failed.hopeless else Broke
-            return kind(failed.reason, attempt.report())
-        finally:
-            del self._attempts[job.id]
-
-    async def _attempt(self, attempt: Attempt, given: Assignment) -> Outcome:
-        media = await attempt.unless_stopped(
-            self._foresight.media(attempt.original, given.identity)
-        )
-        if refusal := refusal_of(media, attempt.config.max_pixels):
-            return Rejected(refusal, attempt.report())
-        self._plan(attempt, media, given.crowd)
-        attempt.ended = ended = await self._encode(attempt, media, given.insist_on_outbox)
-        given.free_slot()
-        attempt.stderr.close()
-        made = await asyncio.to_thread(_made, attempt, ended)
-        if not isinstance(made, Made):
-            return made
-        try:
-            if attempt.profile.verify is not Verify.OFF and (
-                outcome := await self._verify(attempt, media, made)
-            ):
-                return outcome
-        finally:
-            os.close(made.descriptor)
-        await asyncio.to_thread(self._seal, attempt)
-        name = os.path.basename(attempt.output)
-        return Encoded((OutputFile(name, attempt.profile.suffix, made.size_bytes),))
-
-    def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int) -> None:
-        profile = attempt.profile
-        args, losses = choose_streams(profile.args, media, profile.suffix)
-        for loss in losses:
-            tell(log, attempt.job, f"left out: {loss}")
-        attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
-        attempt.argv = encode_argv(
-            self._program,
-            readable_name(attempt.work, attempt.source),
-            media,
-            attempt.args,
-            attempt.output,
-            progress_fd=1,
-            max_pixels=attempt.config.max_pixels,
-        )
-
-    async def _encode(
-        self, attempt: Attempt, media: MediaInfo, insist_on_outbox: Callable[[], None]
-    ) -> ChildExit:
-        """Run ffmpeg to its end."""
-        config = attempt.config
-
-        def hear(beat: ProgressUpdate, progress: Progress) -> None:
-            """Note how far the encode is; on its child's thread."""
-            attempt.beat, attempt.progress = beat, progress
-
-        reach = ProgressTracker(media.duration_seconds, hear)
-
-        def limit_seconds() -> float:
-            """Count the input's length or, where that is unknown or passed, what is encoded."""
-            seconds = max(media.duration_seconds or 0.0, reach.seconds)
-            return config.time_limit.seconds + config.time_limit.per_second * seconds
-
-        command = Command(
-            argv=tuple(attempt.argv),
-            cwd=attempt.work,
-            env=environment(self._mark, attempt.work),
-            stall_seconds=config.stall_seconds,
-            time_limit=limit_seconds,
-            grace_seconds=min(TERM_SECONDS, config.stop_grace_seconds),
-            limits=Limits(
-                address_space_bytes=0 if uses_hardware(attempt.args) else config.address_space,
-                file_size_bytes=config.max_output,
-                nice=config.nice,
-                io_class=config.ionice,
-            ),
-            prepare=lambda: self._prepare(attempt, insist_on_outbox),
-            still_writes=Growth(attempt.output).is_new,
-        )
-        child = attempt.child = Child(command, reach.feed, attempt.stderr.feed)
-        if attempt.stopped.is_set():
-            child.stop(attempt.killed)
-        return await asyncio.wrap_future(child.start())
-
-    def _prepare(self, attempt: Attempt, insist_on_outbox: Callable[[], None]) -> None:
-        """Make the child's work directory and confine its thread; runs on that thread."""
-        make_work(attempt.work, attempt.source, insist_on_outbox)
-        config = attempt.config
-        if config.sandbox == "off":
-            return
-        named = {
-            path for arg in attempt.args for path in _PATH.findall(arg) if os.path.isfile(path)
-        }
-        programs = _programs(self._program, os.stat(self._program).st_mtime_ns)
-        confine(
-            SandboxRules(read=(attempt.original, *named), write=(attempt.work,), execute=programs)
-        )
-
-    async def _verify(self, attempt: Attempt, media: MediaInfo, made: Made) -> Outcome | None:
-        """Read the output back and judge it; None when it is whole."""
-        reader = self._probe if made.size_bytes < SMALL_BYTES else self._reader
-        try:
-            outputs = await attempt.unless_stopped(reader.examine(*made))
-        except ProbeFailed as failed:
-            return Broke(f"the output cannot be read back: {failed.reason}", attempt.report())
-        account = attempt.stderr.account(attempt.beat)
-        found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
-        for note in found.notes:
-            tell(log, attempt.job, note)
-        match found.fault:
-            case Fault.INPUT:
-                return Rejected(found.reason, attempt.report())
-            case Fault.OUTPUT:
-                return Broke(found.reason, attempt.report())
+    def capacity(self) -> int | None:
+        """Return None: ``jobs`` in the configuration decides."""
         return None
 
-    def _seal(self, attempt: Attempt) -> None:
-        """Put the output on disk. Raises EnvironmentTrouble."""
-        try:
-            sync_file(attempt.output)
-            sync_folder(attempt.work)
-            sync_folder(os.path.dirname(attempt.work))
-        except OSError as error:
-            raise EnvironmentTrouble(
-                f"cannot write to the outbox {attempt.config.outbox}: {error.strerror}"
-            ) from error
+    def begin(self, assignment: Assignment) -> Running:
+        """Begin an attempt and return at once."""
+        return LocalAttempt(
+            assignment, self._program, self._reader, self._work, owner_tag=self._owner_tag
+        )
 
-
-def _made(attempt: Attempt, ended: ChildExit) -> Outcome | Made:
-    """Judge a child's end; open what it made where that was a good one."""
-    if outcome := outcome_of(attempt, ended):
-        return outcome
-    descriptor = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
-    return Made(descriptor, os.fstat(descriptor).st_size)
-
-
-@functools.lru_cache(maxsize=1)
-def _programs(program: str, mtime_ns: int) -> tuple[str, ...]:
-    """List what every child may execute: asked anew when the program changes."""
-    return (*system_reads(program), *launcher()[:1])
+    def adopt(self, job: Job) -> Running | None:
+        """Return None: the kernel ends our children together with the daemon."""
+        return None

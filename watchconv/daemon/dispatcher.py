@@ -1,0 +1,246 @@
+"""The dispatcher: acquire a slot, claim a job, start a worker.
+
+A slot is the right to have an encode alive; a worker gives it back when its encode has ended, and
+proves and delivers without one. The journal is the queue: no list of jobs is kept here. While
+nothing may be claimed the dispatcher sleeps, woken by one event and at most one timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from watchconv.config.values import show_bytes
+from watchconv.daemon.prepare import Attempt
+from watchconv.daemon.signals import all_ended, wait_at_most
+from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.host.threads import in_thread
+from watchconv.logs.format import log_job
+from watchconv.model import JobState, Trouble
+
+if TYPE_CHECKING:
+    from watchconv.daemon.context import Context
+    from watchconv.daemon.worker import Worker
+    from watchconv.encode.engine import Running
+    from watchconv.intake.scan import ScanResult
+    from watchconv.journal.jobs import Journal
+    from watchconv.model import Job
+
+log = logging.getLogger(__name__)
+
+SPACE_SECONDS = 5.0  # how often a full disk is looked at again
+ENOUGH_SECONDS = 1.0  # how long it counts that there was enough space
+JOURNAL_SECONDS = 5.0
+CLOCK_SECONDS = 60.0  # the clock may be set while the next job waits for its time
+STOP_SECONDS = 10.0  # what is left to a child that was told to end, before we go without it
+
+
+class Slots:
+    """So many encodes at once, a number that may change while slots are taken."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.taken = size, 0
+        self._changed = asyncio.Event()
+
+    async def acquire(self) -> Slot:
+        """Wait for a free slot and take it."""
+        while self.taken >= self.size:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.take()
+
+    def take(self) -> Slot:
+        """Take a slot even where none is free."""
+        self.taken += 1
+        return Slot(self)
+
+    def resize(self, size: int) -> None:
+        """Have more slots, or fewer; nobody loses one that is taken."""
+        self.size = size
+        self._changed.set()
+
+    def give_back(self) -> None:
+        """Have one more free slot; for ``Slot`` alone."""
+        self.taken -= 1
+        self._changed.set()
+
+
+class Slot:
+    """The right to have an encode alive."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots: Slots | None = slots
+
+    def release(self) -> None:
+        """Give the slot back. Idempotent."""
+        slots, self._slots = self._slots, None
+        if slots:
+            slots.give_back()
+
+
+class Dispatcher:
+    """Claims jobs and starts their workers."""
+
+    def __init__(self, context: Context, worker: Worker) -> None:
+        self._config, self._folders = context.config, context.folders
+        self._journal, self._troubles = context.journal, context.troubles
+        self._signals, self._worker = context.signals, worker
+        self._slots = Slots(0)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._enough_until = 0.0  # monotonic
+        self._closing = False
+        self._turns = 0  # grows each time that it looks for a job
+        self._sleeps = False
+        self.attempts: dict[int, Attempt] = {}  # under way, by job
+        self.paused = False
+        self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def resize(self, jobs: int) -> None:
+        """Let so many encodes run at once, from the start or from now on."""
+        capacity = self._worker.engine.capacity()
+        self._slots.resize(jobs if capacity is None else min(jobs, capacity))
+
+    def set_paused(self, paused: bool) -> None:
+        """Claim no more jobs, or go on."""
+        if self.paused != paused:
+            log.info("paused: no new job is claimed" if paused else "resumed")
+        self.paused = paused
+        self._signals.work_changed()
+
+    def take_scan(self, result: ScanResult) -> None:
+        """End the attempts whose originals are gone, and have the probe ready for a new file."""
+        for job_id in result.taken_away:
+            if attempt := self.attempts.get(job_id):
+                attempt.stop(kill=True)
+        if result.first_seen and not self.paused:
+            self._worker.warm()
+
+    async def run(self) -> None:
+        """Acquire, claim, start, for ever."""
+        while True:
+            slot = await self._slots.acquire()
+            try:
+                job, parallel = await self._claim()
+            except BaseException:
+                slot.release()
+                raise
+            self._start(Attempt(job, self._config.now, parallel, slot.release))
+
+    def adopt(self, job: Job, running: Running) -> None:
+        """Take over an attempt that lives on from before a restart."""
+        self._start(Attempt(job, self._config.now, 1, self._slots.take().release, running))
+
+    def _start(self, attempt: Attempt) -> None:
+        job_id = attempt.job.id
+        self.attempts[job_id] = attempt
+        task = asyncio.create_task(self._worker.run(attempt), name=f"job {job_id}")
+        self._tasks.add(task)
+
+        def end(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self.attempts.pop(job_id, None)
+            attempt.release_slot()
+            self._signals.changed()
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, JournalError):
+                words = "stays running: the next start takes it up"
+                log_job(log, attempt.job, words, level=logging.WARNING)
+            elif error and not self.bug.done():
+                self.bug.set_exception(error)
+
+        task.add_done_callback(end)
+        self._signals.changed()
+
+    async def _claim(self) -> tuple[Job, int]:
+        """Wait until a job may be claimed, and claim it: with how many share the machine."""
+        while True:
+            self._signals.work.clear()
+            self._turns += 1
+            seconds: float | None = None
+            blocked = self._troubles.blocked_seconds()
+            if self.paused or self._closing or blocked is None:
+                pass
+            elif blocked > 0:
+                seconds = blocked
+            elif not await self._has_space():
+                seconds = SPACE_SECONDS
+            else:
+                try:
+                    claimed = await self._journal.ask(_claim_now, time.time())
+                except JournalError as error:
+                    sentence = str(error)
+                    self._troubles.report(
+                        Trouble.JOURNAL, sentence, retry_seconds=JOURNAL_SECONDS
+                    )
+                    seconds = JOURNAL_SECONDS
+                else:
+                    self._troubles.clear(Trouble.JOURNAL)
+                    if isinstance(claimed, tuple):
+                        job, unfinished = claimed
+                        return job, min(unfinished, self._config.now.jobs)
+                    if claimed is not None:
+                        seconds = max(0.0, min(claimed - time.time(), CLOCK_SECONDS))
+            self._sleeps = True
+            await wait_at_most(self._signals.work, seconds)
+            self._sleeps = False
+
+    async def _has_space(self) -> bool:
+        least = self._config.now.min_free
+        now = time.monotonic()
+        if least and now >= self._enough_until:
+            try:
+                free = await in_thread(self._folders.free_bytes)
+            except (OSError, EnvironmentTrouble):
+                return True  # the folders' own check says it better
+            if free < least:
+                self._troubles.report(
+                    Trouble.SPACE,
+                    f"less than min_free ({show_bytes(least)}) is free in the outbox"
+                    f" {self._config.now.outbox}: no new job starts until there is room",
+                    blocks=False,
+                )
+                return False
+            self._enough_until = now + ENOUGH_SECONDS
+        self._troubles.clear(Trouble.SPACE)
+        return True
+
+    async def answer(self) -> None:
+        """Return once it has looked for a job again; at once where every slot is taken."""
+        before = self._turns
+        self._signals.work.set()
+        while self._sleeps and self._turns == before:
+            await asyncio.sleep(0)
+
+    async def close(self, grace_seconds: float) -> bool:
+        """Stop claiming, and end the attempts: the grace, then TERM, then KILL.
+
+        With ``force_exit`` they are killed at once. Bounded: what even then does not end, such as
+        a read from a dead disk, is left to the next start. Returns whether all have ended.
+        """
+        self._closing = True
+        force_exit = self._signals.force_exit
+        if await all_ended(self._tasks, grace_seconds, force_exit):
+            return True
+        self._stop_all(kill=force_exit.is_set())
+        if not await all_ended(self._tasks, STOP_SECONDS, force_exit):
+            self._stop_all(kill=True)
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        return not self._tasks
+
+    def _stop_all(self, *, kill: bool) -> None:
+        for attempt in self.attempts.values():
+            attempt.stop(kill=kill)
+
+
+def _claim_now(journal: Journal, now: float) -> tuple[Job, int] | float | None:
+    """Claim on the journal's thread: the job and how many are unfinished, or the next one's time.
+
+    None: nothing is queued.
+    """
+    job = journal.claim(now)
+    if job is None:
+        return journal.next_ready_at()
+    counts = journal.counts()
+    return job, counts[JobState.RUNNING] + counts[JobState.QUEUED]
