@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.context import Context, CurrentConfig
+from watchconv.daemon.context import Context, CurrentConfig, Signals, call_soon_from_thread
 from watchconv.daemon.control import Control
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.dispatcher import Dispatcher
 from watchconv.daemon.once import Once
-from watchconv.daemon.prepare import Preparation
 from watchconv.daemon.scan_loop import ScanLoop
-from watchconv.daemon.scan_request import ScanRequest
-from watchconv.daemon.signals import Signals, call_soon_from_thread
 from watchconv.daemon.status import StatusPublisher
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.wakeup import MountWatcher, WakeFifo
-from watchconv.daemon.worker import Worker
+from watchconv.daemon.worker import Preparation, Worker
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.encode.engine import LocalEngine
 from watchconv.host.threads import in_thread
@@ -50,7 +47,6 @@ class App:
 
     context: Context
     engine: Engine
-    request: ScanRequest
     deliveries: Deliveries
     dispatcher: Dispatcher
     scan_loop: ScanLoop
@@ -85,30 +81,30 @@ def build(
         """Remember a trouble, where the journal can be written."""
         journal.post(Journal.record_trouble, trouble, sentence, cleared=over)
 
-    context = Context(CurrentConfig(config), folders, journal, Troubles(record), Signals())
+    due, signals = asyncio.Event(), Signals()
+    watcher = Watcher(config.inbox, partial(call_soon_from_thread, loop, due.set))
+    request = ScanRequest(watcher, due)
+    context = Context(CurrentConfig(config), folders, journal, Troubles(record), signals, request)
     # large outputs are read back by a worker of their own, so that the next probe does not wait
     probe, reader = ProbeWorker(owner_tag), ProbeWorker(owner_tag)
     work = WorkDirectories(folders)
-    due = asyncio.Event()
-    request = ScanRequest(Watcher(config.inbox, partial(call_soon_from_thread, loop, due.set)), due)
     engine = LocalEngine(program, probe, reader, work, owner_tag=owner_tag)
-    deliveries = Deliveries(context, LocalFolders(folders, work), request)
+    deliveries = Deliveries(context, LocalFolders(folders, work))
     preparation = Preparation(program, probe, work)
-    dispatcher = Dispatcher(context, Worker(context, preparation, engine, deliveries, request))
+    dispatcher = Dispatcher(context, Worker(context, preparation, engine, deliveries))
     scan_journal = Journal(config.state, create=False)
     scanner = InboxScanner(config.inbox, scan_journal, folders)
-    scan_loop = ScanLoop(context, scanner, request, dispatcher)
+    scan_loop = ScanLoop(context, scanner, dispatcher)
     return App(
         context,
         engine,
-        request,
         deliveries,
         dispatcher,
         scan_loop,
         Control(context, dispatcher, deliveries),
         StatusPublisher(context, dispatcher, scan_loop, display),
         Once(context, scan_loop, dispatcher, deliveries),
-        WakeFifo(config.state, context.signals.requests.set),
+        WakeFifo(config.state, signals.requests.set),
         MountWatcher(due.set),
         (probe, reader),
         scan_journal,

@@ -7,22 +7,16 @@ is kept and reported as trouble; one that never can be is logged and dropped.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import stat
-import time
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.signals import wait_at_most
-from watchconv.deliver.reports import remove_report
+from watchconv.daemon.context import wait_at_most
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
-from watchconv.intake.routing import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.logs.format import log_job, log_transition
-from watchconv.model import Job, JobState, Request, Trouble, mtime_ns
+from watchconv.model import Job, JobState, Request, Trouble
 from watchconv.names import printable
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from watchconv.daemon.signals import all_ended, wait_at_most
+from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.deliver.destination import DeliverySettings, order_of
 from watchconv.encode.report import compose
 from watchconv.errors import EnvironmentTrouble, JournalError
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from watchconv.daemon.context import Context
-    from watchconv.daemon.scan_request import ScanRequest
-    from watchconv.deliver.destination import Destination
+        from watchconv.deliver.destination import Destination
     from watchconv.journal.thread import Question
     from watchconv.model import AttemptEnd
 
@@ -48,10 +47,10 @@ P = ParamSpec("P")
 class Deliveries:
     """Commits decisions and carries DELIVERING jobs to their end."""
 
-    def __init__(self, context: Context, destination: Destination, request: ScanRequest) -> None:
+    def __init__(self, context: Context, destination: Destination) -> None:
         self._config, self._journal = context.config, context.journal
         self._troubles, self._signals = context.troubles, context.signals
-        self._destination, self._request = destination, request
+        self._destination, self._request = destination, context.request
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()

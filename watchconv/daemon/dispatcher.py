@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING
 
 from watchconv.config.values import show_bytes
-from watchconv.daemon.prepare import Attempt
-from watchconv.daemon.signals import all_ended, wait_at_most
+from watchconv.daemon.context import all_ended, wait_at_most
+from watchconv.daemon.worker import Attempt
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
 from watchconv.logs.format import log_job
@@ -171,9 +171,7 @@ class Dispatcher:
                     claimed = await self._journal.ask(_claim_now, time.time())
                 except JournalError as error:
                     sentence = str(error)
-                    self._troubles.report(
-                        Trouble.JOURNAL, sentence, retry_seconds=JOURNAL_SECONDS
-                    )
+                    self._troubles.report(Trouble.JOURNAL, sentence, retry_seconds=JOURNAL_SECONDS)
                     seconds = JOURNAL_SECONDS
                 else:
                     self._troubles.clear(Trouble.JOURNAL)

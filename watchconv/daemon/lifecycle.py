@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from watchconv.daemon import reload
 from watchconv.daemon.app import App, build
-from watchconv.daemon.maintenance import maintain
-from watchconv.daemon.recovery import recover
-from watchconv.daemon.signals import call_soon_from_thread, wait_at_most
+from watchconv.daemon.maintenance import maintain, recover
+from watchconv.daemon.context import call_soon_from_thread, wait_at_most
 from watchconv.daemon.systemd import Watchdog, notify
 from watchconv.errors import ConfigError, MissingExtra
 from watchconv.host import status_file
@@ -34,8 +33,8 @@ from watchconv.process.orphans import end_orphans
 
 if TYPE_CHECKING:
     from watchconv.config import Config
-    from watchconv.daemon.scan_request import ScanRequest
-    from watchconv.daemon.status import Display
+    from watchconv.daemon.context import ScanRequest
+        from watchconv.daemon.status import Display
     from watchconv.encode.program import Program
 
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ class Daemon:
 
     def _take_signals(self, app: App) -> None:
         loop = asyncio.get_running_loop()
-        threading.excepthook = functools.partial(_log_dead_thread, loop, app.request)
+        threading.excepthook = functools.partial(_log_dead_thread, loop, app.context.request)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would lose exit statuses
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_stop, app)
@@ -202,7 +201,7 @@ class Daemon:
 
     async def _maintain(self, app: App) -> None:
         await app.scan_loop.first_done.wait()
-        await maintain(app.context, app.request)
+        await maintain(app.context)
 
     async def _say_ready(self, app: App) -> None:
         await app.scan_loop.first_done.wait()
@@ -228,7 +227,7 @@ class Daemon:
                 if config:
                     context.config.replace(config)
                     app.dispatcher.resize(config.jobs)
-                    app.request.everything()
+                    app.context.request.everything()
             notify("READY=1")
             context.signals.work_changed()
 

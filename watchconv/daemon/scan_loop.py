@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.signals import call_soon_from_thread, wait_at_most
+from watchconv.daemon.context import call_soon_from_thread, wait_at_most
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.mounts import exported_by_nfs
 from watchconv.host.threads import in_thread
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.daemon.context import Context
     from watchconv.daemon.dispatcher import Dispatcher
-    from watchconv.daemon.scan_request import ScanRequest
-    from watchconv.host.folders import FolderState
+        from watchconv.host.folders import FolderState
     from watchconv.host.mounts import Mount
     from watchconv.intake.scan import InboxScanner
     from watchconv.intake.watch import Watcher
@@ -77,12 +76,13 @@ class ScanLoop:
     """The task that scans."""
 
     def __init__(
-        self, context: Context, scanner: InboxScanner, request: ScanRequest, dispatcher: Dispatcher
+        self, context: Context, scanner: InboxScanner, dispatcher: Dispatcher
     ) -> None:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._folders, self._troubles = context.folders, context.troubles
-        self._scanner, self._request, self._dispatcher = scanner, request, dispatcher
+        self._request = context.request
+        self._scanner, self._dispatcher = scanner, dispatcher
         self._last = _Round(context.folders.state)
         self._everything_at = 0.0  # monotonic: when all of the inbox is scanned next
         self._unread: set[str] = set()  # folders that could not be read …

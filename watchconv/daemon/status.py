@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from watchconv.daemon.context import Context
     from watchconv.daemon.dispatcher import Dispatcher
-    from watchconv.daemon.prepare import Attempt
     from watchconv.daemon.scan_loop import ScanLoop
+    from watchconv.daemon.worker import Attempt
 
 PUBLISH_SECONDS = 1.0
 STATUS_LENGTH = 1000  # systemd drops what is longer than 4096 bytes altogether

@@ -16,7 +16,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.signals import wait_at_most
+from watchconv.daemon.context import wait_at_most
 from watchconv.errors import JournalError
 from watchconv.journal.jobs import PAUSED, Journal
 
@@ -64,9 +64,7 @@ def watchdog_seconds() -> float | None:
 class Watchdog:
     """Says that we are ready, and then that nothing hangs."""
 
-    def __init__(
-        self, scan_loop: ScanLoop, journal: JournalThread, dispatcher: Dispatcher
-    ) -> None:
+    def __init__(self, scan_loop: ScanLoop, journal: JournalThread, dispatcher: Dispatcher) -> None:
         self._scan_loop, self._journal, self._dispatcher = scan_loop, journal, dispatcher
 
     async def run(self) -> None:
