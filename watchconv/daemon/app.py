@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from watchconv.daemon.context import Context, CurrentConfig, Signals, call_soon_from_thread
+from watchconv.daemon.context import (
+    Context,
+    CurrentConfig,
+    ScanRequest,
+    Signals,
+    call_soon_from_thread,
+)
 from watchconv.daemon.control import Control
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.dispatcher import Dispatcher

@@ -22,7 +22,7 @@ from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_transition
-from watchconv.model import Cause, Job, JobState, Request, Trouble, Verdict, WaitReason
+from watchconv.model import Cause, Job, JobState, Request, Trouble, Verdict
 from watchconv.names import printable
 from watchconv.policy import Deliver
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from watchconv.daemon.context import Context
-        from watchconv.deliver.destination import Destination
+    from watchconv.deliver.destination import Destination
     from watchconv.journal.thread import Question
     from watchconv.model import AttemptEnd
 

@@ -208,7 +208,7 @@ class Dispatcher:
         """Return once it has looked for a job again; at once where every slot is taken."""
         before = self._turns
         self._signals.work.set()
-        while self._sleeps and self._turns == before:
+        while self._sleeps and self._turns == before:  # noqa: ASYNC110 (it is a turn or two)
             await asyncio.sleep(0)
 
     async def close(self, grace_seconds: float) -> bool:

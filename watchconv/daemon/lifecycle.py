@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from watchconv.daemon import reload
 from watchconv.daemon.app import App, build
-from watchconv.daemon.maintenance import maintain, recover
 from watchconv.daemon.context import call_soon_from_thread, wait_at_most
+from watchconv.daemon.maintenance import maintain, recover
 from watchconv.daemon.systemd import Watchdog, notify
 from watchconv.errors import ConfigError, MissingExtra
 from watchconv.host import status_file
@@ -34,7 +34,7 @@ from watchconv.process.orphans import end_orphans
 if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.daemon.context import ScanRequest
-        from watchconv.daemon.status import Display
+    from watchconv.daemon.status import Display
     from watchconv.encode.program import Program
 
 log = logging.getLogger(__name__)

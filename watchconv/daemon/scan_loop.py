@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.daemon.context import Context
     from watchconv.daemon.dispatcher import Dispatcher
-        from watchconv.host.folders import FolderState
+    from watchconv.host.folders import FolderState
     from watchconv.host.mounts import Mount
     from watchconv.intake.scan import InboxScanner
-    from watchconv.intake.watch import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +74,7 @@ class _Round:
 class ScanLoop:
     """The task that scans."""
 
-    def __init__(
-        self, context: Context, scanner: InboxScanner, dispatcher: Dispatcher
-    ) -> None:
+    def __init__(self, context: Context, scanner: InboxScanner, dispatcher: Dispatcher) -> None:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._folders, self._troubles = context.folders, context.troubles
@@ -160,8 +157,9 @@ class ScanLoop:
             no_events = watcher.start() or watcher.limited
             if no_events and (state := self._folders.check(config.state)).problems:
                 return _Round(state)  # it has gone just now, and nobody watches who would say so
-        news = (begin, no_events, missing, state) != (False, last.no_events, last.missing, last.state)
-        everything |= news  # what happened meanwhile was not seen
+        before = (last.no_events, last.missing, last.state)
+        # what happened while that was different was not seen
+        everything |= begin or (no_events, missing, state) != before
         hints = watcher.take()
         rules = ScanRules(
             _name_filter(config.extensions, config.ignore),
@@ -241,9 +239,7 @@ class ScanLoop:
             regular = SCAN_POLLING_SECONDS if found.polling else SCAN_LIVE_SECONDS
             self._everything_at = now + (config.scan_seconds or regular)
         if result.overflow:
-            self._everything_at = min(
-                self._everything_at, now + max(1.0, config.settle_seconds)
-            )
+            self._everything_at = min(self._everything_at, now + max(1.0, config.settle_seconds))
         if result.unread:
             self._unread |= result.unread
             self._unread_at = min(self._unread_at, now + UNREAD_SECONDS)

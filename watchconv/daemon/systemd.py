@@ -2,9 +2,9 @@
 
 READY comes only after recovery and the first scan, however long that takes while it gets on. A
 watchdog ping comes only when scan loop, journal and dispatcher have each answered since the last
-one: a scan that a dead mount holds, or a loop that is stuck, stops the pings; a long encode, copy or
-scan does not, and a trouble that is known is an answer. systemd ends a daemon that no longer pings,
-and the next start takes everything up.
+one. A scan that a dead mount holds, or a loop that is stuck, stops the pings; a long encode, copy
+or scan does not, and a trouble that is known is an answer. systemd ends a daemon that no longer
+pings, and the next start takes everything up.
 """
 
 from __future__ import annotations
