@@ -19,9 +19,7 @@ import pytest
 from tests.clips import MEDIA
 from tests.test_look import House
 from watchconv.config.profiles import BUILTIN
-from watchconv.encode.classify import refusal_of
-from watchconv.encode.ffmpeg import encode_argv
-from watchconv.encode.streams import choose_streams
+from watchconv.encode.plan import plan_encode, refusal
 from watchconv.intake.admit import Admitted, admit, open_original
 from watchconv.intake.settling import SettleSettings
 from watchconv.media.probe import ProbeWorker
@@ -174,12 +172,20 @@ def plan(media: MediaInfo) -> str:
     """Do all that is done with a probe's answer before ffmpeg starts."""
     length = media.duration_seconds
     assert length is None or (math.isfinite(length) and length >= 0)
-    if refusal := refusal_of(media, 1 << 27):
-        assert refusal.isprintable()
+    if refused := refusal(media, 1 << 27):
+        assert refused.reason.isprintable()
         return "no video"
     for profile in BUILTIN.values():
-        args, _ = choose_streams(profile.args, media, profile.suffix)
-        encode_argv("ffmpeg", "/a", media, args, "/b", progress_fd=1)
+        plan_encode(
+            profile,
+            media,
+            program="ffmpeg",
+            source="/a",
+            output="/b",
+            cores=2,
+            parallel=2,
+            max_pixels=1 << 27,
+        )
     return "a video"
 
 

@@ -1,9 +1,4 @@
-"""How far an encode is: the blocks that ffmpeg's ``-progress`` writes. Pure.
-
-Guarantees: any chunking gives the same beats; what is no progress is passed over; a fraction is
-given only where the length is proven and fits what was done: never a wrong percent.
-Errors: none.
-"""
+"""How far an encode is, by the blocks that ffmpeg's ``-progress`` writes. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +10,11 @@ from watchconv.model import Progress
 from watchconv.process.lines import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+_KEYS = frozenset(
+    {"out_time_us", "frame", "fps", "speed", "dup_frames", "drop_frames", "total_size"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,53 +32,64 @@ class ProgressUpdate:
 
 
 class ProgressReader:
-    """Turns the bytes of the progress pipe into beats."""
+    """Turns the bytes of the progress pipe, in chunks of any size, into updates."""
 
     def __init__(self) -> None:
         self._lines = Lines()
         self._block: dict[str, str] = {}
 
     def feed(self, chunk: bytes) -> list[ProgressUpdate]:
-        """Take what arrived and give the beats that it completes, oldest first."""
-        beats: list[ProgressUpdate] = []
+        """Take what arrived; return the updates that it completes, oldest first."""
+        updates: list[ProgressUpdate] = []
         for line in self._lines.feed(chunk):
             key, _, value = line.partition("=")
             if key == "progress":
-                beats.append(_beat(self._block, ended=value.strip() == "end"))
+                updates.append(_update(self._block, ended=value.strip() == "end"))
                 self._block = {}
             elif key in _KEYS:
                 self._block[key] = value.strip()
-        return beats
+        return updates
 
 
 class ProgressTracker:
-    """How far one encode has come, by what it says on its progress pipe."""
+    """How far one encode has come. Fed by one thread; its attributes may be read by any."""
 
-    def __init__(
-        self, duration_seconds: float | None, hear: Callable[[ProgressUpdate, Progress], None]
-    ) -> None:
-        """Take the input's length where it is proven, and who hears of each beat."""
-        self._duration_seconds, self._hear = duration_seconds, hear
+    def __init__(self, duration_seconds: float | None) -> None:
+        """Take the input's length where it is proven."""
+        self._duration_seconds = duration_seconds
         self._reader = ProgressReader()
         self._bytes = 0
         self.seconds = 0.0  # of the output, at most
+        self.update: ProgressUpdate | None = None  # the last one
+        self.progress: Progress | None = None
 
     def feed(self, chunk: bytes) -> bool:
-        """Take what arrived; tell whether the encode got further."""
+        """Take what arrived; return whether the encode got further than it ever was."""
         before = self.seconds, self._bytes
-        for beat in self._reader.feed(chunk):
-            self._hear(beat, progress_of(beat, self._duration_seconds))
-            self.seconds = max(self.seconds, beat.out_seconds or 0.0)
-            self._bytes = max(self._bytes, beat.total_bytes or 0)
+        for update in self._reader.feed(chunk):
+            self.update, self.progress = update, progress_of(update, self._duration_seconds)
+            self.seconds = max(self.seconds, update.out_seconds or 0.0)
+            self._bytes = max(self._bytes, update.total_bytes or 0)
         return (self.seconds, self._bytes) != before
 
 
-_KEYS = frozenset(
-    {"out_time_us", "frame", "fps", "speed", "dup_frames", "drop_frames", "total_size"}
-)
+def progress_of(update: ProgressUpdate, duration_seconds: float | None) -> Progress:
+    """Return how far the encode is, without a percentage where it might be a wrong one.
+
+    The length must be proven, and must fit what was done already.
+    """
+    out = update.out_seconds or 0.0
+    fraction = eta = None
+    if update.ended:
+        fraction, eta = 1.0, 0.0
+    elif duration_seconds and duration_seconds > 0 and out <= duration_seconds * 1.02 + 1:
+        fraction = min(out / duration_seconds, 0.999)
+        if update.speed and update.speed > 0:
+            eta = max(0.0, duration_seconds - out) / update.speed
+    return Progress(out, update.frames, update.fps, update.speed, fraction, eta)
 
 
-def _beat(block: Mapping[str, str], *, ended: bool) -> ProgressUpdate:
+def _update(block: Mapping[str, str], *, ended: bool) -> ProgressUpdate:
     micros = _number(block.get("out_time_us"))
     size = _number(block.get("total_size"))
     return ProgressUpdate(
@@ -101,16 +111,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def progress_of(beat: ProgressUpdate, duration_seconds: float | None) -> Progress:
-    """Say how far the encode is; no percent rather than a wrong one."""
-    out = beat.out_seconds or 0.0
-    fraction = eta = None
-    if beat.ended:
-        fraction, eta = 1.0, 0.0
-    elif duration_seconds and duration_seconds > 0 and out <= duration_seconds * 1.02 + 1:
-        fraction = min(out / duration_seconds, 0.999)
-        if beat.speed and beat.speed > 0:
-            eta = max(0.0, duration_seconds - out) / beat.speed
-    return Progress(out, beat.frames, beat.fps, beat.speed, fraction, eta)
