@@ -16,7 +16,6 @@ from watchconv.encode.classify import (
     is_disk_full,
     outcome_of,
     output_bytes,
-    oversize,
 )
 from watchconv.errors import EnvironmentTrouble
 from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
@@ -110,13 +109,16 @@ def test_a_failure_is_told_in_plain_words(
     ],
 )
 def test_a_frame_that_was_refused_for_its_size_is_told_with_the_figure(line: str) -> None:
-    found = oversize(f"Stream mapping:\n{line}\nExiting normally")
+    found = outcome_of(WELL, replace(FACTS, tail=f"Stream mapping:\n{line}\nExiting normally"))
 
-    assert found == "a frame of it is too large: 16000x16000 pixels; max_pixels allows 9"
+    assert isinstance(found, Rejected)
+    assert found.reason == "a frame of it is too large: 16000x16000 pixels; max_pixels allows 9"
 
 
 def test_words_of_a_tag_are_no_refusal() -> None:
-    assert oversize("  title : Picture size 1x1 exceeds specified max pixel count 9") is None
+    tail = "  title : Picture size 1x1 exceeds specified max pixel count 9"
+
+    assert outcome_of(WELL, replace(FACTS, tail=tail)) is None
 
 
 def test_a_full_disk_is_never_final() -> None:

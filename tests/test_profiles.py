@@ -102,7 +102,8 @@ def encode(path: Path, profile: Profile, folder: Path, *more: str) -> Run:
     reader = StderrReader()
     reader.feed(ended.stderr)
     reader.close()
-    return Run(ended.returncode, reader.tail, reader.counts(tracker.update), made, media, output)
+    counts = reader.counts(duplicated=tracker.duplicated, dropped=tracker.dropped)
+    return Run(ended.returncode, reader.tail, counts, made, media, output)
 
 
 def make(folder: Path, name: str, *args: str) -> Path:

@@ -10,7 +10,6 @@ from watchconv.encode.program import (
     codecs_decoded,
     encoders_named,
     examine_program,
-    parse_encoders,
     uses_hardware,
     version_of,
 )
@@ -77,12 +76,6 @@ def test_the_codecs_that_it_decodes_are_read(tmp_path: Path) -> None:
     assert "h264" in codecs_decoded(program(tmp_path))
     assert "h266" not in codecs_decoded(program(tmp_path))
     assert codecs_decoded(str(tmp_path / "nowhere")) == frozenset()
-
-
-def test_the_listing_of_encoders_is_read() -> None:
-    listing = " V..... = Video\n ------\n V....D libx264   H.264\n A..X.. opus   Opus\n"
-
-    assert parse_encoders(listing) == {"libx264", "opus"}
 
 
 def test_encoders_are_found_in_every_spelling() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.encode.progress import ProgressReader, ProgressTracker, ProgressUpdate, progress_of
+from watchconv.encode.progress import ProgressTracker, progress_of
+from watchconv.model import Progress
 
 PROGRESS = b"""\
 frame=1\nfps=0.00\ntotal_size=4632\nout_time_us=98000\nout_time=00:00:00.098000\n\
@@ -24,27 +25,43 @@ def chunked(whole: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def test_progress_is_read_block_by_block() -> None:
-    assert ProgressReader().feed(PROGRESS) == [
-        ProgressUpdate(0.098, 1, None, 10.8, 0, 0, 4632, ended=False),
-        ProgressUpdate(None, 63, 21.5, None, 2, 8, None, ended=False),
-        ProgressUpdate(None, 64, None, 2.0, 0, 0, None, ended=True),
+    tracker = ProgressTracker(None)
+    found: list[tuple[Progress | None, int, int]] = [
+        (tracker.progress, tracker.duplicated, tracker.dropped)
     ]
+    for line in PROGRESS.splitlines(keepends=True):
+        tracker.feed(line)
+        if line.startswith(b"progress="):
+            found.append((tracker.progress, tracker.duplicated, tracker.dropped))
+
+    assert found == [
+        (None, 0, 0),
+        (Progress(0.098, 1, None, 10.8, None, None), 0, 0),
+        (Progress(0.0, 63, 21.5, None, None, None), 2, 8),
+        (Progress(0.0, 64, None, 2.0, 1.0, 0.0), 0, 0),
+    ]
+    assert tracker.bytes == 4632
 
 
-@given(st.lists(st.integers(0, len(PROGRESS))))
-def test_progress_is_the_same_in_any_chunks(cuts: list[int]) -> None:
-    reader = ProgressReader()
+@given(st.integers(0, len(PROGRESS)), st.lists(st.integers(0, len(PROGRESS))))
+def test_progress_is_the_same_in_any_chunks(length: int, cuts: list[int]) -> None:
+    said = PROGRESS[:length]
+    whole, pieces = ProgressTracker(9.0), ProgressTracker(9.0)
 
-    updates = [beat for chunk in chunked(PROGRESS, cuts) for beat in reader.feed(chunk)]
+    further = [pieces.feed(chunk) for chunk in chunked(said, cuts)]
 
-    assert updates == ProgressReader().feed(PROGRESS)
+    assert whole.feed(said) is any(further)
+    assert pieces.progress == whole.progress
+    assert (pieces.seconds, pieces.bytes) == (whole.seconds, whole.bytes)
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"out_time_us=", b"speed=", b"frame=", b""]))
-def test_no_bytes_upset_the_progress_reader(junk: bytes, key: bytes) -> None:
-    updates = ProgressReader().feed(key + junk + b"\nprogress=end\n")
+def test_no_bytes_upset_the_tracker(junk: bytes, key: bytes) -> None:
+    tracker = ProgressTracker(None)
+    tracker.feed(key + junk + b"\nprogress=end\n")
 
-    assert updates[-1].ended
+    assert tracker.progress
+    assert tracker.progress.fraction == 1.0
 
 
 def test_an_encode_gets_further_by_time_or_by_bytes_and_only_beyond_where_it_was() -> None:
@@ -55,14 +72,13 @@ def test_an_encode_gets_further_by_time_or_by_bytes_and_only_beyond_where_it_was
         further = tracker.feed(block.encode())
         return further, tracker.progress.fraction if tracker.progress else None
 
-    assert tracker.update is None
     assert update(5_000_000, 100) == (True, 0.5)
     assert update(5_000_000, 100) == (False, 0.5)
     assert update(1_000_000, 100) == (False, 0.1)  # a muxer that starts anew, again and again
     assert update(1_000_000, 101) == (True, 0.1)
     assert not tracker.feed(b"out_time_us=9000000\n")  # half a block
     assert tracker.seconds == 5.0
-    assert tracker.update == ProgressUpdate(1.0, total_bytes=101)
+    assert tracker.bytes == 101
 
 
 @pytest.mark.parametrize(
@@ -79,10 +95,11 @@ def test_an_encode_gets_further_by_time_or_by_bytes_and_only_beyond_where_it_was
 def test_no_percent_rather_than_a_wrong_one(
     out: float, speed: float | None, duration: float | None, fraction: float | None, eta: float
 ) -> None:
-    progress = progress_of(ProgressUpdate(out, 3, 25.0, speed), duration)
+    block = {"out_time_us": out * 1e6} | ({"speed": speed} if speed else {})
+    progress = progress_of(block, duration, ended=False)
 
     assert (progress.fraction, progress.eta_seconds) == (fraction, eta)
 
 
 def test_the_end_is_the_whole() -> None:
-    assert progress_of(ProgressUpdate(1.0, ended=True), None).fraction == 1.0
+    assert progress_of({}, None, ended=True).fraction == 1.0

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchconv.encode.classify import failure
-from watchconv.encode.progress import ProgressUpdate
-from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StderrReader, StreamCounts
+from watchconv.encode.stderr_stats import Route, StderrReader, StreamCount, StreamCounts
 
 OLD = b"""\
 Stream mapping:
@@ -50,7 +49,7 @@ Stream mapping:
   Output stream #0:3 (audio): 21 packets muxed (4110 bytes); \n"""
 
 
-def read(said: bytes, last: ProgressUpdate | None = None) -> StderrReader:
+def read(said: bytes) -> StderrReader:
     reader = StderrReader()
     reader.feed(said)
     reader.close()
@@ -63,9 +62,9 @@ def chunked(whole: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def test_the_counts_of_the_old_ffmpeg() -> None:
-    assert read(OLD).counts(ProgressUpdate(duplicated=1, dropped=2)) == StreamCounts(
-        (InputCount(0, 0, "video", 14, 14, 0), InputCount(0, 1, "audio", 21, None, 0)),
-        (OutputCount(0, 0, "video", 14, 14), OutputCount(0, 1, "audio", None, 31)),
+    assert read(OLD).counts(duplicated=1, dropped=2) == StreamCounts(
+        (StreamCount(0, 0, "video", 14, 14, 0), StreamCount(0, 1, "audio", 21, None, 0)),
+        (StreamCount(0, 0, "video", 14, 14), StreamCount(0, 1, "audio", 31, None)),
         (Route((0, 0), (0, 0)), Route((0, 1), (0, 1))),
         1,
         2,
@@ -86,8 +85,8 @@ def test_the_counts_of_the_new_ffmpeg() -> None:
     counts = read(NEW).counts()
 
     assert counts is not None
-    assert counts.inputs[1] == InputCount(0, 1, "audio", 21, 21, 1)
-    assert counts.outputs[1] == OutputCount(0, 1, "audio", 322, 30)
+    assert counts.inputs[1] == StreamCount(0, 1, "audio", 21, 21, 1)
+    assert counts.outputs[1] == StreamCount(0, 1, "audio", 30, 322)
     assert [route.output for route in counts.routes] == [(0, 0), (0, 1)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StreamCounts
+from watchconv.encode.stderr_stats import Route, StreamCount, StreamCounts
 from watchconv.encode.verify import Finding, verify
 from watchconv.model import Broke, Cause, Content, MediaInfo, Rejected, Stream, Verify
 
@@ -23,8 +23,8 @@ def run(
 ) -> StreamCounts:
     out = encoded if encoded is not None else packets
     return StreamCounts(
-        (InputCount(0, 0, "video", packets, frames, errors),),
-        (OutputCount(0, 0, "video", encoded, out if muxed is None else muxed),),
+        (StreamCount(0, 0, "video", packets, frames, errors),),
+        (StreamCount(0, 0, "video", out if muxed is None else muxed, encoded),),
         (Route((0, 0), (0, 0)),),
         duplicated,
         dropped,
@@ -85,7 +85,7 @@ def test_many_drops_are_no_fault_but_are_told() -> None:
 
 
 def test_a_track_that_is_not_used_says_nothing_about_truncation() -> None:
-    unused = InputCount(0, 1, "data", 0, None, 0)
+    unused = StreamCount(0, 1, "data", 0, None, 0)
     counts = run(14, 14, 14)
     counts = replace(counts, inputs=(*counts.inputs, unused))
     both = MediaInfo("mov", None, (*clip(14).streams, Stream(1, "data", "unknown", 99)))
@@ -154,7 +154,7 @@ def test_a_few_packets_that_do_not_decode_are_a_bad_reception() -> None:
 
 def test_a_stream_that_is_missing_is_told() -> None:
     counts = run(30, 30, 30)
-    sound = OutputCount(0, 1, "audio", 700, 46)
+    sound = StreamCount(0, 1, "audio", 46, 700)
     counts = replace(counts, outputs=(*counts.outputs, sound))
 
     found = judge(counts, 30, video(30))

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.test_classify import FACTS, WELL
 from watchconv.config.profiles import BUILTIN
-from watchconv.encode.classify import SENTENCE_CHARACTERS, failure, is_disk_full, oversize
+from watchconv.encode.classify import SENTENCE_CHARACTERS, failure, is_disk_full, outcome_of
 from watchconv.encode.plan import plan_encode, refusal, time_changer
-from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StderrReader, StreamCounts
+from watchconv.encode.stderr_stats import Route, StderrReader, StreamCount, StreamCounts
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.routing import output_for
@@ -90,10 +92,10 @@ def test_no_first_words_of_a_worker_do_more_than_fail_it(hello: bytes) -> None:
 all_counts = st.builds(
     StreamCounts,
     inputs=st.lists(
-        st.builds(InputCount, small, small, kinds, counts, st.none() | counts, counts)
+        st.builds(StreamCount, small, small, kinds, counts, st.none() | counts, counts)
     ).map(tuple),
     outputs=st.lists(
-        st.builds(OutputCount, small, small, kinds, st.none() | counts, counts), min_size=1
+        st.builds(StreamCount, small, small, kinds, counts, st.none() | counts), min_size=1
     ).map(tuple),
     routes=st.lists(
         st.builds(Route, st.tuples(small, small), st.none() | st.tuples(small, small))
@@ -142,7 +144,7 @@ def test_any_last_words_give_a_bounded_reason(said: list[str], status: int) -> N
     assert found.reason
     assert len(found.reason) <= SENTENCE_CHARACTERS + 40
     assert isinstance(found, Broke) or not is_disk_full(tail)
-    assert oversize(tail) is None or "max_pixels" in (oversize(tail) or "")
+    assert outcome_of(WELL, replace(FACTS, tail=tail)) is None
 
 
 def filled(line: str) -> str:
@@ -174,7 +176,7 @@ def test_no_last_words_keep_the_daemon_busy(tail: str) -> None:
     questions: list[Callable[[], object]] = [
         lambda: failure(1, tail),
         lambda: is_disk_full(tail),
-        lambda: oversize(tail),
+        lambda: outcome_of(WELL, replace(FACTS, tail=tail)),
     ]
     begin = time.thread_time()
     for ask in questions:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watchconv.config import Config
-    from watchconv.model import MediaInfo, Profile, Stream
+    from watchconv.model import MediaInfo, Profile
 
 
 def profiles(config: Config, arguments: argparse.Namespace) -> int:
@@ -92,7 +92,15 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     shown = "length unknown" if length is None else f"{length:.2f} s"
     yield f"container: {media.demuxer}, {shown}"
     for stream in media.streams:
-        yield f"  stream {stream.index}: {_describe(stream)}"
+        parts = [
+            stream.kind,
+            stream.codec,
+            f"{stream.width}x{stream.height}" if stream.width else "",
+            stream.pixel_format,
+            stream.language,
+            "a cover picture" if stream.attached_picture else "",
+        ]
+        yield f"  stream {stream.index}: {' '.join(filter(None, parts))}"
     if refused := refusal(media, config.max_pixels):
         raise _Refused(refused.reason)
     program = examine_program(find_program(config.ffmpeg), config.state)
@@ -129,16 +137,6 @@ async def _probe(descriptor: int) -> MediaInfo:
         return await worker.probe(descriptor)
     finally:
         await worker.close()
-
-
-def _describe(stream: Stream) -> str:
-    parts = [stream.kind, stream.codec]
-    if stream.width:
-        parts.append(f"{stream.width}x{stream.height}")
-    parts += [part for part in (stream.pixel_format, stream.language) if part]
-    if stream.attached_picture:
-        parts.append("a cover picture")
-    return " ".join(parts)
 
 
 def _plan(

@@ -8,12 +8,13 @@ number only, however a file has them chosen.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
-from re import compile as pattern
 from stat import S_ISREG
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.encode.program import version_of
 from watchconv.encode.stderr_stats import CONTEXT
@@ -22,8 +23,6 @@ from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
 from watchconv.process.command import Cause as ExitCause
 
 if TYPE_CHECKING:
-    from re import Pattern
-
     from watchconv.process.command import ChildExit
 
 SENTENCE_CHARACTERS = 300
@@ -46,11 +45,10 @@ class EncodeFacts:
     outbox: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(NamedTuple):
     """What a line of ffmpeg's, without its context, means."""
 
-    pattern: Pattern[str]
+    pattern: str
     reason: str
     cause: Cause = Cause.UNSUPPORTED
     is_final: bool = True  # a second attempt is useless
@@ -59,62 +57,71 @@ class _Rule:
 
 # The first that matches a line decides.
 _RULES = (
-    _Rule(pattern(r"Unknown encoder '([^']*)'"), "this ffmpeg has no encoder {}"),
-    _Rule(pattern(r"  Stream #\S+: Video: none[^(]*\((\w+) /"),
-          "this ffmpeg cannot decode {}", needs_surrender=True),
-    _Rule(pattern(r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)"),
+    _Rule(r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}"),
+    _Rule(r"  Stream #\S+: Video: none[^(]*\((\w+) /", "this ffmpeg cannot decode {}",
+          needs_surrender=True),
+    _Rule(r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
           "this ffmpeg has no decoder for a stream (codec {})"),
-    _Rule(pattern(r"Unknown input format: '?(\w+)"),
-          "this ffmpeg cannot read containers of type {}"),
-    _Rule(pattern(r".*Format not on whitelist"), "this kind of container is not accepted"),
-    _Rule(pattern(r"moov atom not found"),
-          "the file has no index (moov atom not found): it is incomplete", Cause.TRUNCATED),
-    _Rule(pattern(r"Unrecognized option '([^']*)'"),
-          "the profile's arguments hold an unknown option: -{}", Cause.ARGUMENTS),
-    _Rule(pattern(r"Unable to (?:find a suitable|choose an) output format for '[^']*?(\.[^./']*)'"),
+    _Rule(r"Unknown input format: '?(\w+)", "this ffmpeg cannot read containers of type {}"),
+    _Rule(r".*Format not on whitelist", "this kind of container is not accepted"),
+    _Rule(r"moov atom not found", "the file has no index (moov atom not found): it is incomplete",
+          Cause.TRUNCATED),
+    _Rule(r"Unrecognized option '([^']*)'", "the profile's arguments hold an unknown option: -{}",
+          Cause.ARGUMENTS),
+    _Rule(r"Unable to (?:find a suitable|choose an) output format for '[^']*?(\.[^./']*)'",
           "this ffmpeg finds no output format for the suffix {}"),
-    _Rule(pattern(r"Requested output format '([^']*)' is not"),
-          "this ffmpeg has no output format {}"),
-    _Rule(pattern(r"No such filter: '([^']*)'"), "this ffmpeg has no filter {}"),
-    _Rule(pattern(r"Stream map '([^']*)' matches no streams"),
-          "the file has no stream for -map {}", Cause.ARGUMENTS),
-    _Rule(pattern(r"Output file (?:#\d+ )?does not contain any stream"),
-          "no stream of it can be used"),
-    _Rule(pattern(r".*Can't write packet with unknown timestamp"),
+    _Rule(r"Requested output format '([^']*)' is not", "this ffmpeg has no output format {}"),
+    _Rule(r"No such filter: '([^']*)'", "this ffmpeg has no filter {}"),
+    _Rule(r"Stream map '([^']*)' matches no streams", "the file has no stream for -map {}",
+          Cause.ARGUMENTS),
+    _Rule(r"Output file (?:#\d+ )?does not contain any stream", "no stream of it can be used"),
+    _Rule(r".*Can't write packet with unknown timestamp",
           "the file holds no times to copy; a profile that encodes makes them"),
-    _Rule(pattern(r".*(?:Could not find tag for codec|codec not currently supported in container"
-                  r"|is not supported by this format|Raw RGB is not supported"
-                  r"|not yet support muxing)"),
+    _Rule(r".*(?:Could not find tag for codec|codec not currently supported in container"
+          r"|is not supported by this format|Raw RGB is not supported|not yet support muxing)",
           "the output's container does not take one of the codecs"),
-    _Rule(pattern(r".*(?:Cannot allocate memory|Out of memory)"),
+    _Rule(r".*(?:Cannot allocate memory|Out of memory)",
           "ffmpeg ran out of memory (see address_space)", Cause.MEMORY, is_final=False),
-    _Rule(pattern(r".*Decode error rate \S+ exceeds maximum"),
-          "most of the file does not decode", Cause.DAMAGED),
-    _Rule(pattern(r"Cannot determine format of input stream"),
-          "nothing of a stream decodes", Cause.DAMAGED),
-    _Rule(pattern(r".*(?:Error opening input|file:.*|Error while opening decoder.*): ?"
-                  r"Invalid data found"),
+    _Rule(r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode",
+          Cause.DAMAGED),
+    _Rule(r"Cannot determine format of input stream", "nothing of a stream decodes",
+          Cause.DAMAGED),
+    _Rule(r".*(?:Error opening input|file:.*|Error while opening decoder.*): ?Invalid data found",
           "the file holds invalid data that ffmpeg cannot read", Cause.UNREADABLE),
-    _Rule(pattern(r".*Permission denied"),
-          "ffmpeg was not allowed to open a file", Cause.FFMPEG, is_final=False),
-    _Rule(pattern(r".*(?:Error while opening encoder|Could not open encoder)"),
+    _Rule(r".*Permission denied", "ffmpeg was not allowed to open a file", Cause.FFMPEG,
+          is_final=False),
+    _Rule(r".*(?:Error while opening encoder|Could not open encoder)",
           "the encoder takes neither this picture or sound nor these arguments", is_final=False),
 )  # fmt: skip
-_FULL = pattern(r"\S.*(?:No space left on device|Disk quota exceeded)")
-_OVERSIZE = pattern(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
-_CONTEXT = pattern(CONTEXT)
-_ADDRESS = pattern(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
+_FULL = re.compile(r"\S.*(?:No space left on device|Disk quota exceeded)")
+_OVERSIZE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
+_CONTEXT = re.compile(CONTEXT)
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
 
 
 def classify(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
     """Return what an ffmpeg's end means for its job; None where its output may be judged.
 
-    The machine is asked where the end alone does not tell whether it is to blame: so no job pays
-    for a full disk, or for an ffmpeg whose libraries are gone. Raises EnvironmentTrouble then.
+    Where the end alone does not tell whether the machine is to blame, the machine is asked, so
+    that no job pays for a full disk, or for an ffmpeg whose libraries are gone. Raises
+    EnvironmentTrouble then.
     """
-    if fault := _machine_fault(ended, facts):
-        raise EnvironmentTrouble(fault)
-    return outcome_of(ended, facts)
+    if ended.cause is ExitCause.UNSTARTED:
+        raise EnvironmentTrouble(ended.detail)
+    if ended.cause is not ExitCause.EXITED or _over_a_limit(facts):
+        return outcome_of(ended, facts)
+    # A file can have ffmpeg say that the disk is full, and would hold up all others for ever. It
+    # is believed a few times although there is room: there may have been none a moment ago.
+    is_doubtful = facts.run - facts.attempt >= BELIEVED
+    if is_disk_full(facts.tail) and not (is_doubtful and _has_room(facts.work)):
+        raise EnvironmentTrouble(f"no space left in the outbox {facts.outbox}")
+    outcome = outcome_of(ended, facts)
+    if outcome and not facts.had_progress:
+        try:
+            version_of(facts.program)
+        except ConfigError as error:
+            raise EnvironmentTrouble(str(error)) from error
+    return outcome
 
 
 def outcome_of(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
@@ -146,13 +153,17 @@ def failure(status: int | None, tail: str) -> Rejected | Broke:
     if is_disk_full(tail):
         return Broke("ffmpeg says that the disk is full")
     if status is not None and status < 0:
-        return Broke(_killed(-status), cause=Cause.KILLED)
+        name = f"signal {-status}"
+        with suppress(ValueError):
+            name = signal.Signals(-status).name
+        hint = " (was the memory used up?)" if -status == signal.SIGKILL else ""
+        return Broke(f"ffmpeg was killed by {name}{hint}", cause=Cause.KILLED)
     said = _without_context(tail)
     surrendered = any(line.startswith("Decod") for line in tail.split("\n"))
     for rule in _RULES:
         if rule.needs_surrender and not surrendered:
             continue
-        if found := next(filter(None, map(rule.pattern.match, said)), None):
+        if found := next(filter(None, map(re.compile(rule.pattern).match, said)), None):
             reason = rule.reason.format(*found.groups())[:SENTENCE_CHARACTERS]
             return (Rejected if rule.is_final else Broke)(reason, cause=rule.cause)
     lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
@@ -167,14 +178,6 @@ def is_disk_full(tail: str) -> bool:
     return any(map(_FULL.fullmatch, _without_context(tail)))
 
 
-def oversize(tail: str) -> str | None:
-    """Return which frame was refused for its size: 9.0 and 5.1 may pass over it and exit with 0."""
-    found = next(filter(None, map(_OVERSIZE.match, _without_context(tail))), None)
-    if found is None:
-        return None
-    return f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
-
-
 def output_bytes(path: str) -> int:
     """Return the size of an output; 0 for none, or for a link, which ffmpeg does not make."""
     try:
@@ -182,26 +185,6 @@ def output_bytes(path: str) -> int:
     except FileNotFoundError:
         return 0
     return stat.st_size if S_ISREG(stat.st_mode) and stat.st_nlink == 1 else 0
-
-
-def _machine_fault(ended: ChildExit, facts: EncodeFacts) -> str | None:
-    """Ask whether it is the machine that ended an ffmpeg; return what is wrong with it."""
-    if ended.cause is ExitCause.UNSTARTED:
-        return ended.detail
-    if ended.cause is not ExitCause.EXITED or _over_a_limit(facts):
-        return None
-    if is_disk_full(facts.tail):
-        # A file can have ffmpeg say so, and would hold up all others for ever. It is believed a
-        # few times although there is room: there may have been none a moment ago.
-        refunds = facts.run - facts.attempt
-        if refunds < BELIEVED or not _has_room(facts.work):
-            return f"no space left in the outbox {facts.outbox}"
-    if not facts.had_progress and (ended.status != 0 or facts.output_bytes == 0):
-        try:
-            version_of(facts.program)
-        except ConfigError as error:
-            return str(error)
-    return None
 
 
 def _has_room(folder: str) -> bool:
@@ -215,21 +198,15 @@ def _has_room(folder: str) -> bool:
 
 
 def _over_a_limit(facts: EncodeFacts) -> Rejected | None:
+    """Return which limit a file exceeds; ffmpeg may exit with 0 even then."""
     if facts.max_output and facts.output_bytes >= facts.max_output:  # the last write may be a part
         reason = f"its output is too large: max_output allows {facts.max_output} bytes"
         return Rejected(reason, cause=Cause.OUTPUT_TOO_LARGE)
-    if excess := oversize(facts.tail):
-        return Rejected(excess, cause=Cause.TOO_LARGE)
-    return None
-
-
-def _killed(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    hint = " (was the memory used up?)" if number == signal.SIGKILL else ""
-    return f"ffmpeg was killed by {name}{hint}"
+    found = next(filter(None, map(_OVERSIZE.match, _without_context(facts.tail))), None)
+    if found is None:
+        return None
+    reason = f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
+    return Rejected(reason, cause=Cause.TOO_LARGE)
 
 
 def _without_context(tail: str) -> list[str]:

@@ -270,7 +270,9 @@ class LocalEngine:
             outputs = await attempt.unless_stopped(reader.examine(*made))
         except ProbeFailed as failed:
             return Broke(f"the output cannot be read back: {failed.reason}", cause=Cause.OUTPUT)
-        counts = attempt.stderr.counts(attempt.tracker.update)
+        counts = attempt.stderr.counts(
+            duplicated=attempt.tracker.duplicated, dropped=attempt.tracker.dropped
+        )
         found = verify(counts, media, outputs, level=plan.verify, time_changer=plan.time_changer)
         for note in found.notes:
             tell(log, attempt.job, note)
@@ -294,7 +296,7 @@ def _made(attempt: Attempt, ended: ChildExit) -> Outcome | Made:
     facts = EncodeFacts(
         tail=attempt.stderr.tail,
         output_bytes=output_bytes(attempt.output),
-        had_progress=attempt.tracker.update is not None,
+        had_progress=attempt.tracker.progress is not None,
         max_output=config.max_output,
         run=job.run,
         attempt=job.attempt,

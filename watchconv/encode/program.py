@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -82,29 +83,26 @@ def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
         raise ConfigError(f"ffmpeg: {path} cannot be found: {error.strerror}") from error
     key = [path, stat.st_size, stat.st_mtime_ns]
     known_file = os.path.join(state_dir, _CACHE)
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         with open(known_file, encoding="utf-8") as reader:
             known = json.load(reader)
         if known["key"] == key and known["encoders"]:
             return Program(path, known["version"], frozenset(known["encoders"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     program = _examine(path, stat.st_size, stat.st_mtime_ns)
     if not keep:
         return program
     answer = {"key": key, "version": program.version, "encoders": sorted(program.encoders)}
-    try:
-        with open(known_file, "w", encoding="utf-8") as writer:
-            json.dump(answer, writer)
-    except OSError:
-        pass  # it is asked again at the next start
+    with suppress(OSError), open(known_file, "w", encoding="utf-8") as writer:
+        json.dump(answer, writer)  # else it is asked again at the next start
     return program
 
 
 @cache
 def _examine(path: str, size: int, mtime_ns: int) -> Program:
     """Ask a program; size and mtime_ns tell it from what its file was before."""
-    return Program(path, version_of(path), parse_encoders(_ask(path, "-encoders").stdout))
+    version, listing = version_of(path), _ask(path, "-encoders").stdout
+    encoders = re.findall(r"^ [VAS][A-Z.]{5} (\S+)", listing, re.MULTILINE)
+    return Program(path, version, frozenset(encoders) - {"="})
 
 
 def version_of(path: str) -> str:
@@ -119,11 +117,6 @@ def version_of(path: str) -> str:
         f"ffmpeg: {path} is no ffmpeg: it does not answer -version as one does;"
         " write the path of an ffmpeg, or auto"
     )
-
-
-def parse_encoders(listing: str) -> frozenset[str]:
-    """Return the names in the output of ``ffmpeg -encoders``."""
-    return frozenset(re.findall(r"^ [VAS][A-Z.]{5} (\S+)", listing, re.MULTILINE)) - {"="}
 
 
 def codecs_decoded(path: str) -> frozenset[str]:
@@ -190,22 +183,15 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[tuple[tup
                 yield ("profiles", name, "args"), sentence
             else:
                 yield ("profile",), f"{name} cannot be used: {sentence}"
-        if is_own and "-f" not in profile.args and not _has_container(program, profile.suffix):
-            text = f"this ffmpeg ({program.path}) has no container for names in {profile.suffix}"
+        suffix = profile.suffix
+        if not is_own or "-f" in profile.args or suffix.endswith(_SUFFIXES):
+            continue
+        # Given nothing to read and nowhere to write, it looks for the container first of all.
+        output = f"{os.devnull}/output{suffix}"
+        said = _ask(program.path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
+        if any(words in said for words in _NO_CONTAINER):
+            text = f"this ffmpeg ({program.path}) has no container for names in {suffix}"
             yield ("profiles", name, "suffix"), f"{text}; write another one, or -f FORMAT in args"
-
-
-def _has_container(program: Program, suffix: str) -> bool:
-    """Try whether an ffmpeg has a container for a suffix.
-
-    It is given nothing to read and a place where nothing can be written: it looks for the
-    container before it misses the streams.
-    """
-    if suffix.endswith(_SUFFIXES):
-        return True
-    output = f"{os.devnull}/output{suffix}"
-    said = _ask(program.path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
-    return not any(words in said for words in _NO_CONTAINER)
 
 
 def _ask(path: str, *words: str) -> subprocess.CompletedProcess[str]:

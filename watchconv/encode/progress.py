@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from watchconv.model import Progress
@@ -17,97 +16,63 @@ _KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ProgressUpdate:
-    """One block of ``-progress``. None is what ffmpeg does not know (yet)."""
-
-    out_seconds: float | None = None
-    frames: int = 0
-    fps: float | None = None
-    speed: float | None = None
-    duplicated: int = 0
-    dropped: int = 0
-    total_bytes: int | None = None
-    ended: bool = False
-
-
-class ProgressReader:
-    """Turns the bytes of the progress pipe, in chunks of any size, into updates."""
-
-    def __init__(self) -> None:
-        self._lines = Lines()
-        self._block: dict[str, str] = {}
-
-    def feed(self, chunk: bytes) -> list[ProgressUpdate]:
-        """Take what arrived; return the updates that it completes, oldest first."""
-        updates: list[ProgressUpdate] = []
-        for line in self._lines.feed(chunk):
-            key, _, value = line.partition("=")
-            if key == "progress":
-                updates.append(_update(self._block, ended=value.strip() == "end"))
-                self._block = {}
-            elif key in _KEYS:
-                self._block[key] = value.strip()
-        return updates
-
-
 class ProgressTracker:
     """How far one encode has come. Fed by one thread; its attributes may be read by any."""
 
     def __init__(self, duration_seconds: float | None) -> None:
         """Take the input's length where it is proven."""
         self._duration_seconds = duration_seconds
-        self._reader = ProgressReader()
-        self._bytes = 0
+        self._lines = Lines()
+        self._block: dict[str, float] = {}
+        self.progress: Progress | None = None  # None before the first sign of life
         self.seconds = 0.0  # of the output, at most
-        self.update: ProgressUpdate | None = None  # the last one
-        self.progress: Progress | None = None
+        self.bytes = 0  # of the output, at most
+        self.duplicated = 0
+        self.dropped = 0
 
     def feed(self, chunk: bytes) -> bool:
-        """Take what arrived; return whether the encode got further than it ever was."""
-        before = self.seconds, self._bytes
-        for update in self._reader.feed(chunk):
-            self.update, self.progress = update, progress_of(update, self._duration_seconds)
-            self.seconds = max(self.seconds, update.out_seconds or 0.0)
-            self._bytes = max(self._bytes, update.total_bytes or 0)
-        return (self.seconds, self._bytes) != before
+        """Take what arrived, in chunks of any size; return whether it is further than ever."""
+        before = self.seconds, self.bytes
+        for line in self._lines.feed(chunk):
+            key, _, value = line.partition("=")
+            if key in _KEYS and (number := _number(value)) is not None:
+                self._block[key] = number
+            if key != "progress":
+                continue
+            block, self._block = self._block, {}
+            ended = value.strip() == "end"
+            self.progress = progress_of(block, self._duration_seconds, ended=ended)
+            self.seconds = max(self.seconds, self.progress.out_seconds)
+            self.bytes = max(self.bytes, int(block.get("total_size", 0)))
+            self.duplicated = int(block.get("dup_frames", 0))
+            self.dropped = int(block.get("drop_frames", 0))
+        return (self.seconds, self.bytes) != before
 
 
-def progress_of(update: ProgressUpdate, duration_seconds: float | None) -> Progress:
+def progress_of(
+    block: Mapping[str, float], duration_seconds: float | None, *, ended: bool
+) -> Progress:
     """Return how far the encode is, without a percentage where it might be a wrong one.
 
-    The length must be proven, and must fit what was done already.
+    block holds what ffmpeg knows. The length must be proven, and fit what was done already.
     """
-    out = update.out_seconds or 0.0
+    # far below zero is how some versions spell "not known"
+    out = max(0.0, block.get("out_time_us", 0.0) / 1e6)
+    speed = block.get("speed") or None
     fraction = eta = None
-    if update.ended:
+    if ended:
         fraction, eta = 1.0, 0.0
     elif duration_seconds and duration_seconds > 0 and out <= duration_seconds * 1.02 + 1:
         fraction = min(out / duration_seconds, 0.999)
-        if update.speed and update.speed > 0:
-            eta = max(0.0, duration_seconds - out) / update.speed
-    return Progress(out, update.frames, update.fps, update.speed, fraction, eta)
+        if speed and speed > 0:
+            eta = max(0.0, duration_seconds - out) / speed
+    frames = int(block.get("frame", 0))
+    return Progress(out, frames, block.get("fps") or None, speed, fraction, eta)
 
 
-def _update(block: Mapping[str, str], *, ended: bool) -> ProgressUpdate:
-    micros = _number(block.get("out_time_us"))
-    size = _number(block.get("total_size"))
-    return ProgressUpdate(
-        # far below zero is how some versions spell "not known"
-        out_seconds=None if micros is None or micros < -1e15 else max(0.0, micros / 1e6),
-        frames=int(_number(block.get("frame")) or 0),
-        fps=_number(block.get("fps")) or None,
-        speed=_number(block.get("speed", "").removesuffix("x")) or None,
-        duplicated=int(_number(block.get("dup_frames")) or 0),
-        dropped=int(_number(block.get("drop_frames")) or 0),
-        total_bytes=None if size is None else int(size),
-        ended=ended,
-    )
-
-
-def _number(text: str | None) -> float | None:
+def _number(text: str) -> float | None:
     try:
-        value = float(text or "")
+        value = float(text.strip().removesuffix("x"))  # a speed is written 1.5x
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -9,43 +9,27 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from watchconv.names import printable
 from watchconv.process.lines import Lines
-
-if TYPE_CHECKING:
-    from watchconv.encode.progress import ProgressUpdate
 
 _TAIL_BYTES = 32 * 1024
 _MOST = 1000  # streams, routes, streams with errors: a file may announce any number
 
 
-@dataclass(frozen=True, slots=True)
-class InputCount:
-    """What ffmpeg read of one input stream. frames is None where nothing was decoded."""
+class StreamCount(NamedTuple):
+    """What ffmpeg read or wrote of one stream."""
 
     file: int
     stream: int
     kind: str
     packets: int
-    frames: int | None
-    errors: int
+    frames: int | None  # decoded or encoded; None where packets were copied, or nothing was used
+    errors: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OutputCount:
-    """What ffmpeg wrote of one output stream. frames is None where packets were copied."""
-
-    file: int
-    stream: int
-    kind: str
-    frames: int | None
-    packets: int
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Which output stream an input stream feeds; output is None into a complex filter graph."""
 
     source: tuple[int, int]
@@ -56,8 +40,8 @@ class Route:
 class StreamCounts:
     """What one run of ffmpeg says in its closing lines."""
 
-    inputs: tuple[InputCount, ...]
-    outputs: tuple[OutputCount, ...]
+    inputs: tuple[StreamCount, ...]
+    outputs: tuple[StreamCount, ...]
     routes: tuple[Route, ...]
     duplicated: int
     dropped: int
@@ -94,8 +78,8 @@ class StderrReader:
         self._lines = Lines()
         self._mapping = False
         self._routes: dict[Route, None] = {}
-        self._inputs: dict[tuple[int, int], InputCount] = {}
-        self._outputs: dict[tuple[int, int], OutputCount] = {}
+        self._inputs: dict[tuple[int, int], StreamCount] = {}
+        self._outputs: dict[tuple[int, int], StreamCount] = {}
         self._errors: Counter[tuple[int, int]] = Counter()
         self._erring: tuple[int, int] | None = None  # the stream of the error one line before
         self._tail: deque[str] = deque()
@@ -116,17 +100,12 @@ class StderrReader:
         if line := self._lines.close():
             self._take(line)
 
-    def counts(self, last: ProgressUpdate | None = None) -> StreamCounts | None:
-        """Return the counts, with the drops of the last progress; None where ffmpeg gave none."""
+    def counts(self, *, duplicated: int = 0, dropped: int = 0) -> StreamCounts | None:
+        """Return the counts, with those that only the progress gives; None where there are none."""
         if not self._outputs:
             return None
-        return StreamCounts(
-            tuple(self._inputs.values()),
-            tuple(self._outputs.values()),
-            tuple(self._routes),
-            last.duplicated if last else 0,
-            last.dropped if last else 0,
-        )
+        inputs, outputs = tuple(self._inputs.values()), tuple(self._outputs.values())
+        return StreamCounts(inputs, outputs, tuple(self._routes), duplicated, dropped)
 
     def _take(self, line: str) -> None:
         if line == "Stream mapping:":
@@ -159,14 +138,14 @@ class StderrReader:
             key = (_int(file), _int(stream))
             if key in self._inputs or len(self._inputs) < _MOST:
                 counted = self._errors[key] if errors is None else _int(errors)
-                self._inputs[key] = InputCount(
+                self._inputs[key] = StreamCount(
                     *key, kind, _int(packets), _optional(frames), counted
                 )
         elif found := _OUT.match(line):
             file, stream, kind, frames, packets = found.groups()
             key = (_int(file), _int(stream))
             if key in self._outputs or len(self._outputs) < _MOST:
-                self._outputs[key] = OutputCount(*key, kind, _optional(frames), _int(packets))
+                self._outputs[key] = StreamCount(*key, kind, _int(packets), _optional(frames))
 
     def _take_error(self, line: str) -> None:
         if self._erring and (found := _REPEATED.match(line)):

@@ -54,8 +54,14 @@ def verify(
         if videos and all(c.frames is None and c.packets > 0 for c in videos):
             return Finding(Cause.DAMAGED, "the video was copied as it is, and it does not decode")
         return Finding(Cause.OUTPUT, "the output holds no video frame")
-    if counts is None:
-        return _by_packets_alone(media, outputs, is_all_wanted=time_changer is None)
+    if counts is None:  # packets in and out are all that is left to compare
+        note = ("verify: ffmpeg gave no account, so only the packets were compared",)
+        wanted = next((s.samples for s in media.videos if s.samples), 0)
+        made = max(c.packets for c in outputs if c.kind == "video")
+        if time_changer is None and _is_short(made, wanted):
+            reason = f"the output holds {made:,} of {wanted:,} video packets"
+            return Finding(Cause.OUTPUT, reason, note)
+        return Finding(notes=note)
     notes = []
     decoded = sum(c.frames or 0 for c in counts.inputs if c.kind == "video")
     if counts.dropped * 10 > decoded:  # no fault, but much
@@ -76,19 +82,6 @@ def verify(
 def _is_short(there: int, wanted: int) -> bool:
     """Return whether far less is there than wanted; a few packets or a tenth is no loss."""
     return there < wanted * 0.9 and wanted - there > 3
-
-
-def _by_packets_alone(
-    media: MediaInfo, outputs: Sequence[Content], *, is_all_wanted: bool
-) -> Finding:
-    """Compare packets in and out: all that is left where ffmpeg gave no counts."""
-    note = ("verify: ffmpeg gave no account, so only the packets were compared",)
-    wanted = next((s.samples for s in media.videos if s.samples), 0)
-    made = max(c.packets for c in outputs if c.kind == "video")
-    if is_all_wanted and _is_short(made, wanted):
-        reason = f"the output holds {made:,} of {wanted:,} video packets"
-        return Finding(Cause.OUTPUT, reason, note)
-    return Finding(notes=note)
 
 
 def _truncation(counts: StreamCounts, media: MediaInfo) -> Finding | None:
