@@ -59,27 +59,23 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
         if error.errno in (errno.EACCES, errno.EPERM):
             return Rejected(f"it cannot be read: {error.strerror}", cause=Cause.UNREADABLE)
         return _unreadable(inbox, error)
+    refusal: Stale | Rejected | Gone | Interrupted
     try:
         stat = os.fstat(descriptor)
-        refusal = _refusal(descriptor, stat, job)
+        end = container_end(descriptor, stat.st_size)
     except OSError as error:
-        os.close(descriptor)
-        return _unreadable(inbox, error)
-    if refusal:
-        os.close(descriptor)
-        return refusal
-    return Admitted(os.path.join(inbox, job.source), descriptor, Identity.of(stat))
-
-
-def _refusal(descriptor: int, stat: os.stat_result, job: Job) -> Stale | Rejected | None:
-    if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
-        return Stale()
-    if stat.st_size == 0:
-        return Rejected("the file is empty", cause=Cause.EMPTY)
-    end = container_end(descriptor, stat.st_size)
-    if end.ending is Ending.INCOMPLETE:
-        return Rejected(f"the file is truncated: {end.detail}", cause=Cause.TRUNCATED)
-    return None
+        refusal = _unreadable(inbox, error)
+    else:
+        if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
+            refusal = Stale()
+        elif stat.st_size == 0:
+            refusal = Rejected("the file is empty", cause=Cause.EMPTY)
+        elif end.ending is Ending.INCOMPLETE:
+            refusal = Rejected(f"the file is truncated: {end.detail}", cause=Cause.TRUNCATED)
+        else:
+            return Admitted(os.path.join(inbox, job.source), descriptor, Identity.of(stat))
+    os.close(descriptor)
+    return refusal
 
 
 def _unreadable(inbox: str, error: OSError) -> Gone | Interrupted:

@@ -24,35 +24,13 @@ log = logging.getLogger(__name__)
 
 LOGGED_LIMIT = 1000  # lines about one scan; what is more is counted
 
-# partial uploads and what systems and sync programs leave in shared folders (FIELD-NOTES row 10)
+# what systems and sync programs leave in shared folders, and partial uploads (FIELD-NOTES row 10)
 BUILTIN_IGNORE = (
-    ".*",
-    "~$*",
-    "Thumbs.db",
-    "desktop.ini",
-    "@eaDir",
-    "@Recycle",
-    "@Recently-Snapshot",
-    "#recycle",
-    "#snapshot",
-    "$RECYCLE.BIN",
-    "System Volume Information",
-    "lost+found",
-    "__MACOSX",
-    "_UNPACK_*",
-    "_FAILED_*",
-    "*.part",
-    "*.partial",
-    "*.filepart",
-    "*.crdownload",
-    "*.download",
-    "*.opdownload",
-    "*.tmp",
-    "*.temp",
-    "*.!qB",
-    "*.!ut",
-    "*.aria2",
-)
+    ".*", "~$*", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information",
+    "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "lost+found", "__MACOSX",
+    "_UNPACK_*", "_FAILED_*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download",
+    "*.opdownload", "*.tmp", "*.temp", "*.!qB", "*.!ut", "*.aria2",
+)  # fmt: skip
 _matches_builtin = re.compile("|".join(map(fnmatch.translate, BUILTIN_IGNORE)), re.IGNORECASE).match
 
 

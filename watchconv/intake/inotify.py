@@ -57,8 +57,8 @@ class InboxEvents(InotifyFD):
             if self._inotify_fd >= 0:
                 os.close(self._inotify_fd)  # no descriptor was left for watchdog's pipe
             raise
-        self._folder, self._mask = os.fsencode(folder), Mask(mask)
-        self._on_event, self._on_lost, self._on_refused = on_event, on_lost, on_refused
+        self.folder, self.mask = os.fsencode(folder), Mask(mask)
+        self.on_event, self.on_lost, self._on_refused = on_event, on_lost, on_refused
 
     def begin(self) -> None:
         """Start to read, then add the watches. Raises OSError; ``end`` is to be called even then.
@@ -69,10 +69,9 @@ class InboxEvents(InotifyFD):
         # a folder that is made while watches are added may be added twice, which does no harm
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self.start()
-        parent = _ParentFolder(self._folder, self._on_event)
-        above = os.path.dirname(self._folder)
+        parent, above = _ParentFolder(self), os.path.dirname(self.folder)
         self.add_callback(above, Mask(_OF_NAMES), parent, CallbackId(id(parent)))
-        _FolderTree(self, self._folder, self._mask, self._on_event, self._on_lost)
+        _FolderTree(self)
 
     @property
     def watched(self) -> int:
@@ -100,44 +99,39 @@ class InboxEvents(InotifyFD):
 class _ParentFolder:
     """Reports what becomes of the name of the watched folder."""
 
-    def __init__(self, folder: bytes, on_event: Callable[[bytes, int], None]) -> None:
-        self._folder, self._on_event = folder, on_event
-        self._name = os.path.basename(folder)
+    def __init__(self, reader: InboxEvents) -> None:
+        self._reader = reader
+        self._name = os.path.basename(reader.folder)
 
     def on_event(self, event: InotifyEvent) -> None:
         """Pass an event on if it is about that name."""
         if event.name == self._name:
-            self._on_event(self._folder, event.mask)
+            self._reader.on_event(self._reader.folder, event.mask)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """Ignore it: without its parent the folder is gone too."""
 
     def on_queue_overflow(self) -> None:
-        """Ignore it: the folder's own tree reports it."""
+        """Ignore it: the watches on the folder report it."""
 
 
 class _FolderTree(InotifyWatchGroup):
     """The watches on a folder and on all below it. Adds them when it is made."""
 
-    def __init__(
-        self,
-        reader: InboxEvents,
-        folder: bytes,
-        mask: Mask,
-        on_event: Callable[[bytes, int], None],
-        on_lost: Callable[[], None],
-    ) -> None:
-        self._on_event, self._on_lost = on_event, on_lost
-        super().__init__(reader, folder, event_mask=mask, is_recursive=True)
+    def __init__(self, reader: InboxEvents) -> None:
+        self._reader = reader
+        super().__init__(reader, reader.folder, event_mask=reader.mask, is_recursive=True)
 
     def __post_init__(self) -> None:
-        self._move_event_grouper = _PassedOn(self._on_event)  # before the first watch is added
+        self._move_event_grouper = _PassedOn(
+            self._reader.on_event
+        )  # before the first watch is added
         super().__post_init__()
 
     def on_queue_overflow(self) -> None:
         """Watch anew, and report that events were lost."""
         super().on_queue_overflow()
-        self._on_lost()
+        self._reader.on_lost()
 
 
 class _PassedOn(InotifyMoveEventGrouper):
@@ -157,7 +151,3 @@ class _PassedOn(InotifyMoveEventGrouper):
     def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
         """Return where a folder comes from that is moved within the tree."""
         return next((event for event in self._moved_away if event.ev.cookie == cookie), None)
-
-    def discard_pending_events(self) -> None:
-        """Forget the folders that were moved away: events were lost."""
-        self._moved_away.clear()

@@ -67,11 +67,12 @@ class ScanResult:
 
 
 class _Seen(NamedTuple):
-    """One name of a listing. stat is None when there is nothing under that name."""
+    """One name of a listing. stat is None when there is no regular file under that name."""
 
     source: str
     stat: os.stat_result | None
     appeared: bool = False
+    ignored: bool = False
 
 
 class _Scan(NamedTuple):
@@ -80,6 +81,11 @@ class _Scan(NamedTuple):
     rules: ScanRules
     on_added: Callable[[], None]
     result: ScanResult
+
+
+def _is_about(job: Job, stat: os.stat_result | None) -> bool:
+    """Return whether a job is about what lies under its name now."""
+    return stat is not None and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
 
 
 def _is_gone(folders: Folders, source: str) -> bool:
@@ -178,20 +184,23 @@ class InboxScanner:
         self, scan: _Scan, folder: str, below: list[str], *, appeared: bool
     ) -> Iterator[_Seen]:
         """Yield the files of a folder that count; add to below the folders that are in it."""
-        names = scan.rules.filter
+        rules = scan.rules.filter
+        name = os.path.basename(folder)
+        if "." in name and folder not in self._logged and rules.reason(name) is None:
+            self._logged.add(folder)
+            log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
         passed_over: list[tuple[str, str]] = []
         try:
             descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
             with closing(descriptor), os.scandir(descriptor) as entries:
-                self._log_video_folder(folder, names)
                 for entry in entries:
                     self.steps += 1
                     source = os.path.join(folder, entry.name)
                     with contextlib.suppress(OSError):
-                        if entry.is_dir(follow_symlinks=False) and not names.skips_folder(source):
+                        if entry.is_dir(follow_symlinks=False) and not rules.skips_folder(source):
                             below.append(source)
                             continue
-                        reason = names.reason(entry.name, folder)
+                        reason = rules.reason(entry.name, folder)
                         if not entry.is_file(follow_symlinks=False):
                             reason = kind_of(entry.stat(follow_symlinks=False).st_mode)
                         if reason:
@@ -204,11 +213,9 @@ class InboxScanner:
             self._ignored.renew(folder, passed_over)
 
     def _list_names(self, scan: _Scan, folder: str, names: Mapping[str, bool]) -> Iterator[_Seen]:
-        """Yield single names of a folder; names tells of each whether it came by move or link.
-
-        What is no video by name or no regular file counts as nothing there.
-        """
-        if scan.rules.filter.skips(folder):
+        """Yield single names of a folder; names tells of each whether it came by move or link."""
+        rules = scan.rules.filter
+        if rules.skips(folder):
             return
         try:
             descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
@@ -229,19 +236,11 @@ class InboxScanner:
                     continue
                 except OSError:
                     continue
-                reason = scan.rules.filter.reason(name, folder)
-                if not st.S_ISREG(stat.st_mode):
-                    reason = kind_of(stat.st_mode)
-                is_folder = st.S_ISDIR(stat.st_mode)
-                if reason and (not is_folder or scan.rules.filter.skips_folder(source)):
+                is_file = st.S_ISREG(stat.st_mode)
+                reason = rules.reason(name, folder) if is_file else kind_of(stat.st_mode)
+                if reason and (not st.S_ISDIR(stat.st_mode) or rules.skips_folder(source)):
                     self._ignored.add(folder, name, reason)
-                yield _Seen(source, None if reason else stat, appeared)
-
-    def _log_video_folder(self, folder: str, names: NameFilter) -> None:
-        name = os.path.basename(folder)
-        if "." in name and folder not in self._logged and names.reason(name) is None:
-            self._logged.add(folder)
-            log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
+                yield _Seen(source, stat if is_file else None, appeared, ignored=bool(reason))
 
     def _note_unreadable(self, scan: _Scan, folder: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
@@ -265,24 +264,26 @@ class InboxScanner:
             self.steps += 1
             jobs = self._journal.held([seen.source for seen in batch])
             new = []
-            for source, stat, appeared in batch:
+            for source, stat, appeared, ignored in batch:
                 job = jobs.get(source)
-                kept = job is not None and not self._end_if_changed(scan, job, stat)
+                # a name may have come to be ignored after its job was queued, which stays
+                found = None if ignored and not (job and _is_about(job, stat)) else stat
+                kept = job is not None and not self._end_if_changed(scan, job, found)
                 held += kept
-                if kept or stat is None:
+                if kept or found is None:
                     self._pending.forget(source)
                     continue
                 result.first_seen += source not in self._pending
                 if self._pending.has_settled(
                     source,
-                    stat,
+                    found,
                     rules.settle,
                     leases_prove=rules.leases_prove,
                     own_scan=own_scan,
                     appeared=appeared,
                 ):
                     profile = profile_for(source, rules.profiles, rules.profile)
-                    new.append(Candidate(source, stat.st_size, mtime_ns(stat), profile))
+                    new.append(Candidate(source, found.st_size, mtime_ns(found), profile))
             if new and (added := self._journal.add(new, time.time())):
                 result.added += len(added)
                 scan.on_added()
@@ -292,11 +293,10 @@ class InboxScanner:
 
     def _end_if_changed(self, scan: _Scan, job: Job, stat: os.stat_result | None) -> bool:
         """End a job that is not about what lies under its name now; return whether it ended."""
-        if stat and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns):
+        if _is_about(job, stat):
             return False
         if stat is None:
-            # it may be there and be passed over by now, which it was not when it was queued
-            if self._is_there(scan, job) or not _is_gone(self._folders, job.source):
+            if not _is_gone(self._folders, job.source):
                 return False
             if job.state is JobState.RUNNING:
                 scan.result.taken_away.append(job.id)
@@ -315,24 +315,12 @@ class InboxScanner:
         log_transition(log, job, JobState.QUEUED, ended.state)
         return True
 
-    def _is_there(self, scan: _Scan, job: Job) -> bool:
-        """Return whether a job's file is there untouched although its name is passed over now."""
-        folder, name = os.path.split(job.source)
-        names = scan.rules.filter
-        if not (names.reason(name, folder) or names.skips(folder)):
-            return False
-        try:
-            stat = os.lstat(os.path.join(self._inbox, job.source))
-        except OSError:
-            return False
-        same = (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
-        return same and st.S_ISREG(stat.st_mode)
-
     def _compare_missing(self, scan: _Scan, folder: str) -> None:
         """Find the jobs of a folder whose files are gone, page by page."""
         after = ""
         while page := self._journal.held_in(folder, after):
             after = page[-1]
             names = {os.path.basename(source): False for source in page}
-            missing = (seen for seen in self._list_names(scan, folder, names) if seen.stat is None)
+            listed = self._list_names(scan, folder, names)
+            missing = (seen for seen in listed if seen.stat is None or seen.ignored)
             self._compare(scan, missing, own_scan=True)

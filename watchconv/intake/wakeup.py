@@ -10,16 +10,42 @@ from __future__ import annotations
 import os
 import select
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from watchdog.events import FileClosedEvent, FileSystemEvent, FileSystemEventHandler
 
-from watchconv.intake.watch import Turn
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from watchdog.observers.api import BaseObserver
+
+CLOSE_SECONDS = 5.0  # a beginning that a dead disk holds up is not waited for any longer
+
+
+class Turn:
+    """Lets a beginning and a close, on different threads, come one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def beginning(self) -> Iterator[bool]:
+        """Begin in here, if told that it is still wanted."""
+        with self._lock:
+            yield not self._closed
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close in here; nothing begins afterwards."""
+        self._closed = True
+        ours = self._lock.acquire(timeout=CLOSE_SECONDS)
+        try:
+            yield
+        finally:
+            if ours:
+                self._lock.release()
 
 
 class _Bell(FileSystemEventHandler):

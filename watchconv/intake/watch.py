@@ -10,12 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from watchconv.intake.inotify import InboxEvents
 
@@ -25,6 +24,10 @@ _UNKNOWN_WATCHDOG = (
     "no events from the inbox: the watchdog that is installed is not known here;"
     " pip install 'watchdog~=7.1'"
 )
+_LIMITS = {
+    errno.ENOSPC: ("watches", "max_user_watches=524288"),
+    errno.EMFILE: ("instances", "max_user_instances=1024"),
+}
 # events, as inotify(7) numbers them
 _CLOSE_WRITE, _OPEN, _MOVED_FROM, _MOVED_TO = 0x8, 0x20, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF = 0x100, 0x200, 0x400
@@ -65,31 +68,6 @@ class Hints:
             self.names[folder][name] = False
 
 
-class Turn:
-    """A lock between a start and a close on different threads: nothing starts after the close."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._closed = False
-
-    @contextmanager
-    def beginning(self) -> Iterator[bool]:
-        """Hold the lock for a start; yields False once it was closed."""
-        with self._lock:
-            yield not self._closed
-
-    @contextmanager
-    def closing(self) -> Iterator[None]:
-        """Hold the lock for the close, though not for ever where a start hangs."""
-        self._closed = True
-        ours = self._lock.acquire(timeout=CLOSE_SECONDS)
-        try:
-            yield
-        finally:
-            if ours:
-                self._lock.release()
-
-
 class Watcher:
     """Watches the inbox, and wakes whoever scans it."""
 
@@ -101,14 +79,15 @@ class Watcher:
         self._hints = Hints()
         self._events: InboxEvents | None = None
         self._watched: tuple[int, int] | None = None  # device and inode of the watched inbox
-        self._turn = Turn()
+        self._starting = threading.Lock()
+        self._closed = False
         self.overflowed = threading.Event()  # events were lost: whoever scans everything clears it
         self.limited: str | None = None  # why not every folder of the inbox is watched
 
     def start(self) -> str | None:
         """Begin to watch, or begin anew; return what is wrong, if anything is."""
-        with self._turn.beginning() as wanted:
-            if not wanted:
+        with self._starting:
+            if self._closed:
                 return None
             try:
                 from watchconv.intake.inotify import InboxEvents
@@ -207,19 +186,18 @@ class Watcher:
 
     def close(self) -> None:
         """Stop for good, also while ``start`` runs on another thread. Idempotent."""
-        with self._turn.closing():
+        self._closed = True
+        ours = self._starting.acquire(timeout=CLOSE_SECONDS)
+        try:
             self._stop()
+        finally:
+            if ours:
+                self._starting.release()
 
 
 def _why_no_events(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return (
-            "no events from the inbox: the limit of inotify watches is reached; raise it:"
-            " sysctl fs.inotify.max_user_watches=524288"
-        )
-    if error.errno == errno.EMFILE:
-        return (
-            "no events from the inbox: the limit of inotify instances is reached; raise it:"
-            " sysctl fs.inotify.max_user_instances=1024"
-        )
-    return f"no events from the inbox: {error.strerror or error}"
+    if error.errno not in _LIMITS:
+        return f"no events from the inbox: {error.strerror or error}"
+    what, setting = _LIMITS[error.errno]
+    limit = f"the limit of inotify {what} is reached"
+    return f"no events from the inbox: {limit}; raise it: sysctl fs.inotify.{setting}"
