@@ -12,12 +12,13 @@ import math
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clips import MEDIA
-from tests.test_look import House
+from tests.test_scan import House
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.intake.admit import Admitted, admit, open_original
@@ -134,7 +135,7 @@ class Tried:
         """Drop a batch and carry each file as far as the encode."""
         for name, content in batch.items():
             self.house.put(name, content)
-        self.house.intake.look()
+        self.house.scan()
         jobs = {job.source: job for job in self.house.journal.in_state(JobState.QUEUED)}
         self.ends["waiting"] += len(batch.keys() - jobs.keys())
         for job in jobs.values():
@@ -196,7 +197,7 @@ def test_no_damaged_clip_does_more_than_be_refused(tmp_path: Path) -> None:
     small = [path for path in paths if path.is_file() and path.stat().st_size <= LARGEST_BYTES]
     clips = [path.read_bytes() for path in small]
     house = House.at(tmp_path.resolve())
-    house.intake.waiting.patience = SettleSettings(0, 0, 0)
+    house.rules = replace(house.rules, settle=SettleSettings(0, 0, 0))
     tried = Tried(house)
 
     async def try_all() -> None:
