@@ -42,7 +42,7 @@ from watchconv.encode.ending import outcome_of
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.filters import NameFilter
 from watchconv.model import Broke
-from watchconv.process.command import Cause, ChildExit
+from watchconv.process.child import ChildExit, ExitCause
 from watchconv.process.orphans import find_orphans
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
@@ -499,7 +499,7 @@ def forged(tmp_path: Path, maker: ModuleType) -> Attempt:
     return attempt
 
 
-DIED = ChildExit(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
+DIED = ChildExit(ExitCause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
 
 
 def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.encode.progress import ProgressUpdate
     from watchconv.model import Job, Profile, Progress
-    from watchconv.process.child import Child
-    from watchconv.process.command import ChildExit
+    from watchconv.process.child import Child, ChildExit
 
 T = TypeVar("T")
 

@@ -17,11 +17,11 @@ from watchconv.encode.classify import failure_reason, is_disk_full, is_hopeless,
 from watchconv.encode.program import version_of
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.model import Broke, Interrupted, Outcome, Rejected
-from watchconv.process.command import Cause
+from watchconv.process.child import ExitCause
 
 if TYPE_CHECKING:
     from watchconv.encode.attempt import Attempt
-    from watchconv.process.command import ChildExit
+    from watchconv.process.child import ChildExit
 
 BELIEVED = 2  # how often for one job
 ROOM_BYTES = 16 << 20
@@ -30,13 +30,13 @@ ROOM_BYTES = 16 << 20
 def outcome_of(attempt: Attempt, ended: ChildExit) -> Outcome | None:
     """Say what a child's end means; None when it ended well and the output may be judged."""
     match ended.cause:
-        case Cause.STOPPED:
+        case ExitCause.STOPPED:
             return Interrupted(report=attempt.report())
-        case Cause.OVERTIME:
+        case ExitCause.OVERTIME:
             return Rejected(f"it takes too long: {ended.detail}; see time_limit", attempt.report())
-        case Cause.STALLED:
+        case ExitCause.STALLED:
             return Broke(ended.detail, attempt.report())
-        case Cause.UNSTARTED:
+        case ExitCause.UNSTARTED:
             raise EnvironmentTrouble(ended.detail)
     size = _size(attempt.output)
     most = attempt.config.max_output

@@ -41,11 +41,11 @@ from watchconv.model import (
     Rejected,
     Verify,
 )
-from watchconv.process.child import Child
-from watchconv.process.command import Command, Limits
+from watchconv.process.child import Child, Command
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
-from watchconv.process.spawn import environment, launcher
+from watchconv.process.sandbox.support import SandboxMode
+from watchconv.process.spawn import Limits, environment, launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from watchconv.encode.progress import ProgressUpdate
     from watchconv.media.probe import ProbeWorker
     from watchconv.model import Identity, MediaInfo
-    from watchconv.process.command import ChildExit
+    from watchconv.process.child import ChildExit
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +250,7 @@ class LocalEngine:
         """Make the child's work directory and confine its thread; runs on that thread."""
         make_work(attempt.work, attempt.source, insist_on_outbox)
         config = attempt.config
-        if config.sandbox == "off":
+        if config.sandbox == SandboxMode.OFF:
             return
         named = {
             path for arg in attempt.args for path in _PATH.findall(arg) if os.path.isfile(path)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from watchconv.model import Job
-    from watchconv.process.command import ChildExit
+    from watchconv.process.child import ChildExit
 
 LIMIT_BYTES = 36_000  # in 64 KiB of the file there is also a mark, with a path of 4 KiB escaped
 HEAD_BYTES = 4_000
