@@ -633,7 +633,7 @@ def test_require_is_content_where_nothing_is_missing_and_off_asks_for_nothing() 
 
 
 def test_the_setting_and_its_mode_have_the_same_words() -> None:
-    assert list(Sandbox) == list(SandboxMode)
+    assert [mode.value for mode in Sandbox] == [mode.value for mode in SandboxMode]
 
 
 WITHOUT_LANDLOCK = """

@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from watchconv.config import Sandbox
 from watchconv.deliver.move import sync_file, sync_folder
 from watchconv.encode.attempt import Attempt, Growth, Stopped, make_work, readable_name
 from watchconv.encode.classify import refusal_of
@@ -44,7 +45,6 @@ from watchconv.model import (
 from watchconv.process.child import Child, Command
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
-from watchconv.process.sandbox.support import SandboxMode
 from watchconv.process.spawn import Limits, environment, launcher
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class LocalEngine:
         """Make the child's work directory and confine its thread; runs on that thread."""
         make_work(attempt.work, attempt.source, insist_on_outbox)
         config = attempt.config
-        if config.sandbox == SandboxMode.OFF:
+        if config.sandbox == Sandbox.OFF:
             return
         named = {
             path for arg in attempt.args for path in _PATH.findall(arg) if os.path.isfile(path)
