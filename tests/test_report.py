@@ -47,7 +47,9 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_a_signal_is_named() -> None:
-    ended = ChildExit(ExitCause.EXITED, status=None, signal=9, detail="killed by SIGKILL", seconds=1.0)
+    ended = ChildExit(
+        ExitCause.EXITED, status=None, signal=9, detail="killed by SIGKILL", seconds=1.0
+    )
 
     assert "signal: 9\n" in compose(JOB, [], ended, "")
 

@@ -7,13 +7,13 @@ Errors: a file that would be refused is an answer, exit 1; an unknown profile is
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import closing
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
 
@@ -104,7 +104,7 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
         end = container_end(original.fileno(), stat.st_size)
         if end.ending is Ending.INCOMPLETE:
             raise _Refused(f"it is not whole: {end.detail}")
-        media = asyncio.run(_probe(descriptor))
+        media = _probe(descriptor, config.sandbox)
     yield from _streams(media)
     if refusal := refusal_of(media, config.max_pixels):
         raise _Refused(refusal)
@@ -114,14 +114,11 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     yield from _command(config, path, profile, media, program.path)
 
 
-async def _probe(descriptor: int) -> MediaInfo:
+def _probe(descriptor: int, sandbox: str) -> MediaInfo:
     from watchconv.media.probe import ProbeWorker
 
-    worker = ProbeWorker()
-    try:
-        return await worker.probe(descriptor)
-    finally:
-        await worker.close()
+    with closing(ProbeWorker()) as worker:
+        return worker.probe(descriptor, sandbox=sandbox)
 
 
 def _streams(media: MediaInfo) -> Iterator[str]:

@@ -61,9 +61,7 @@ class Components:
         if listener:
             loop = asyncio.get_running_loop()
             journal.tell(lambda job: call(loop, lambda: listener.job_changed(job)))
-        self.probe, self._reader = (
-            ProbeWorker(mark, sandbox=lambda: config().sandbox) for _ in range(2)
-        )
+        self.probe, self._reader = ProbeWorker(mark), ProbeWorker(mark)
         self.engine = LocalEngine(config, program, self.probe, self._reader, mark=mark)
         self.outbox = Outbox(folders, _disposal(config()), self._retarget)
         self.deliveries = Deliveries(self.outbox, journal, troubles, ended=self._take_end)
@@ -99,8 +97,8 @@ class Components:
 
         def expect() -> None:
             """Start the probe while the first file still settles; none where nothing is claimed."""
-            if self.probe.pid is None and not self.pool.claims.paused:
-                call(loop, self.probe.warm)
+            if not self.pool.claims.paused:
+                self.probe.warm()
 
         def profile_of(source: str) -> str:
             """Choose by the configuration in effect."""
@@ -155,7 +153,10 @@ class Components:
     async def close(self) -> None:
         """End what holds threads and children."""
         await asyncio.gather(
-            self.bell.close(), self.looking.close(), self.probe.close(), self._reader.close()
+            self.bell.close(),
+            self.looking.close(),
+            asyncio.to_thread(self.probe.close),
+            asyncio.to_thread(self._reader.close),
         )
 
 

@@ -1,41 +1,33 @@
 """One attempt under way: what is known of it so far, and the folder it writes into.
 
-Guarantees: a wait for its sake ends when it is no longer wanted.
-Does not decide anything: ``engine`` does. Errors: ``Stopped``; ``EnvironmentTrouble`` from
-``make_work``.
+It decides nothing: ``engine`` does. Errors: ``EnvironmentTrouble`` from ``make_work``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from watchconv.encode.report import compose
 from watchconv.encode.stderr_stats import StderrReader
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.workdir import output_name
 from watchconv.names import printable
+from watchconv.process.stop import StopSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from watchconv.config import Config
     from watchconv.encode.progress import ProgressUpdate
     from watchconv.model import Job, Profile, Progress
     from watchconv.process.child import Child, ChildExit
 
-T = TypeVar("T")
-
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-
-
-class Stopped(Exception):  # noqa: N818 (a state of affairs)
-    """The attempt is no longer wanted."""
 
 
 @dataclass(slots=True)
@@ -52,8 +44,7 @@ class Attempt:
     child: Child | None = None
     stderr: StderrReader = field(default_factory=StderrReader)
     ended: ChildExit | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    killed: bool = False
+    stop: StopSignal = field(default_factory=StopSignal)
     beat: ProgressUpdate | None = None
     progress: Progress | None = None
 
@@ -70,19 +61,6 @@ class Attempt:
     def report(self) -> str:
         """Write what is known of it so far, for the .log."""
         return compose(self.job, self.argv, self.ended, self.stderr.tail)
-
-    async def unless_stopped(self, work: Coroutine[None, None, T]) -> T:
-        """Wait for work, but give it up and raise Stopped when the attempt is stopped."""
-        stopped = asyncio.ensure_future(self.stopped.wait())
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({stopped, task}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise Stopped
-        finally:
-            stopped.cancel()
-            task.cancel()
 
 
 class Growth:

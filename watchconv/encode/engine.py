@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from watchconv.config import Sandbox
 from watchconv.deliver.move import sync_file, sync_folder
-from watchconv.encode.attempt import Attempt, Growth, Stopped, make_work, readable_name
+from watchconv.encode.attempt import Attempt, Growth, make_work, readable_name
 from watchconv.encode.classify import refusal_of
 from watchconv.encode.ending import outcome_of
 from watchconv.encode.ffmpeg import encode_argv, uses_hardware
@@ -46,6 +46,7 @@ from watchconv.process.child import Child, Command
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
 from watchconv.process.spawn import Limits, environment, launcher
+from watchconv.process.stop import Stopped, StopStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -140,8 +141,7 @@ class LocalEngine:
         if attempt is None:
             self._stopped_early.add((job.id, job.run))
             return
-        attempt.stopped.set()
-        attempt.killed |= kill
+        attempt.stop.request(StopStage.KILLED if kill else StopStage.TERMINATING)
         if attempt.child:
             attempt.child.stop(kill)
 
@@ -169,8 +169,8 @@ class LocalEngine:
             del self._attempts[job.id]
 
     async def _attempt(self, attempt: Attempt, given: Assignment) -> Outcome:
-        media = await attempt.unless_stopped(
-            self._foresight.media(attempt.original, given.identity)
+        media = await self._foresight.media(
+            attempt.original, given.identity, sandbox=attempt.config.sandbox, stop=attempt.stop
         )
         if refusal := refusal_of(media, attempt.config.max_pixels):
             return Rejected(refusal, attempt.report())
@@ -242,8 +242,8 @@ class LocalEngine:
             still_writes=Growth(attempt.output).is_new,
         )
         child = attempt.child = Child(command, reach.feed, attempt.stderr.feed)
-        if attempt.stopped.is_set():
-            child.stop(attempt.killed)
+        if attempt.stop.wanted:
+            child.stop(attempt.stop.wanted is StopStage.KILLED)
         return await asyncio.wrap_future(child.start())
 
     def _prepare(self, attempt: Attempt, insist_on_outbox: Callable[[], None]) -> None:
@@ -264,7 +264,9 @@ class LocalEngine:
         """Read the output back and judge it; None when it is whole."""
         reader = self._probe if made.size_bytes < SMALL_BYTES else self._reader
         try:
-            outputs = await attempt.unless_stopped(reader.examine(*made))
+            outputs = await asyncio.to_thread(
+                reader.examine, *made, sandbox=attempt.config.sandbox, stop=attempt.stop
+            )
         except ProbeFailed as failed:
             return Broke(f"the output cannot be read back: {failed.reason}", attempt.report())
         account = attempt.stderr.account(attempt.beat)
