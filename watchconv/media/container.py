@@ -133,8 +133,9 @@ def walk(
         at = part.end
 
 
-def _is_at_end(parts: list[Part], size: int) -> bool:
-    return bool(parts) and parts[-1].end == size
+def _reach(parts: list[Part], size: int) -> int:
+    """Return the offset up to which the parts lie whole in the file."""
+    return max((part.end for part in parts if part.end and part.end <= size), default=0)
 
 
 def _overrun(parts: list[Part], size: int, labels: Mapping[bytes, str]) -> ContainerEnd | None:
@@ -196,11 +197,11 @@ def _mp4_end(pread: Pread, size: int) -> ContainerEnd:
         if last.end is None and last.name == _ZEROS:
             zeros = "only zeros stand where the mp4 box moov should be"
             return ContainerEnd(Ending.INCOMPLETE, zeros)
-        if last.end is None or size - 8 < last.end <= size:
+        if last.end is None or size - _reach(parts, size) < 8:
             return ContainerEnd(Ending.INCOMPLETE, "the mp4 box moov is missing")
         return _NO_WORD
     closed = names[-1] == b"mfra" if b"moof" in names else b"mdat" in names
-    return _WHOLE if closed and _is_at_end(parts, size) else _NO_WORD
+    return _WHOLE if closed and _reach(parts, size) == size else _NO_WORD
 
 
 _EBML = bytes.fromhex("1a45dfa3")
@@ -237,7 +238,7 @@ def _matroska_end(pread: Pread, size: int) -> ContainerEnd:
         return overrun
     stranger = _has_stranger(parts, {*_ELEMENTS, _VOID, _CRC32})
     segment = any(part.name == _SEGMENT for part in parts)
-    return _WHOLE if segment and not stranger and _is_at_end(parts, size) else _NO_WORD
+    return _WHOLE if segment and not stranger and _reach(parts, size) == size else _NO_WORD
 
 
 _RIFFS = {b"AVI ": "AVI file", b"AVIX": "AVI continuation"}
@@ -264,4 +265,4 @@ def _avi_end(pread: Pread, size: int) -> ContainerEnd:
     parts = list(walk(pread, size, _read_riff))
     if overrun := _overrun(parts, size, _RIFFS):
         return overrun
-    return _WHOLE if _is_at_end(parts, size) and not _has_stranger(parts, _RIFFS) else _NO_WORD
+    return _WHOLE if _reach(parts, size) == size and not _has_stranger(parts, _RIFFS) else _NO_WORD

@@ -50,25 +50,15 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 STREAMS_MOST = 64
 DECODE_TRIES = 100  # packets
-ADDRESS_SPACE = 1536 * MIB
+ADDRESS_SPACE_MIB = 1536
 # tags that are no UTF-8 must not fail the file; from 19 on PyAV sees to that by itself
 FORGIVING: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
 # decoders of pixels as they are: black is zeros
 BARE_PIXELS = (
-    "raw",
-    "v210",
-    "v308",
-    "v408",
-    "v410",
-    "r10k",
-    "r210",
-    "avrp",
-    "ayuv",
-    "y41p",
-    "yuv4",
-)
+    "raw", "v210", "v308", "v408", "v410", "r10k", "r210", "avrp", "ayuv", "y41p", "yuv4",
+)  # fmt: skip
 
 Answer = dict[str, object]
 
@@ -81,7 +71,7 @@ def serve(channel: socket.socket, idle_seconds: float) -> None:
     die_with_parent()
     missing = confine_to_nothing()
     for limit, most in (
-        (resource.RLIMIT_AS, ADDRESS_SPACE),
+        (resource.RLIMIT_AS, ADDRESS_SPACE_MIB * MIB),
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
@@ -111,9 +101,8 @@ def answer(request: bytes, fd: int) -> Answer:
     except Refused as verdict:
         found = refusal(str(verdict), verdict.cause)
     except MemoryError:
-        found = refusal(
-            f"reading it takes more than {ADDRESS_SPACE // MIB} MiB of memory", "memory"
-        )
+        reason = f"reading it takes more than {ADDRESS_SPACE_MIB} MiB of memory"
+        found = refusal(reason, "memory")
     except Spent:
         found = refusal("it takes too much reading to find out what it is")
     except av.FFmpegError as error:
@@ -148,9 +137,8 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
     except MemoryError:
         raise
     except av.FFmpegError as error:
-        raise Refused(
-            "it is no video, or of a format that watchconv does not read", "not-video"
-        ) from error
+        reason = "it is no video, or of a format that watchconv does not read"
+        raise Refused(reason, "not-video") from error
     if reader.spent:
         raise Spent
     if not len(container.streams):

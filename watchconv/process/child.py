@@ -171,26 +171,20 @@ class _Clock:
         self._paused_at: float | None = None
 
     @property
-    def is_paused(self) -> bool:
-        """Whether the time stands still."""
-        return self._paused_at is not None
-
-    @property
     def seconds(self) -> float:
         """How long the child has run."""
         return (self._paused_at or time.monotonic()) - self._began
 
-    def pause(self) -> None:
-        """Let the time stand still."""
-        self._paused_at = time.monotonic()
-
-    def resume(self) -> None:
-        """Let the time go on."""
-        if self._paused_at is not None:
-            gap = time.monotonic() - self._paused_at
-            self._began += gap
-            self._advanced += gap
-            self._paused_at = None
+    def set_paused(self, paused: bool) -> bool:
+        """Let the time stand still, or go on; return whether that is a change."""
+        was_paused_at, now = self._paused_at, time.monotonic()
+        if paused is (was_paused_at is not None):
+            return False
+        self._paused_at = now if paused else None
+        if was_paused_at is not None:
+            self._began += now - was_paused_at
+            self._advanced += now - was_paused_at
+        return True
 
     def note_progress(self) -> None:
         """Begin to wait for the next progress."""
@@ -199,14 +193,14 @@ class _Clock:
 
     def due(self) -> float:
         """Return when the first of the limits is reached."""
-        if self.is_paused:
+        if self._paused_at is not None:
             return math.inf
         stall_at = self._advanced + self._command.stall_seconds
         return min(stall_at, self._began + self._command.time_limit())
 
     def exceeded(self, now: float) -> tuple[ExitCause, str] | None:
         """Return the limit that is reached, and a sentence about it."""
-        if self.is_paused:
+        if self._paused_at is not None:
             return None
         stall_seconds = self._command.stall_seconds
         if now - self._advanced >= stall_seconds and self._command.still_writes():
@@ -337,12 +331,8 @@ class _Supervisor:
                 self.child.ended.set_result(self._report())
 
     def _set_paused(self, paused: bool) -> None:
-        if paused and not self.clock.is_paused:
-            self._signal(signal.SIGSTOP)
-            self.clock.pause()
-        elif self.clock.is_paused and not paused:
-            self.clock.resume()
-            self._signal(signal.SIGCONT)
+        if self.clock.set_paused(paused):
+            self._signal(signal.SIGSTOP if paused else signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -51,12 +51,8 @@ def environment(owner_tag: str, work: str) -> dict[str, str]:
     ``owner_tag`` names the state directory; by it the next start recognises orphans. ``work`` is
     where the child may write, if anywhere: its home and its temporary files are there.
     """
-    return _kept() | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", OWNER_VARIABLE: owner_tag}
-
-
-@functools.cache  # ours does not change while we live
-def _kept() -> dict[str, str]:
-    return keep(os.environ)
+    told = {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", OWNER_VARIABLE: owner_tag}
+    return keep(os.environ) | told
 
 
 def keep(source: Mapping[str, str]) -> dict[str, str]:

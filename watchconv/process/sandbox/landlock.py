@@ -59,14 +59,10 @@ def restrict(rules: Iterable[tuple[int, int]]) -> None:
     ruleset = kernel.syscall(_CREATE_RULESET, ctypes.addressof(attributes), 24, 0)
     try:
         for descriptor, rights in rules:
-            _add_rule(ruleset, descriptor, rights & handled)
+            is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+            known = rights & handled & (handled if is_folder else _FILE_RIGHTS)
+            rule = ctypes.create_string_buffer(struct.pack("=Qi", known, descriptor), 12)
+            kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(rule), 0)
         kernel.syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
-
-
-def _add_rule(ruleset: int, descriptor: int, rights: int) -> None:
-    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        rights &= _FILE_RIGHTS
-    attributes = ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor), 12)
-    kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(attributes), 0)

@@ -40,7 +40,7 @@ def support() -> Support:
     """Try Landlock and seccomp, once: a fact of this kernel and these packages. Tens of ms."""
     version, missing = 0, []
     try:
-        in_throwaway_thread(_try_landlock)
+        in_throwaway_thread(lambda: landlock.restrict(()))
         version = landlock.abi()
     except OSError as why:
         reasons = {
@@ -77,28 +77,20 @@ def ready(mode: str) -> tuple[str, ...]:
 
 
 def in_throwaway_thread(act: Callable[[], T]) -> T:
-    """Run in a thread that ends before this returns, and with it what it did to itself."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    """Run in a thread that ends before this returns, and with it what it did to itself.
+
+    It has given up the ways to gain privileges, as whoever confines itself must.
+    """
+    with ThreadPoolExecutor(1, initializer=kernel.forbid_new_privileges) as pool:
         return pool.submit(act).result()
-
-
-def _try_landlock() -> None:
-    kernel.forbid_new_privileges()
-    landlock.restrict(())
 
 
 def _try_seccomp(landlock_abi: int) -> str:
     """Return why there is no filter; nothing where there is one."""
-
-    def install() -> None:
-        """Put the throw-away thread under the filter."""
-        kernel.forbid_new_privileges()
-        seccomp.install(instructions)
-
     try:
         instructions = seccomp.child_filter(landlock_abi)
         seccomp.worker_filter()
-        in_throwaway_thread(install)
+        in_throwaway_thread(lambda: seccomp.install(instructions))
     except seccomp.FilterMissing as why:
         return str(why)
     except OSError as why:
