@@ -634,6 +634,51 @@ def test_warming_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert pid_of(worker) > 0
 
 
+def test_a_caller_that_is_stopped_while_the_child_starts_leaves_it_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor
+) -> None:
+    may_start, starts = threading.Event(), list[int]()
+
+    def slow(*words: Any, **options: Any) -> int:
+        may_start.wait(60)
+        starts.append(spawn(*words, **options))
+        return starts[-1]
+
+    monkeypatch.setattr("watchconv.media.probe.spawn", slow)
+    with working() as worker:
+        stop = StopSignal()
+        asking = pool.submit(probe, worker, CLIP, stop=stop)
+        stop.request(StopStage.TERMINATING)
+        with pytest.raises(Stopped):
+            asking.result(20)
+        worker.warm()
+        may_start.set()
+
+        assert probe(worker, CLIP).videos
+        assert starts == [worker.pid]
+
+
+def test_closing_does_not_wait_for_ever_for_a_child_that_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_start, started = threading.Event(), list[int]()
+
+    def slow(*words: Any, **options: Any) -> int:
+        may_start.wait(60)
+        started.append(spawn(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr("watchconv.media.probe.spawn", slow)
+    monkeypatch.setattr("watchconv.media.probe.END_SECONDS", 0.1)
+    worker = ProbeWorker()
+    worker.warm()
+    worker.close()
+    assert started == []
+    may_start.set()
+
+    assert ended(wait_until(lambda: started)[0])
+
+
 def test_a_closed_worker_is_not_warmed() -> None:
     with working() as worker:
         worker.close()

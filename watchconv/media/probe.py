@@ -89,9 +89,9 @@ class _Child:
         self.files = 0
         self.pid: int | None = None  # while it is there
         self.trouble = ""  # what kept it from being started
-        self.status = 0
+        self.status: int | None = None  # its end's, where that is known
         self.ended = threading.Event()
-        self._lock = threading.Lock()  # over its start, its end, and what is sent to it
+        self._lock = threading.Lock()  # a pid that is reaped may come to mean another process
         self._is_unwanted = False
 
     def run(self, argv: Sequence[str], env: dict[str, str]) -> None:
@@ -99,23 +99,27 @@ class _Child:
 
         The kernel ends the child together with the thread that started it.
         """
-        with self._lock, self._theirs:
-            if not self._is_unwanted:
-                try:
-                    self.pid = spawn(argv, cwd="/", env=env, stdin=self._theirs.fileno())
-                except OSError as error:
-                    self.trouble = error.strerror or str(error)
-        if self.pid is not None:
+        with self._theirs:
+            try:
+                pid = spawn(argv, cwd="/", env=env, stdin=self._theirs.fileno())
+            except OSError as error:
+                self.trouble = error.strerror or str(error)
+                self.ended.set()
+                return
+        with self._lock:
+            self.pid = pid
+        if self._is_unwanted:
+            self.kill()
+        with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing is kept
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            self.pid = None
             with suppress(ChildProcessError):
-                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            with self._lock:
-                pid, self.pid = self.pid, None
-                with suppress(ChildProcessError):
-                    self.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                self.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         self.ended.set()
 
     def kill(self) -> None:
-        """End the child, or keep it from being started, and whoever waits for its answer."""
+        """End the child, even if it only starts yet, and the wait for its answer."""
         with self._lock:
             self._is_unwanted = True
             with suppress(OSError):  # it has hung up already
