@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Pread = Callable[[int, int], bytes]  # so many bytes, from this offset on
 
@@ -150,10 +150,6 @@ def _overrun(parts: list[Part], size: int, labels: Mapping[bytes, str]) -> Conta
     )
 
 
-def _has_stranger(parts: list[Part], known: Container[bytes]) -> bool:
-    return any(part.name not in known for part in parts)
-
-
 _FIRST_BOXES = frozenset(
     b"ftyp styp moov moof mdat free skip wide pnot sidx".split()  # what files really begin with
 )
@@ -190,9 +186,10 @@ def _mp4_end(pread: Pread, size: int) -> ContainerEnd:
     parts = list(walk(pread, size, read_box))
     if overrun := _overrun(parts, size, _BOXES):
         return overrun
-    if not parts or _has_stranger(parts, {*_BOXES, _ZEROS}):
+    names = [part.name for part in parts]
+    if not parts or not {*_BOXES, _ZEROS}.issuperset(names):
         return _NO_WORD
-    names, last = [part.name for part in parts], parts[-1]
+    last = parts[-1]
     if b"moov" not in names and b"moof" not in names:
         if last.end is None and last.name == _ZEROS:
             zeros = "only zeros stand where the mp4 box moov should be"
@@ -236,9 +233,9 @@ def _matroska_end(pread: Pread, size: int) -> ContainerEnd:
     parts = list(walk(pread, size, _read_element))
     if overrun := _overrun(parts, size, _ELEMENTS):
         return overrun
-    stranger = _has_stranger(parts, {*_ELEMENTS, _VOID, _CRC32})
-    segment = any(part.name == _SEGMENT for part in parts)
-    return _WHOLE if segment and not stranger and _reach(parts, size) == size else _NO_WORD
+    names = {part.name for part in parts}
+    known = _SEGMENT in names and names <= {*_ELEMENTS, _VOID, _CRC32}
+    return _WHOLE if known and _reach(parts, size) == size else _NO_WORD
 
 
 _RIFFS = {b"AVI ": "AVI file", b"AVIX": "AVI continuation"}
@@ -265,4 +262,5 @@ def _avi_end(pread: Pread, size: int) -> ContainerEnd:
     parts = list(walk(pread, size, _read_riff))
     if overrun := _overrun(parts, size, _RIFFS):
         return overrun
-    return _WHOLE if _reach(parts, size) == size and not _has_stranger(parts, _RIFFS) else _NO_WORD
+    known = _RIFFS.keys() >= {part.name for part in parts}
+    return _WHOLE if known and _reach(parts, size) == size else _NO_WORD

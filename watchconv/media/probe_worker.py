@@ -20,6 +20,7 @@ import os
 import resource
 import socket
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import av
@@ -163,6 +164,7 @@ def probe(reader: Reader) -> Answer:
 def describe(stream: Stream, indexed: bool) -> list[object]:
     """Return a row about one stream, in the order of ``model.Stream``."""
     context = stream.codec_context
+    language = stream.language or ""
     sized = context if context is not None and stream.type == "video" else None
     return [
         stream.index,
@@ -173,7 +175,7 @@ def describe(stream: Stream, indexed: bool) -> list[object]:
         getattr(sized, "height", 0),
         getattr(sized, "pix_fmt", None) or "",
         is_cover(stream),
-        language_of(stream),
+        language if language.isascii() and language.isalnum() and len(language) <= 8 else "",
     ]
 
 
@@ -201,12 +203,6 @@ def codec_of(stream: Stream) -> str:
     return "unknown" if context is None else context.codec.canonical_name
 
 
-def language_of(stream: Stream) -> str:
-    """Return the language tag where it looks like one."""
-    tag = stream.language or ""
-    return tag if tag.isascii() and tag.isalnum() and len(tag) <= 8 else ""
-
-
 def examine(reader: Reader) -> Answer:
     """Read every packet, and decode of each stream until the first frame."""
     with open_input(reader, "") as container:
@@ -220,16 +216,9 @@ def examine(reader: Reader) -> Answer:
             packets[at] += packet.dts is not None or packet.size > 0
             if not decodes[at] and tries[at]:
                 tries[at] -= 1
-                decodes[at] = gives_a_frame(packet)
+                with suppress(av.FFmpegError):  # damage in it is no frame
+                    decodes[at] = bool(packet.decode())
         rows = [
             [s.index, kind_of(s), codec_of(s), packets[s.index], decodes[s.index]] for s in streams
         ]
     return {"contents": rows}
-
-
-def gives_a_frame(packet: av.Packet[Stream]) -> bool:
-    """Decode one packet; damage in it is no frame."""
-    try:
-        return bool(packet.decode())
-    except av.FFmpegError:
-        return False
