@@ -25,7 +25,7 @@ class FakeProbe:
         self.asked = 0
         self.fails = False
 
-    async def probe(self, fd: int) -> MediaInfo:
+    def probe(self, fd: int, **_: object) -> MediaInfo:
         """Say what the file is: its content is the answer's demuxer."""
         self.asked += 1
         if self.fails:

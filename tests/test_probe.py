@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
-import functools
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import av
 import av.stream
@@ -27,38 +27,33 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import watchconv
 from tests.clips import FFMPEG, MEDIA, manifest
+from tests.waiting import wait_until
 from watchconv.media.duration import Reader, packets_of, tail_length
 from watchconv.media.probe import Limits, ProbeWorker
-from watchconv.media.probe_protocol import ProbeFailed, parse_reply
+from watchconv.media.probe_protocol import NoWorker, ProbeFailed, parse_reply
+from watchconv.model import Cause
 from watchconv.process.sandbox.support import support
+from watchconv.process.spawn import spawn
+from watchconv.process.stop import Stopped, StopSignal, StopStage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Iterator
 
     from av.container import InputContainer
     from av.stream import Stream
 
     from watchconv.model import Content, MediaInfo
 
-T = TypeVar("T")
 CLIP = MEDIA / "awesome'movie.mov"
 HOSTILE = MEDIA.parent / "hostile" / "make_hostile.py"
 STILL_GIF = (
     b"GIF89a\x20\0\x20\0\x80\0\0\0\0\0\xff\xff\xff\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0\x3b"
 )
 DAEMON = """
-import asyncio, os, sys
+import os, sys, threading, time
 from watchconv.media.probe import ProbeWorker
-
-async def main():
-    worker = ProbeWorker()
-    fd = os.open(sys.argv[1], os.O_RDONLY)
-    asking = asyncio.create_task(worker.examine(fd, 1))
-    while not (worker.pid and sys.argv[1] in links(worker.pid)):
-        await asyncio.sleep(0.002)
-    print(worker.pid, flush=True)
-    await asking
 
 def links(pid):
     folder = f"/proc/{pid}/fd"
@@ -67,7 +62,12 @@ def links(pid):
     except OSError:
         return []
 
-asyncio.run(main())
+worker = ProbeWorker()
+fd = os.open(sys.argv[1], os.O_RDONLY)
+threading.Thread(target=worker.examine, args=(fd, 1)).start()
+while not (worker.pid and sys.argv[1] in links(worker.pid)):
+    time.sleep(0.002)
+print(worker.pid, flush=True)
 """
 
 
@@ -80,52 +80,58 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-@contextlib.asynccontextmanager
-async def working(limits: Limits | None = None) -> AsyncIterator[ProbeWorker]:
-    worker = ProbeWorker("test-mark", limits)
-    try:
-        yield worker
-    finally:
-        await worker.close()
+def working(limits: Limits | None = None) -> contextlib.closing[ProbeWorker]:
+    return contextlib.closing(ProbeWorker("test-tag", limits))
 
 
-async def probe(worker: ProbeWorker, path: Path) -> MediaInfo:
+def probe(worker: ProbeWorker, path: Path, **options: Any) -> MediaInfo:
     with opened(path) as fd:
-        return await worker.probe(fd)
+        return worker.probe(fd, **options)
 
 
-async def examine(worker: ProbeWorker, path: Path) -> tuple[Content, ...]:
+def examine(worker: ProbeWorker, path: Path, **options: Any) -> tuple[Content, ...]:
     with opened(path) as fd:
-        return await worker.examine(fd, os.fstat(fd).st_size)
+        return worker.examine(fd, os.fstat(fd).st_size, **options)
 
 
-def run(steps: Coroutine[None, None, T]) -> T:
-    return asyncio.run(asyncio.wait_for(steps, 60))
+def media_of(path: Path) -> MediaInfo:
+    with working() as worker:
+        return probe(worker, path)
 
 
-async def ended(pid: int, limit_seconds: float = 20) -> bool:
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that may wait for a worker; their test sees to it that they come back."""
+    with ThreadPoolExecutor(20) as threads:
+        yield threads
+
+
+def ended(pid: int, limit_seconds: float = 20) -> bool:
     """Wait, by its pidfd, until a process has ended."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        wait = functools.partial(select.select, [pidfd], [], [], limit_seconds)
-        readable, _, _ = await asyncio.to_thread(wait)
+        readable, _, _ = select.select([pidfd], [], [], limit_seconds)
         return bool(readable)
     finally:
         os.close(pidfd)
 
 
-async def busy_child(worker: ProbeWorker, path: Path, but_not: int | None = None) -> int:
+def pid_of(worker: ProbeWorker) -> int:
+    """Wait until a child is started."""
+    return wait_until(lambda: worker.pid) or 0
+
+
+def busy_child(worker: ProbeWorker, path: Path, but_not: int | None = None) -> int:
     """Wait until a child has been handed the file, which only /proc shows."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        pid = worker.pid
-        if pid is not None and pid != but_not and holds(pid, path):
-            return pid
-        await asyncio.sleep(0.002)
-    raise AssertionError(f"no child was handed {path}")
+
+    def pid() -> int | None:
+        found = worker.pid
+        return found if found and found != but_not and holds(found, path) else None
+
+    return wait_until(pid) or 0
 
 
 def holds(pid: int, path: Path) -> bool:
@@ -162,13 +168,12 @@ def decoded() -> list[tuple[str, float]]:
 
 
 def test_a_duration_is_what_decodes_whatever_the_headers_announce() -> None:
-    async def durations() -> list[float | None]:
-        async with working() as worker:
-            return [(await probe(worker, MEDIA / name)).duration_seconds for name, _ in decoded()]
+    with working() as worker:
+        durations = [probe(worker, MEDIA / name).duration_seconds for name, _ in decoded()]
 
     wrong = [
         (name, length, proven)
-        for (name, length), proven in zip(decoded(), run(durations()), strict=True)
+        for (name, length), proven in zip(decoded(), durations, strict=True)
         if proven is None or abs(proven - length) > max(0.3, length / 10)
     ]
 
@@ -214,14 +219,10 @@ def test_a_large_file_that_ends_before_it_begins_has_no_known_length(
 
 
 def test_streams_carry_the_codecs_own_names() -> None:
-    async def codecs(*names: str) -> list[list[str]]:
-        async with working() as worker:
-            found = [await probe(worker, MEDIA / name) for name in names]
-        return [[f"{s.kind}/{s.codec}" for s in media.streams] for media in found]
+    names = ("hdr10-av1.mp4", "media-sample.avi", "media-sample_with_pgs_subtitles.mkv")
+    found = [media_of(MEDIA / name) for name in names]
 
-    assert run(
-        codecs("hdr10-av1.mp4", "media-sample.avi", "media-sample_with_pgs_subtitles.mkv")
-    ) == [
+    assert [[f"{s.kind}/{s.codec}" for s in media.streams] for media in found] == [
         ["video/av1", "audio/aac"],
         ["video/mpeg4", "audio/mp3"],
         ["video/h264", "audio/ac3", "subtitle/hdmv_pgs_subtitle"],
@@ -243,11 +244,7 @@ def test_streams_carry_the_codecs_own_names() -> None:
 def test_samples_are_counted_only_where_the_container_has_a_whole_index(
     name: str, demuxer: str, samples: list[int | None]
 ) -> None:
-    async def media() -> MediaInfo:
-        async with working() as worker:
-            return await probe(worker, MEDIA / name)
-
-    found = run(media())
+    found = media_of(MEDIA / name)
 
     assert found.demuxer == demuxer
     assert [stream.samples for stream in found.streams] == samples
@@ -262,19 +259,11 @@ def test_tags_that_are_no_utf8_fail_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert b"caf\xe9" in clip.read_bytes()
 
-    async def media() -> MediaInfo:
-        async with working() as worker:
-            return await probe(worker, clip)
-
-    assert [stream.codec for stream in run(media()).streams] == ["mpeg4"]
+    assert [stream.codec for stream in media_of(clip).streams] == ["mpeg4"]
 
 
 def test_a_cover_is_no_video() -> None:
-    async def media() -> MediaInfo:
-        async with working() as worker:
-            return await probe(worker, MEDIA / "metadata_gnre.mp4")
-
-    found = run(media())
+    found = media_of(MEDIA / "metadata_gnre.mp4")
 
     assert [s.codec for s in found.videos] == ["h264"]
     assert [s.codec for s in found.streams if s.attached_picture] == ["mjpeg"]
@@ -293,21 +282,30 @@ def test_what_is_no_video_is_refused_for_good(tmp_path: Path, content: bytes, re
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
 
-    async def failure() -> ProbeFailed:
-        async with working() as worker:
-            with pytest.raises(ProbeFailed, match=reason) as failed:
-                await probe(worker, path)
-            return failed.value
+    with pytest.raises(ProbeFailed, match=reason) as failed:
+        media_of(path)
 
-    assert run(failure()).hopeless
+    assert failed.value.hopeless
+    assert failed.value.cause is Cause.NOT_VIDEO
+
+
+@pytest.mark.parametrize("ask", [probe, examine])
+def test_a_file_that_cannot_be_read_is_not_to_blame(
+    tmp_path: Path, ask: Callable[[ProbeWorker, Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is where a disk fails; here the descriptor is one to write with only."""
+    path = tmp_path / "a.mov"
+    path.write_bytes(CLIP.read_bytes())
+    monkeypatch.setattr(os, "O_RDONLY", os.O_WRONLY)
+    with working() as worker:
+        with pytest.raises(ProbeFailed, match="reading it failed: Bad file") as failed:
+            ask(worker, path)
+        assert not failed.value.hopeless
+        assert worker.pid is not None
 
 
 def test_a_gif_that_moves_is_a_video() -> None:
-    async def media() -> MediaInfo:
-        async with working() as worker:
-            return await probe(worker, MEDIA / "restore_previous.gif")
-
-    assert len(run(media()).videos) == 1
+    assert len(media_of(MEDIA / "restore_previous.gif").videos) == 1
 
 
 @pytest.mark.skipif(not HOSTILE.exists(), reason="the hostile set is not beside the checkout")
@@ -322,19 +320,14 @@ def test_no_hostile_file_ends_the_child_or_has_a_neighbour_opened(tmp_path: Path
         if stat.S_ISREG(entry.lstat().st_mode) and entry.name != "hardlink-canary.mp4"
     ]
 
-    async def probe_all() -> int:
-        answered = 0
-        async with working() as worker:
-            worker.warm()
-            pid = worker.pid
-            for path in files:
-                with contextlib.suppress(ProbeFailed):
-                    await probe(worker, path)
-                answered += worker.pid == pid
-        return answered
-
-    with watched(canaries) as unopened:
-        answered = run(probe_all())
+    answered = 0
+    with watched(canaries) as unopened, working() as worker:
+        worker.warm()
+        pid = pid_of(worker)
+        for path in files:
+            with contextlib.suppress(ProbeFailed):
+                probe(worker, path)
+            answered += worker.pid == pid
 
         assert len(files) > 150
         assert answered == len(files)
@@ -356,26 +349,34 @@ def watched(paths: list[Path]) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGIO, previous)
 
 
-def test_the_child_is_confined_and_marked() -> None:
-    async def look() -> tuple[dict[str, str], bytes]:
-        async with working() as worker:
-            await probe(worker, CLIP)
-            assert worker.pid is not None
-            return status_of(worker.pid), environment_of(worker.pid)
-
-    status, environment = run(look())
+def test_the_child_is_confined_and_tagged() -> None:
+    with working() as worker:
+        probe(worker, CLIP)
+        status, environment = status_of(worker.pid or 0), environment_of(worker.pid or 0)
 
     assert status["NoNewPrivs"] == "1"
     assert (status["Seccomp"] == "2") is support().seccomp
-    assert b"WATCHCONV_CHILD=test-mark" in environment.split(b"\0")
+    assert b"WATCHCONV_CHILD=test-tag" in environment.split(b"\0")
+
+
+def test_the_child_writes_no_compiled_modules_into_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(watchconv.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    installation = shutil.copytree(source, tmp_path / "watchconv", ignore=ignored)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    assert media_of(CLIP).videos
+    assert list(installation.rglob("*.pyc")) == []
 
 
 UNCONFINED = """
 import json, socket, sys
-channel = socket.socket(fileno=int(sys.argv[1]))
+channel = socket.socket(fileno=0)
 channel.send(json.dumps({"ready": ["No walls here."]}).encode())
 request, fds, *_ = socket.recv_fds(channel, 64, 1)
-channel.send(json.dumps({"refused": "I have read it"}).encode())
+channel.send(json.dumps({"refused": "I have read it", "cause": "unreadable"}).encode())
 channel.recv(1)
 """
 
@@ -399,227 +400,325 @@ def test_what_surprisingly_does_not_confine_a_child_is_told_once_and_refused_whe
     all_is_there = replace(support(), missing=())
     monkeypatch.setattr("watchconv.media.probe.support", lambda: all_is_there)
 
-    async def ask() -> None:
-        for _ in range(2):
-            worker = ProbeWorker(sandbox=lambda: mode)
-            with pytest.raises(ProbeFailed, match=said):
-                await probe(worker, CLIP)
-            await worker.close()
-
-    run(ask())
+    for _ in range(2):
+        with working() as worker, pytest.raises(ProbeFailed, match=said):
+            probe(worker, CLIP, sandbox=mode)
 
     assert caplog.messages.count("No walls here.") == times
 
 
-def test_many_at_once_are_answered_by_one_child() -> None:
-    async def crowd() -> tuple[set[float | None], set[int | None]]:
-        async with working() as worker:
-            pids = set()
+def test_a_child_whose_confinement_lacks_anything_is_refused_from_the_moment_all_is_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("watchconv.media.probe._BOOT", UNCONFINED)
+    with working() as worker:
+        with pytest.raises(ProbeFailed, match="I have read it"):
+            probe(worker, CLIP, sandbox="off")
+        with pytest.raises(NoWorker, match="require is not met"):
+            probe(worker, CLIP, sandbox="require")
 
-            async def one() -> float | None:
-                media = await probe(worker, CLIP)
-                pids.add(worker.pid)
-                return media.duration_seconds
 
-            return set(await asyncio.gather(*(one() for _ in range(20)))), pids
+def test_many_threads_at_once_are_answered_by_one_child(pool: ThreadPoolExecutor) -> None:
+    with working() as worker:
 
-    durations, pids = run(crowd())
+        def one(_: int) -> tuple[float | None, int | None]:
+            return probe(worker, CLIP).duration_seconds, worker.pid
 
-    assert len(durations) == 1
-    assert len(pids) == 1
+        answers = set(pool.map(one, range(20)))
+
+    assert len(answers) == 1
 
 
 def test_the_callers_descriptor_keeps_its_position_and_none_leaks() -> None:
-    async def use() -> list[int]:
-        counts = []
-        async with working() as worker:
-            for _ in range(10):
-                with opened(CLIP) as fd:
-                    os.lseek(fd, 7, os.SEEK_SET)
-                    await worker.probe(fd)
-                    assert os.lseek(fd, 0, os.SEEK_CUR) == 7
-                assert worker.pid is not None
-                counts.append(len(os.listdir(f"/proc/{worker.pid}/fd")))
-        return counts
+    before = os.listdir("/proc/self/fd")
+    counts = set()
+    with working() as worker:
+        for _ in range(10):
+            with opened(CLIP) as fd:
+                os.lseek(fd, 7, os.SEEK_SET)
+                worker.probe(fd)
+                assert os.lseek(fd, 0, os.SEEK_CUR) == 7
+            counts.add(len(os.listdir(f"/proc/{worker.pid}/fd")))
 
-    before = len(os.listdir("/proc/self/fd"))
-    counts = run(use())
-
-    assert len(set(counts)) == 1
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(counts) == 1
+    assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_child_killed_over_a_file_is_replaced_and_the_file_asked_again() -> None:
-    async def kill_one() -> tuple[int, int | None, MediaInfo]:
-        async with working() as worker:
-            await probe(worker, CLIP)
-            first = worker.pid
-            assert first is not None
-            os.kill(first, signal.SIGSTOP)
-            asking = asyncio.create_task(probe(worker, CLIP))
-            await asyncio.sleep(0)
-            os.kill(first, signal.SIGKILL)
-            media = await asking
-            return first, worker.pid, media
+def test_a_child_killed_over_a_file_is_replaced_and_the_file_asked_again(
+    endless: Path, pool: ThreadPoolExecutor
+) -> None:
+    with working(Limits(examine_seconds=60)) as worker:
+        asking = pool.submit(examine, worker, endless)
+        first = busy_child(worker, endless)
+        os.kill(first, signal.SIGKILL)
+        second = busy_child(worker, endless, but_not=first)
 
-    first, second, media = run(kill_one())
-
-    assert media.videos
-    assert second not in (first, None)
-    assert not Path(f"/proc/{first}").exists()
-
-
-def test_a_file_over_which_two_children_die_is_judged(endless: Path) -> None:
-    async def kill_two() -> tuple[ProbeFailed, MediaInfo]:
-        async with working() as worker:
-            asking = asyncio.create_task(examine(worker, endless))
-            first = await busy_child(worker, endless)
-            os.kill(first, signal.SIGKILL)
-            os.kill(await busy_child(worker, endless, but_not=first), signal.SIGKILL)
-            with pytest.raises(ProbeFailed, match="crashed") as failed:
-                await asking
-            return failed.value, await probe(worker, CLIP)
-
-    failed, media = run(kill_two())
-
-    assert failed.hopeless
-    assert media.videos
+        assert not Path(f"/proc/{first}").exists()
+        assert not asking.done()
+        os.kill(second, signal.SIGKILL)
+        with pytest.raises(ProbeFailed, match="crashed, 2 times") as failed:
+            asking.result(20)
+        assert failed.value.hopeless
+        assert probe(worker, CLIP).videos
 
 
 def test_a_child_that_hangs_is_replaced() -> None:
-    async def hang() -> tuple[int, int | None, MediaInfo]:
-        async with working(Limits(probe_seconds=2)) as worker:
-            await probe(worker, CLIP)
-            first = worker.pid
-            assert first is not None
-            os.kill(first, signal.SIGSTOP)
-            media = await probe(worker, CLIP)
-            return first, worker.pid, media
+    with working(Limits(probe_seconds=2)) as worker:
+        probe(worker, CLIP)
+        first = pid_of(worker)
+        os.kill(first, signal.SIGSTOP)
 
-    first, second, media = run(hang())
-
-    assert media.videos
-    assert second not in (first, None)
+        assert probe(worker, CLIP).videos
+        assert worker.pid not in (first, None)
 
 
 def test_a_file_that_takes_for_ever_is_given_up_but_may_be_tried_again(endless: Path) -> None:
     """A disk that wakes up explains it as well as the file does: nothing is proven."""
+    limits = Limits(probe_seconds=0.01)
+    with working(limits) as worker, pytest.raises(ProbeFailed, match="did not finish") as failed:
+        probe(worker, endless)
 
-    async def wait() -> ProbeFailed:
-        async with working(Limits(probe_seconds=0.01)) as worker:
-            with pytest.raises(ProbeFailed, match="did not finish") as failed:
-                await probe(worker, endless)
-            return failed.value
-
-    assert not run(wait()).hopeless
+    assert not failed.value.hopeless
+    assert failed.value.cause is Cause.TIMEOUT
 
 
-def test_a_cancelled_question_leaves_no_answer_for_the_next(endless: Path) -> None:
-    async def cancel() -> MediaInfo:
-        async with working() as worker:
-            asking = asyncio.create_task(examine(worker, endless))
-            await busy_child(worker, endless)
-            asking.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await asking
-            return await probe(worker, CLIP)
+def test_a_stopped_question_leaves_no_answer_for_the_next(
+    endless: Path, pool: ThreadPoolExecutor
+) -> None:
+    with working() as worker:
+        stop = StopSignal()
+        asking = pool.submit(examine, worker, endless, stop=stop)
+        pid = busy_child(worker, endless)
+        stop.request(StopStage.TERMINATING)
 
-    assert run(cancel()).videos
+        with pytest.raises(Stopped):
+            asking.result(20)
+        assert ended(pid)
+        assert probe(worker, CLIP).videos
 
 
-def test_closing_fails_what_is_being_asked_without_blaming_the_file(endless: Path) -> None:
-    async def close() -> tuple[ProbeFailed, int]:
-        async with working() as worker:
-            asking = asyncio.create_task(examine(worker, endless))
-            pid = await busy_child(worker, endless)
-            await worker.close()
+def test_a_caller_in_line_is_stopped_while_another_is_answered(
+    endless: Path, pool: ThreadPoolExecutor
+) -> None:
+    with working() as worker:
+        first = pool.submit(examine, worker, endless)
+        busy_child(worker, endless)
+        stops = [StopSignal() for _ in range(3)]
+        rest = [pool.submit(probe, worker, CLIP, stop=stop) for stop in stops]
+        for stop, asking in list(zip(stops, rest, strict=True))[::-1]:
+            stop.request(StopStage.TERMINATING)
+            with pytest.raises(Stopped):
+                asking.result(20)
+
+        assert not first.done()
+
+
+def test_a_caller_that_was_stopped_before_it_came_starts_nothing() -> None:
+    stop = StopSignal()
+    stop.request(StopStage.KILLED)
+    with working() as worker:
+        with pytest.raises(Stopped):
+            probe(worker, CLIP, stop=stop)
+        assert worker.pid is None
+
+
+def test_closing_fails_what_is_being_asked_without_blaming_the_file(
+    endless: Path, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with working() as worker:
+        asking = [pool.submit(examine, worker, endless) for _ in range(3)]
+        pid = busy_child(worker, endless)
+        worker.close()
+        for one in asking:
             with pytest.raises(ProbeFailed, match="ending") as failed:
-                await asking
-            return failed.value, pid
+                one.result(20)
+            assert not failed.value.hopeless
+        with pytest.raises(ProbeFailed, match="ending"):
+            probe(worker, CLIP)
 
-    failed, pid = run(close())
-
-    assert not failed.hopeless
     assert not Path(f"/proc/{pid}").exists()
+    assert caplog.messages == []
 
 
-def test_an_idle_child_is_ended_and_the_next_file_finds_a_new_one() -> None:
-    async def rest() -> tuple[bool, MediaInfo]:
-        async with working(Limits(idle_seconds=0.05)) as worker:
-            await probe(worker, CLIP)
-            pid = worker.pid
-            has_ended = pid is None or await ended(pid)
-            return has_ended, await probe(worker, CLIP)
+def test_closing_does_not_wait_for_a_child_that_starts() -> None:
+    worker = ProbeWorker()
+    worker.warm()
+    worker.close()
 
-    has_ended, media = run(rest())
+    assert worker.pid is None
 
-    assert has_ended
-    assert media.videos
+
+def test_an_idle_child_ends_by_itself_and_that_is_no_loss(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with working(Limits(idle_seconds=0.05)) as worker:
+        for _ in range(3):
+            assert probe(worker, CLIP).videos
+            if pid := worker.pid:
+                assert ended(pid)
+            wait_until(lambda: worker.pid is None)
+            wait_until(lambda: "watchconv-probe" not in {t.name for t in threading.enumerate()})
+
+    assert caplog.messages == []
+
+
+# Says that it is ready, and ends by itself at the first request: so looks one whose time without
+# work is over just when there is some. The second child, by a file in its work folder, answers.
+FALLS_ASLEEP = """
+import json, os, socket
+channel = socket.socket(fileno=0)
+channel.send(json.dumps({{"ready": []}}).encode())
+request, fds, *_ = socket.recv_fds(channel, 64, 1)
+try:
+    os.mkdir({folder!r})
+except FileExistsError:
+    channel.send(json.dumps({{"refused": "I have read it", "cause": "unreadable"}}).encode())
+    channel.recv(1)
+"""
+
+
+def test_a_child_that_falls_asleep_over_a_file_costs_it_no_try(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    boot = FALLS_ASLEEP.format(folder=str(tmp_path / "again"))
+    monkeypatch.setattr("watchconv.media.probe._BOOT", boot)
+    with working() as worker, pytest.raises(ProbeFailed, match="I have read it"):
+        probe(worker, CLIP)
+
+    assert caplog.messages == []
+
+
+def test_a_child_that_always_falls_asleep_is_not_asked_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    boot = FALLS_ASLEEP.format(folder="/").replace("os.mkdir", "pass; os.stat")
+    monkeypatch.setattr("watchconv.media.probe._BOOT", boot)
+    with working() as worker, pytest.raises(ProbeFailed, match="ended, 2 times in a row") as failed:
+        probe(worker, CLIP)
+
+    assert failed.value.hopeless
+    assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("limits", [Limits(resident_bytes=1), Limits(files=1)])
 def test_a_child_that_has_grown_or_seen_enough_is_replaced(limits: Limits) -> None:
-    async def grow() -> int | None:
-        async with working(limits) as worker:
-            await probe(worker, CLIP)
-            return worker.pid
+    with working(limits) as worker:
+        probe(worker, CLIP)
 
-    assert run(grow()) is None
+        assert worker.pid is None
 
 
 def test_a_warm_child_is_the_one_that_answers() -> None:
-    async def warm() -> tuple[int | None, int | None]:
-        async with working() as worker:
-            worker.warm()
-            started = worker.pid
-            await probe(worker, CLIP)
-            return started, worker.pid
+    with working() as worker:
+        worker.warm()
+        started = pid_of(worker)
+        worker.warm()
+        probe(worker, CLIP)
 
-    started, answering = run(warm())
+        assert worker.pid == started
 
-    assert started is not None
-    assert answering == started
+
+def test_warming_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_start = threading.Event()
+
+    def slow(*words: Any, **options: Any) -> int:
+        may_start.wait(60)
+        return spawn(*words, **options)
+
+    monkeypatch.setattr("watchconv.media.probe.spawn", slow)
+    with working() as worker:
+        worker.warm()
+        assert worker.pid is None
+        may_start.set()
+
+        assert pid_of(worker) > 0
+
+
+def test_a_caller_that_is_stopped_while_the_child_starts_leaves_it_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecutor
+) -> None:
+    may_start, starts = threading.Event(), list[int]()
+
+    def slow(*words: Any, **options: Any) -> int:
+        may_start.wait(60)
+        starts.append(spawn(*words, **options))
+        return starts[-1]
+
+    monkeypatch.setattr("watchconv.media.probe.spawn", slow)
+    with working() as worker:
+        stop = StopSignal()
+        asking = pool.submit(probe, worker, CLIP, stop=stop)
+        stop.request(StopStage.TERMINATING)
+        with pytest.raises(Stopped):
+            asking.result(20)
+        worker.warm()
+        may_start.set()
+
+        assert probe(worker, CLIP).videos
+        assert starts == [worker.pid]
+
+
+def test_closing_does_not_wait_for_ever_for_a_child_that_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_start, started = threading.Event(), list[int]()
+
+    def slow(*words: Any, **options: Any) -> int:
+        may_start.wait(60)
+        started.append(spawn(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr("watchconv.media.probe.spawn", slow)
+    monkeypatch.setattr("watchconv.media.probe.END_SECONDS", 0.1)
+    worker = ProbeWorker()
+    worker.warm()
+    worker.close()
+    assert started == []
+    may_start.set()
+
+    assert ended(wait_until(lambda: started)[0])
 
 
 def test_a_closed_worker_is_not_warmed() -> None:
-    async def warm() -> int | None:
-        async with working() as worker:
-            await worker.close()
-            worker.warm()
-            return worker.pid
+    with working() as worker:
+        worker.close()
+        worker.warm()
 
-    assert run(warm()) is None
+        assert worker.pid is None
 
 
-def test_a_machine_without_descriptors_is_our_trouble_and_no_files(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("scarce", ["socketpair", "eventfd", "spawn", "thread"])
+def test_a_machine_without_descriptors_or_threads_is_our_trouble_and_no_files(
+    monkeypatch: pytest.MonkeyPatch, scarce: str
 ) -> None:
-    def none_left(*_: object) -> NoReturn:
+    def none_left(*_: object, **__: object) -> NoReturn:
+        if scarce == "thread":
+            raise RuntimeError("can't start new thread")
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    async def failure() -> ProbeFailed:
-        async with working() as worker:
-            monkeypatch.setattr(socket, "socketpair", none_left)
+    with working() as worker:
+        with monkeypatch.context() as patch:
+            match scarce:
+                case "socketpair":
+                    patch.setattr(socket, "socketpair", none_left)
+                case "eventfd":
+                    patch.setattr(os, "eventfd", none_left)
+                case "spawn":
+                    patch.setattr("watchconv.media.probe.spawn", none_left)
+                case "thread":
+                    patch.setattr(threading.Thread, "start", none_left)
             worker.warm()
-            with pytest.raises(ProbeFailed, match="Too many open files") as failed:
-                await probe(worker, CLIP)
-            monkeypatch.undo()
-            return failed.value
-
-    assert not run(failure()).hopeless
+            with pytest.raises(NoWorker, match=r"Too many open files|new thread") as failed:
+                probe(worker, CLIP)
+        assert not failed.value.hopeless
+        assert probe(worker, CLIP).videos
 
 
 def test_a_missing_library_is_our_trouble_and_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     without = [p for p in sys.path if "site-packages" not in p]
     monkeypatch.setattr(sys, "path", [*without, str(Path(__file__).parents[1])])
-
-    async def failure() -> ProbeFailed:
-        async with working() as worker:
-            with pytest.raises(ProbeFailed, match="No module named 'av'") as failed:
-                await probe(worker, CLIP)
-            return failed.value
-
-    assert not run(failure()).hopeless
+    with working() as worker, pytest.raises(NoWorker, match="No module named 'av'"):
+        probe(worker, CLIP)
 
 
 def test_a_busy_child_ends_when_the_daemon_is_killed(endless: Path) -> None:
@@ -632,7 +731,7 @@ def test_a_busy_child_ends_when_the_daemon_is_killed(endless: Path) -> None:
 
         daemon.kill()
 
-    assert run(ended(child))
+    assert ended(child)
 
 
 def test_every_packet_of_an_output_is_counted_and_its_streams_decode(tmp_path: Path) -> None:
@@ -643,11 +742,8 @@ def test_every_packet_of_an_output_is_counted_and_its_streams_decode(tmp_path: P
         check=True,
     )  # fmt: skip
 
-    async def contents() -> tuple[Content, ...]:
-        async with working() as worker:
-            return await examine(worker, output)
-
-    video, audio = run(contents())
+    with working() as worker:
+        video, audio = examine(worker, output)
 
     assert (video.kind, video.codec, video.packets, video.decodes) == ("video", "vp8", 25, True)
     assert (audio.kind, audio.codec, audio.decodes) == ("audio", "vorbis", True)
@@ -655,11 +751,8 @@ def test_every_packet_of_an_output_is_counted_and_its_streams_decode(tmp_path: P
 
 
 def test_packets_that_are_garbage_do_not_decode() -> None:
-    async def contents() -> tuple[Content, ...]:
-        async with working() as worker:
-            return await examine(worker, MEDIA / "invalid-bitstream.webm")
-
-    (video,) = run(contents())
+    with working() as worker:
+        (video,) = examine(worker, MEDIA / "invalid-bitstream.webm")
 
     assert video.packets > 0
     assert not video.decodes
@@ -673,7 +766,7 @@ values = st.recursive(
 answers = st.one_of(
     values,
     st.fixed_dictionaries({"contents": st.lists(st.lists(values, min_size=5, max_size=5))}),
-    st.fixed_dictionaries({"refused": values}),
+    st.fixed_dictionaries({"refused": values, "cause": st.just("truncated") | values}),
     st.fixed_dictionaries(
         {
             "media": st.fixed_dictionaries(
@@ -709,7 +802,16 @@ def test_no_words_of_a_child_do_more_than_fail_the_probe(reply: bytes) -> None:
     assert isinstance(found, tuple) or found.demuxer == "mov"
 
 
-@pytest.mark.parametrize("reply", [b"", b"{}", b'{"contents": [[true, "video", "vp8", 1, true]]}'])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"{}",
+        b'{"refused": "for no cause"}',
+        b'{"refused": "for one that is not its own to give", "cause": "cancelled"}',
+        b'{"contents": [[true, "video", "vp8", 1, true]]}',
+    ],
+)
 def test_an_answer_that_makes_no_sense_is_refused(reply: bytes) -> None:
     with pytest.raises(ProbeFailed, match="no sense"):
         parse_reply(reply)
@@ -740,12 +842,11 @@ def test_an_index_whose_last_pictures_are_zeros_is_a_cut_file(tmp_path: Path, co
     content = clip.read_bytes()
     clip.write_bytes(content[: len(content) * 2 // 3].ljust(len(content), b"\0"))
 
-    async def ask() -> str:
-        async with working() as worker:
-            try:
-                return (await probe(worker, clip)).demuxer
-            except ProbeFailed as failed:
-                return failed.reason
+    if codec == "rawvideo":
+        assert media_of(clip).demuxer == "mov"
+        return
+    with pytest.raises(ProbeFailed) as failed:
+        media_of(clip)
 
     cut = "the file is truncated: zeros stand where its last pictures should be"
-    assert run(ask()) == ("mov" if codec == "rawvideo" else cut)
+    assert (failed.value.reason, failed.value.cause) == (cut, Cause.TRUNCATED)

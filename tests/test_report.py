@@ -14,12 +14,12 @@ from tests.test_judge import JOB
 from watchconv.deliver.reports import REPORT_MARK
 from watchconv.encode.classify import failure
 from watchconv.encode.report import LIMIT_BYTES, compose
-from watchconv.process.command import Cause, ChildExit
+from watchconv.process.child import ChildExit, ExitCause
 
 
 def test_a_report_tells_everything_in_order() -> None:
     job = replace(JOB, source="trip/a b.mov", size=1234, queued_at=0.0, started_at=60.5)
-    ended = ChildExit(Cause.EXITED, status=1, signal=None, detail="exit status 1", seconds=2.25)
+    ended = ChildExit(ExitCause.EXITED, status=1, signal=None, detail="exit status 1", seconds=2.25)
 
     assert compose(
         job, ["ffmpeg", "-i", "a b.mov", "out.webm"], ended, "first\n\x1b[31msecond\n"
@@ -47,7 +47,9 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_a_signal_is_named() -> None:
-    ended = ChildExit(Cause.EXITED, status=None, signal=9, detail="killed by SIGKILL", seconds=1.0)
+    ended = ChildExit(
+        ExitCause.EXITED, status=None, signal=9, detail="killed by SIGKILL", seconds=1.0
+    )
 
     assert "signal: 9\n" in compose(JOB, [], ended, "")
 

@@ -1,7 +1,7 @@
 """Strangers' words: whatever a file makes ffmpeg or the probe worker say, it is bounded and quick.
 
 What else is fuzzed lives beside its module: names (test_names), YAML (test_config), progress
-(test_progress) and stderr lines (test_stderr_stats), container ends (test_complete), the probe's
+(test_progress) and stderr lines (test_stderr_stats), container ends (test_container), the probe's
 answers (test_probe), reports (test_report).
 """
 

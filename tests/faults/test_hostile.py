@@ -38,7 +38,7 @@ from watchconv.encode.stderr_stats import StderrReader
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.filters import NameFilter
 from watchconv.model import Broke
-from watchconv.process.command import Cause, ChildExit
+from watchconv.process.child import ChildExit, ExitCause
 from watchconv.process.orphans import find_orphans
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
@@ -492,7 +492,7 @@ def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(
     reader.feed(said)
     reader.close()
     assert is_disk_full(reader.tail)
-    died = ChildExit(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
+    died = ChildExit(ExitCause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
     facts = EncodeFacts(
         tail=reader.tail,
         output_bytes=0,

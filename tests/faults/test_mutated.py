@@ -7,7 +7,6 @@ WATCHCONV_FAULTS=all.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import random
@@ -131,7 +130,7 @@ class Tried:
         self.house, self.ends, self.workers = house, Counter[str](), set[int]()
         self.worker = ProbeWorker()
 
-    async def take(self, batch: dict[str, bytes]) -> None:
+    def take(self, batch: dict[str, bytes]) -> None:
         """Drop a batch and carry each file as far as the encode."""
         for name, content in batch.items():
             self.house.put(name, content)
@@ -139,11 +138,11 @@ class Tried:
         jobs = {job.source: job for job in self.house.journal.in_state(JobState.QUEUED)}
         self.ends["waiting"] += len(batch.keys() - jobs.keys())
         for job in jobs.values():
-            self.ends[await self.carry(job)] += 1
+            self.ends[self.carry(job)] += 1
             self.house.journal.withdraw(job.id, JobState.QUEUED, 0.0)
             (self.house.inbox / job.source).unlink()
 
-    async def carry(self, job: Job) -> str:
+    def carry(self, job: Job) -> str:
         """Admit, probe and plan; the probe sees what is not admitted, too."""
         admitted = admit(str(self.house.inbox), job)
         assert isinstance(admitted, Admitted | Rejected), admitted
@@ -153,7 +152,7 @@ class Tried:
             assert admitted.reason.isprintable()
         descriptor = open_original(str(self.house.inbox), job.source)
         try:
-            media = await self.worker.probe(descriptor)
+            media = self.worker.probe(descriptor)
         except ProbeFailed as failed:
             end = self.blame(failed)
         else:
@@ -200,15 +199,12 @@ def test_no_damaged_clip_does_more_than_be_refused(tmp_path: Path) -> None:
     house.rules = replace(house.rules, settle=SettleSettings(0, 0, 0))
     tried = Tried(house)
 
-    async def try_all() -> None:
+    try:
         for first in range(0, CLIPS, BATCH):
             numbers = range(first, min(first + BATCH, CLIPS))
-            await tried.take({f"{n}.mp4": damaged(clips, luck) for n in numbers})
-        await tried.worker.close()
-
-    try:
-        asyncio.run(try_all())
+            tried.take({f"{n}.mp4": damaged(clips, luck) for n in numbers})
     finally:
+        tried.worker.close()
         house.journal.close()
 
     print(f"{CLIPS} damaged clips of {len(clips)}: {dict(tried.ends)}")

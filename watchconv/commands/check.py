@@ -204,11 +204,12 @@ def _limit(name: str) -> int | None:
 
 
 def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+    from watchconv.config import Sandbox
     from watchconv.process.sandbox.rules import SandboxRules
     from watchconv.process.sandbox.selftest import try_to_escape
     from watchconv.process.sandbox.support import ready, support
 
-    if config.sandbox == "off":
+    if config.sandbox == Sandbox.OFF:
         yield None, "sandbox: off; ffmpeg can touch what this user can"
         return
     for sentence in ready(config.sandbox):

@@ -6,11 +6,11 @@ every frame decodes, is not foretold.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import shlex
 import sys
+from contextlib import closing
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
 
@@ -129,14 +129,11 @@ def _profile(config: Config, source: str, chosen: str | None) -> Profile:
     return config.all_profiles[name]
 
 
-async def _probe(descriptor: int) -> MediaInfo:
+def _probe(descriptor: int, sandbox: str) -> MediaInfo:
     from watchconv.media.probe import ProbeWorker
 
-    worker = ProbeWorker()
-    try:
-        return await worker.probe(descriptor)
-    finally:
-        await worker.close()
+    with closing(ProbeWorker()) as worker:
+        return worker.probe(descriptor, sandbox=sandbox)
 
 
 def _plan(

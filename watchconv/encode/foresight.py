@@ -7,6 +7,7 @@ Does not decide what comes next: ``daemon.ahead`` does. Errors: ``ProbeFailed`` 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from watchconv.media.probe import ProbeWorker
     from watchconv.model import Identity, MediaInfo
+    from watchconv.process.stop import StopSignal
 
 
 class Foresight:
@@ -33,12 +35,15 @@ class Foresight:
             return
         found = None
         with suppress(ProbeFailed):
-            found = await self._probe.probe(fd)
+            found = await asyncio.to_thread(self._probe.probe, fd)
         self._seen[identity] = found
         while len(self._seen) > self._keep():
             del self._seen[next(iter(self._seen))]
 
-    async def media(self, fd: int, identity: Identity) -> MediaInfo:
+    async def media(
+        self, fd: int, identity: Identity, *, sandbox: str = "auto", stop: StopSignal | None = None
+    ) -> MediaInfo:
         """Say what an open file is: what was foreseen, or what the probe says now."""
-        seen = self._seen.pop(identity, None)
-        return seen or await self._probe.probe(fd)
+        if seen := self._seen.pop(identity, None):
+            return seen
+        return await asyncio.to_thread(self._probe.probe, fd, sandbox=sandbox, stop=stop)

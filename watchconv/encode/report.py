@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from watchconv.model import Job
-    from watchconv.process.command import ChildExit
+    from watchconv.process.child import ChildExit
 
 # The .log has 64 KiB: before this text stand the reason and the mark of ``deliver.reports``, whose
 # path of 4 KiB may be escaped.

@@ -1,9 +1,7 @@
-"""How long a file is, for the probe worker: proven by packets or by an index, never by a header.
+"""How long a file is: proven by packets or by an index, never by a header. The probe worker's.
 
-Guarantees: what is read is bounded in bytes and time; a length is given only when the packets, or
-an index whose bytes are in the file, prove it; else it is None.
-Runs in the probe worker only, as ``probe_worker`` does.
-Errors: ``Refused`` for a still picture, ``Spent`` when finding out takes too much reading.
+What is read is bounded in bytes and time; a length is given only when the packets, or an index
+whose bytes are in the file, prove it; else it is None.
 """
 
 from __future__ import annotations
@@ -16,11 +14,12 @@ from typing import TYPE_CHECKING
 import av
 import av.stream
 
+from watchconv.media.container import read_box, read_chunk, walk
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from av.container import InputContainer
-    from av.index import IndexEntries
     from av.packet import Packet
     from av.stream import Stream
 
@@ -31,13 +30,19 @@ TAIL_BYTES = 256 * MIB  # the end of a larger one, from a keyframe on
 SCAN_SECONDS = 1.0
 TAIL_SECONDS = 10.0
 JUMP_SECONDS = 10.0  # where ffmpeg, too, takes a step in MPEG's clocks for a new beginning
-BOXES_MOST = 1000
 STEP_SECONDS = 0.2
 RESTARTING_CLOCKS = ("mpegts", "mpeg")
 
 
 class Refused(Exception):  # noqa: N818 (it is a verdict)
-    """This file is not what watchconv converts; the message is for a person."""
+    """This file is not what watchconv converts; the message is for a person.
+
+    cause: one of ``probe_protocol.REFUSALS``.
+    """
+
+    def __init__(self, reason: str, cause: str) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 class Spent(Exception):  # noqa: N818 (it is a state)
@@ -67,12 +72,12 @@ class Reader:
         if self._left_bytes <= 0 or self.late:
             self.spent = True
             raise Spent
-        part = self.peek(self._position, count)
+        part = self.peek(count, self._position)
         self._position += len(part)
         self._left_bytes -= len(part)
         return part
 
-    def peek(self, at: int, count: int) -> bytes:
+    def peek(self, count: int, at: int) -> bytes:
         """Read somewhere else; the position, which ffmpeg reckons with, stays."""
         try:
             return os.pread(self._fd, count, at)
@@ -92,52 +97,29 @@ class Reader:
         return self._position
 
     def tell(self) -> int:
-        """Give the position."""
+        """Return the position."""
         return self._position
 
 
 def is_cover(stream: Stream) -> bool:
-    """Tell an attached picture from a video."""
+    """Return whether a stream is an attached picture, and no video."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def has_whole_index(demuxer: str, reader: Reader) -> bool:
-    """Look whether the container's own index lists every packet.
+    """Return whether the container's own index lists every packet.
 
     An mp4 with fragments grows its index while it is read; an AVI without idx1 gets one made up.
     """
     if demuxer == "mov":
-        kinds = set(box_kinds(reader))
-        return b"moov" in kinds and b"moof" not in kinds
-    return demuxer == "avi" and b"idx1" in chunk_kinds(reader)
-
-
-def box_kinds(reader: Reader) -> Iterator[bytes]:
-    """Walk the outermost boxes of an mp4."""
-    at = 0
-    for _ in range(BOXES_MOST):
-        head = reader.peek(at, 16)
-        yield head[4:8]
-        size = int.from_bytes(head[:4], "big")
-        at += int.from_bytes(head[8:16], "big") if size == 1 else size
-        if size == 0 or at >= reader.size:
-            return
-
-
-def chunk_kinds(reader: Reader) -> Iterator[bytes]:
-    """Walk the chunks inside the first RIFF of an AVI; they lie on even offsets."""
-    at = 12
-    for _ in range(BOXES_MOST):
-        head = reader.peek(at, 8)
-        yield head[:4]
-        size = int.from_bytes(head[4:8], "little")
-        at += 8 + size + size % 2
-        if at >= reader.size:
-            return
+        boxes = {part.name for part in walk(reader.peek, reader.size, read_box)}
+        return b"moov" in boxes and b"moof" not in boxes
+    chunks = walk(reader.peek, reader.size, read_chunk, 12)
+    return demuxer == "avi" and any(part.name == b"idx1" for part in chunks)
 
 
 def timed(container: InputContainer) -> list[Stream]:
-    """Choose the streams that make a file's length."""
+    """Return the streams that make a file's length."""
     return [s for s in container.streams if s.type in ("video", "audio") and not is_cover(s)]
 
 
@@ -156,7 +138,7 @@ def prove_duration(
     if demuxer == "gif" or reader.size <= SCAN_BYTES:
         scan = read_packets(container, reader, demuxer)
         if demuxer == "gif" and scan.whole and scan.packets < 2:
-            raise Refused("it is a still picture, not a video")
+            raise Refused("it is a still picture, not a video", "not-video")
         return scan.length if scan.whole else None
     return tail_length(container, reader, demuxer)
 
@@ -164,7 +146,8 @@ def prove_duration(
 def indexed_length(container: InputContainer, reader: Reader) -> float | None:
     """Measure by the index, where the file holds the bytes of the last packets that it lists.
 
-    How long the last packet lasts is a guess: where it matters, nothing is proven.
+    How long the last packet lasts is a guess (as long as the one before it): where it matters,
+    nothing is proven.
     """
     starts, ends, lasts = [], [], 0.0
     for stream in timed(container):
@@ -175,22 +158,14 @@ def indexed_length(container: InputContainer, reader: Reader) -> float | None:
         if last.pos + last.size > reader.size:
             return None
         unit = float(stream.time_base)
-        starts.append(first_shown(entries) * unit)
-        ends.append((last.timestamp + last_step(entries)) * unit)
-        lasts = max(lasts, last_step(entries) * unit)
+        # what an edit list cuts away at the start is not shown
+        shown = (entry.timestamp for entry in entries[:100] if not entry.is_discard)
+        starts.append(next(shown, entries[0].timestamp) * unit)
+        lasting = last.timestamp - entries[-2].timestamp if len(entries) > 1 else 0
+        ends.append((last.timestamp + lasting) * unit)
+        lasts = max(lasts, lasting * unit)
     length = max(ends) - min(starts) if ends else 0
     return length if lasts <= max(STEP_SECONDS, length / 10) and length > 0 else None
-
-
-def first_shown(entries: IndexEntries) -> int:
-    """Give the time of the first packet that an edit list does not cut away."""
-    shown = (e.timestamp for e in entries[:100] if not e.is_discard)
-    return next(shown, entries[0].timestamp)
-
-
-def last_step(entries: IndexEntries) -> int:
-    """Take the last packet to be as long as the one before it."""
-    return entries[-1].timestamp - entries[-2].timestamp if len(entries) > 1 else 0
 
 
 def packets_of(container: InputContainer, streams: list[Stream]) -> Iterator[Packet[Stream]]:

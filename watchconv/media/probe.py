@@ -1,41 +1,36 @@
 """The probe worker, from the daemon's side: ask a confined child what a file is.
 
-One child on PyAV is started when it is first needed (or by ``warm``), is handed open
-descriptors over a socket and answers with streams and proven facts. Requests come as they
-like and are answered one after another.
-
-Guarantees: an answer or ProbeFailed within the limits; a child that crashes, hangs or grows is
-killed and replaced; a file on which that happens twice is judged, not tried for ever; without
-work the child is ended, and nothing ticks. What a child says is parsed as a stranger's words.
-
-Does not open files and does not decide what a file is good for.
-
-Errors: ProbeFailed, whose ``hopeless`` tells a file's fault from our own trouble.
+One child on PyAV is started when it is first needed (or by ``warm``), is handed open descriptors
+over a socket and answers with streams and proven facts. Threads ask as they like and are answered
+one after another, each within its limits or by ProbeFailed, whose ``hopeless`` tells a file's fault
+from our own trouble. A child that crashes, hangs or grows is killed and replaced; a file over which
+that happens twice is judged, not tried for ever. Without work the child ends by itself, and nothing
+ticks. What a child says is parsed as a stranger's words.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import logging
 import os
 import resource
 import signal
 import socket
-import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watchconv.media.formats import FORMATS
-from watchconv.media.probe_protocol import ProbeFailed, no_worker, nonsense, parse_reply, read_hello
-from watchconv.model import Content, MediaInfo
-from watchconv.process.sandbox.support import support
-from watchconv.process.spawn import environment
+from watchconv.media.probe_protocol import NoWorker, ProbeFailed, nonsense, parse_reply, read_hello
+from watchconv.model import Cause, Content, MediaInfo
+from watchconv.process.sandbox.support import SandboxMode, support
+from watchconv.process.spawn import environment, spawn
+from watchconv.process.stop import StoppableLock, StopSignal, wait_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
@@ -43,31 +38,33 @@ REPLY_BYTES = 64 * 1024
 TRIES = 2
 WEIGHED_EVERY = 10  # files
 BYTES_PER_SECOND = 20_000_000  # how much slower a file's size lets an examination be
+END_SECONDS = 5.0  # a child that has hung up has ended by then, or is killed
 
 # Without ``site`` the start takes half as long; the daemon hands over its own search path.
+# -B: as root it would write compiled modules into the installation.
+_OPTIONS = ("-I", "-S", "-B", "-c")
 _BOOT = """
 import sys
-sys.path[:] = sys.argv[3:]
-import json, socket
-channel = socket.socket(fileno=int(sys.argv[1]))
+sys.path[:] = sys.argv[2:]
+import json, os, socket
+channel = socket.socket(fileno=0)
 try:
     from watchconv.media.probe_worker import serve
 except ImportError as error:
     channel.send(json.dumps({"trouble": f"it lacks something: {error}"}).encode())
 else:
-    serve(channel, sys.argv[2])
+    serve(channel, float(sys.argv[1]))
+os._exit(0)
 """
 
 
 class _Lost(Exception):  # noqa: N818 (it is a state)
-    """The child was lost over a request; the message says how.
+    """The child was lost over a request; the message says how."""
 
-    hung: it was ended because it took too long, which a sleeping disk may explain.
-    """
-
-    def __init__(self, how: str = "", *, hung: bool = False) -> None:
+    def __init__(self, how: str, *, hung: bool = False, idle: bool = False) -> None:
         super().__init__(how)
-        self.hung = hung
+        self.hung = hung  # it was ended because it took too long, which a sleeping disk may explain
+        self.idle = idle  # it ended by itself, perhaps for want of work just when there was some
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,228 +79,266 @@ class Limits:
     files: int = 500
 
 
-@dataclass(slots=True)
 class _Child:
-    process: subprocess.Popen[bytes]
-    channel: socket.socket
-    ready: bool = False
-    files: int = 0
+    """One child, to be started by the thread that stays to reap it."""
+
+    def __init__(self) -> None:
+        self.channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel.setblocking(False)
+        self.lacks: tuple[str, ...] | None = None  # of its confinement; None: it is not ready yet
+        self.files = 0
+        self.pid: int | None = None  # while it is there
+        self.trouble = ""  # what kept it from being started
+        self.status: int | None = None  # its end's, where that is known
+        self.ended = threading.Event()
+        self._lock = threading.Lock()  # a pid that is reaped may come to mean another process
+        self._is_unwanted = False
+
+    def run(self, argv: Sequence[str], env: dict[str, str]) -> None:
+        """Start the child, wait until it has ended and reap it.
+
+        The kernel ends the child together with the thread that started it.
+        """
+        with self._theirs:
+            try:
+                pid = spawn(argv, cwd="/", env=env, stdin=self._theirs.fileno())
+            except OSError as error:
+                self.trouble = error.strerror or str(error)
+                self.ended.set()
+                return
+        with self._lock:
+            self.pid = pid
+        if self._is_unwanted:
+            self.kill()
+        with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing is kept
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            self.pid = None
+            with suppress(ChildProcessError):
+                self.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self.ended.set()
+
+    def kill(self) -> None:
+        """End the child, even if it only starts yet, and the wait for its answer."""
+        with self._lock:
+            self._is_unwanted = True
+            with suppress(OSError):  # it has hung up already
+                self.channel.shutdown(socket.SHUT_RDWR)
+            if self.pid is not None:
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give the channel back, when nobody uses it any more."""
+        with self._lock:
+            self.channel.close()
+            self._theirs.close()
+
+    def resident_bytes(self) -> int:
+        """Return how much memory the child has in use."""
+        try:
+            with open(f"/proc/{self.pid}/statm", encoding="ascii") as fields:
+                return int(fields.read().split()[1]) * resource.getpagesize()
+        except OSError:
+            return 0
 
 
 class ProbeWorker:
-    """Asks one confined child, which it keeps, replaces and ends.
+    """Asks one confined child, which it keeps, replaces and ends. Any thread may call it.
 
-    Belongs to one event loop, whose thread must live as long as the child: the kernel ends the
-    child together with the thread that started it. ``mark`` is put into the child's environment
-    as WATCHCONV_CHILD, by which a later daemon knows a leftover. What its confinement lacks where
-    ``support`` found nothing missing is told once; where ``sandbox`` gives ``require``, a child
-    whose confinement lacks anything reads nothing.
+    ``owner_tag`` is put into the child's environment, by which a later daemon knows an orphan.
+    What a child's confinement lacks where ``support`` found nothing missing is told once; with
+    ``sandbox: require``, a child whose confinement lacks anything reads nothing.
     """
 
-    def __init__(
-        self,
-        mark: str = "",
-        limits: Limits | None = None,
-        sandbox: Callable[[], str] = lambda: "auto",
-    ) -> None:
-        self._mark, self._sandbox = mark, sandbox
+    def __init__(self, owner_tag: str = "", limits: Limits | None = None) -> None:
+        self._owner_tag = owner_tag
         self._limits = limits or Limits()
-        self._turn = asyncio.Lock()
-        self._closed = False
+        self._turn = StoppableLock()  # to use a child's channel
+        self._lock = threading.Lock()  # over what follows
         self._child: _Child | None = None
-        self._idle: asyncio.TimerHandle | None = None
-        self._endings: set[asyncio.Future[None]] = set()
+        self._closed = False
+        self._threads: set[threading.Thread] = set()
 
     @property
     def pid(self) -> int | None:
         """The child's process id, while there is one."""
-        return self._child.process.pid if self._child else None
+        child = self._child
+        return child.pid if child else None
 
-    async def probe(self, fd: int) -> MediaInfo:
-        """Say what the open file is. The descriptor stays the caller's, its position unmoved."""
-        found = await self._ask(b"probe", fd, self._limits.probe_seconds)
+    def probe(
+        self, fd: int, *, sandbox: str = SandboxMode.AUTO, stop: StopSignal | None = None
+    ) -> MediaInfo:
+        """Return what the open file is. The descriptor stays the caller's, its position unmoved.
+
+        Raises Stopped as soon as a stop is requested, else ProbeFailed (NoWorker where the machine
+        is to blame).
+        """
+        found = self._ask(b"probe", fd, self._limits.probe_seconds, sandbox, stop)
         if isinstance(found, MediaInfo):
             return found
         raise nonsense()
 
-    async def examine(self, fd: int, size_bytes: int) -> tuple[Content, ...]:
-        """Read the open file to its end: per stream the packets, and whether it decodes."""
+    def examine(
+        self,
+        fd: int,
+        size_bytes: int,
+        *,
+        sandbox: str = SandboxMode.AUTO,
+        stop: StopSignal | None = None,
+    ) -> tuple[Content, ...]:
+        """Read the open file to its end and return, per stream, its packets and if it decodes."""
         limit_seconds = self._limits.examine_seconds + size_bytes / BYTES_PER_SECOND
-        found = await self._ask(b"examine", fd, limit_seconds)
+        found = self._ask(b"examine", fd, limit_seconds, sandbox, stop)
         if isinstance(found, tuple):
             return found
         raise nonsense()
 
     def warm(self) -> None:
-        """Start the child, if there is none, so that it is ready when the first file comes."""
-        if self._child is None and not self._closed:
-            with contextlib.suppress(ProbeFailed):
-                self._start()
-                self._end_when_idle()
+        """Have a child started, if there is none, so that it is ready when the first file comes."""
+        with suppress(ProbeFailed):
+            self._current_child()
 
-    async def close(self) -> None:
-        """End the child, fail what is being asked, and wait until all children are gone."""
-        self._closed = True
-        if self._child and self._turn.locked():
-            self._child.channel.shutdown(socket.SHUT_RDWR)
-        async with self._turn:
-            self._end()
-        if self._endings:
-            await asyncio.wait(set(self._endings))
+    def close(self) -> None:
+        """End the child, fail what is being asked, and wait for both, but not for ever."""
+        with self._lock:
+            self._closed = True
+            child, threads = self._child, set(self._threads)
+        if child:
+            child.kill()
+        deadline = time.monotonic() + END_SECONDS
+        for thread in threads:
+            thread.join(max(0, deadline - time.monotonic()))
 
-    async def _ask(
-        self, request: bytes, fd: int, limit_seconds: float
+    def _ask(
+        self, request: bytes, fd: int, limit_seconds: float, sandbox: str, stop: StopSignal | None
     ) -> MediaInfo | tuple[Content, ...]:
-        async with self._turn:
-            self._cancel_idle_end()
-            try:
-                return parse_reply(await self._answer(request, fd, limit_seconds))
-            finally:
-                self._end_when_idle()
-
-    async def _answer(self, request: bytes, fd: int, limit_seconds: float) -> bytes:
         """Ask, and once more with a fresh child when the first is lost over it."""
-        lost = _Lost()
-        for _ in range(TRIES):
-            if self._closed:
-                raise ProbeFailed("The file was not probed: watchconv is ending.", hopeless=False)
-            child = await self._ready_child()
-            try:
-                return await self._exchange(child, request, fd, limit_seconds)
-            except _Lost as error:
-                lost = error
-                log.warning("the probe worker was lost over a file: %s", error)
+        stop = stop or StopSignal()
+        tries, forgiven = 0, False
+        try:
+            with self._turn.held(stop):
+                while True:
+                    child = self._ready_child(sandbox, stop)
+                    try:
+                        return parse_reply(self._exchange(child, request, fd, limit_seconds, stop))
+                    except _Lost as error:
+                        lost = error
+                    if lost.idle and not forgiven:
+                        forgiven = True
+                        continue
+                    log.warning("the probe worker was lost over a file: %s", lost)
+                    tries += 1
+                    if tries == TRIES:
+                        break
+        except OSError as error:  # no descriptors to wait with
+            raise NoWorker(error.strerror or str(error)) from error
         raise ProbeFailed(
             f"The file was not probed: the process that reads it {lost}, {TRIES} times in a row.",
             hopeless=not lost.hung,
+            cause=Cause.TIMEOUT if lost.hung else Cause.UNREADABLE,
         )
 
-    async def _ready_child(self) -> _Child:
-        """Give a child that has said that it is confined and ready, starting one if need be."""
-        child = self._child or self._start()
-        if not child.ready:
-            try:
-                hello = await self._receive(child, self._limits.start_seconds)
-            except _Lost as error:
-                raise no_worker(f"it {error}") from error
-            try:
-                self._take_lacks(read_hello(hello))
-            except ProbeFailed:
-                self._end()
-                raise
-            child.ready = True
+    def _ready_child(self, sandbox: str, stop: StopSignal) -> _Child:
+        """Return a child that has said that it is confined and ready, starting one if need be."""
+        child = self._current_child()
+        try:
+            if child.lacks is None:
+                child.lacks = read_hello(self._receive(child, self._limits.start_seconds, stop))
+            if child.lacks and sandbox == SandboxMode.REQUIRE:
+                raise NoWorker(f"sandbox: require is not met: {' '.join(child.lacks)}")
+        except _Lost as lost:
+            self._end(child)
+            raise NoWorker(child.trouble or f"it {lost}") from lost
+        except NoWorker:
+            self._end(child)
+            raise
+        if sandbox == SandboxMode.AUTO and not support().missing:  # else the start has told of it
+            for sentence in child.lacks:
+                _warn_once(sentence)
         return child
 
-    def _take_lacks(self, lacks: tuple[str, ...]) -> None:
-        """Tell what does not confine the child, or refuse to use it."""
-        mode = self._sandbox()
-        if lacks and mode == "require":
-            raise no_worker(f"sandbox: require is not met: {' '.join(lacks)}")
-        if mode == "auto" and not support().missing:  # else the start has told of it
-            for sentence in lacks:
-                _tell_once(sentence)
-
-    async def _exchange(
-        self, child: _Child, request: bytes, fd: int, limit_seconds: float
+    def _exchange(
+        self, child: _Child, request: bytes, fd: int, limit_seconds: float, stop: StopSignal
     ) -> bytes:
         try:
-            socket.send_fds(child.channel, [request], [fd])
-        except OSError:
-            raise _Lost(self._end()) from None
-        reply = await self._receive(child, limit_seconds)
+            try:
+                socket.send_fds(child.channel, [request], [fd])
+            except OSError:
+                raise self._loss(child) from None
+            reply = self._receive(child, limit_seconds, stop)
+        except BaseException:  # no answer may be left for the next question
+            self._end(child)
+            raise
         child.files += 1
         # its address space is bounded; how much of it stays in use is worth a look now and then
-        too_large = (
-            child.files % WEIGHED_EVERY == 1
-            and _resident_bytes(child) > self._limits.resident_bytes
-        )
+        is_weighed = child.files % WEIGHED_EVERY == 1
+        too_large = is_weighed and child.resident_bytes() > self._limits.resident_bytes
         if child.files >= self._limits.files or too_large:
-            self._end()
+            self._end(child)
         return reply
 
-    async def _receive(self, child: _Child, limit_seconds: float) -> bytes:
-        """Wait for one message; whatever else happens ends the child, cancellation included."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(limit_seconds):
-                reply = await loop.sock_recv(child.channel, REPLY_BYTES)
-        except TimeoutError:
-            self._end()
-            raise _Lost(f"did not finish within {limit_seconds:g} s", hung=True) from None
-        except OSError:
-            reply = b""
-        except BaseException:
-            self._end()
-            raise
-        if not reply:
-            raise _Lost(self._end())
-        return reply
+    def _receive(self, child: _Child, limit_seconds: float, stop: StopSignal) -> bytes:
+        """Wait for one message; raises _Lost when the child has none to give."""
+        if not wait_readable(child.channel.fileno(), limit_seconds, stop):
+            raise _Lost(f"did not finish within {limit_seconds:g} s", hung=True)
+        message = b""
+        with suppress(OSError):  # it hung up with a request unread
+            message = child.channel.recv(REPLY_BYTES)
+        if not message:
+            raise self._loss(child)
+        return message
 
-    def _start(self) -> _Child:
-        try:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise no_worker(error.strerror or str(error)) from error
-        argv = [sys.executable, "-I", "-S", "-c", _BOOT]
-        argv += [str(theirs.fileno()), FORMATS, *filter(None, sys.path)]
-        with theirs:
-            try:
-                process = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    env=environment(self._mark, "/"),
-                    cwd="/",
-                    start_new_session=True,
+    def _loss(self, child: _Child) -> Exception:
+        """Return why a child has hung up, as an exception."""
+        if self._closed:
+            return _closing()
+        is_idle = child.ended.wait(END_SECONDS) and child.status == 0
+        return _Lost("ended" if is_idle else "crashed", idle=is_idle)
+
+    def _current_child(self) -> _Child:
+        with self._lock:
+            if self._closed:
+                raise _closing()
+            if self._child is None or self._child.ended.is_set():
+                try:
+                    child = _Child()
+                except OSError as error:
+                    raise NoWorker(error.strerror or str(error)) from error
+                thread = threading.Thread(
+                    target=self._keep, args=(child,), name="watchconv-probe", daemon=True
                 )
-            except OSError as error:
-                ours.close()
-                raise no_worker(error.strerror or str(error)) from error
-        ours.setblocking(False)
-        self._child = _Child(process, ours)
-        return self._child
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the machine or the cgroup has no more threads
+                    child.close()
+                    raise NoWorker(str(error)) from error
+                self._threads.add(thread)
+                self._child = child
+            return self._child
 
-    def _end(self) -> str:
-        """Kill the child, if there is one, and have it reaped. Says how it had ended by itself."""
-        self._cancel_idle_end()
-        child, self._child = self._child, None
-        if child is None:
-            return "was ended"
-        child.channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.process.pid, signal.SIGKILL)
-        ending = asyncio.get_running_loop().run_in_executor(None, _reap, child.process)
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
-        return "crashed"
+    def _keep(self, child: _Child) -> None:
+        """Run a child to its end; on a thread of its own."""
+        idle_seconds, path = str(self._limits.idle_seconds), filter(None, sys.path)
+        argv = (sys.executable, *_OPTIONS, _BOOT, idle_seconds, *path)
+        child.run(argv, environment(self._owner_tag, "/"))
+        self._end(child)
+        with suppress(OSError), self._turn.held(StopSignal()):
+            child.close()
+        with self._lock:
+            self._threads.discard(threading.current_thread())
 
-    def _cancel_idle_end(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+    def _end(self, child: _Child) -> None:
+        """Kill a child, if it is still there; it answers nobody any more."""
+        with self._lock:
+            if self._child is child:
+                self._child = None
+        child.kill()
 
-    def _end_when_idle(self) -> None:
-        if self._child is not None:
-            loop = asyncio.get_running_loop()
-            self._idle = loop.call_later(self._limits.idle_seconds, self._end)
+
+def _closing() -> ProbeFailed:
+    return ProbeFailed("The file was not probed: watchconv is ending.", hopeless=False)
 
 
 @functools.cache
-def _tell_once(sentence: str) -> None:
+def _warn_once(sentence: str) -> None:
     log.warning("%s", sentence)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a killed child; one stuck in the kernel is left to subprocess' own reaping."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-
-
-def _resident_bytes(child: _Child) -> int:
-    try:
-        with open(f"/proc/{child.process.pid}/statm", encoding="ascii") as fields:
-            return int(fields.read().split()[1]) * resource.getpagesize()
-    except OSError:
-        return 0

@@ -1,8 +1,7 @@
-"""The probe worker's answers, which the daemon does not trust. Pure.
+"""The probe worker's answers, which the daemon does not trust.
 
-Guarantees: whatever the bytes, an answer is understood as ``MediaInfo`` or ``Content`` values
-within their bounds, or it is a ``ProbeFailed``; what it says in words is cut and printable.
-Errors: ``ProbeFailed``.
+Whatever the bytes, an answer is understood as ``MediaInfo`` or ``Content`` values within their
+bounds, or it is a ``ProbeFailed``; what it says in words is cut and printable.
 """
 
 from __future__ import annotations
@@ -13,42 +12,40 @@ import re
 from typing import TYPE_CHECKING
 
 from watchconv.errors import WatchconvError
-from watchconv.media.formats import FORMATS
-from watchconv.model import Content, MediaInfo, Stream
+from watchconv.media.formats import DEMUXERS, KINDS
+from watchconv.model import Cause, Content, MediaInfo, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 SENTENCE_CHARACTERS = 300
-DEMUXERS = frozenset(FORMATS.split(","))
-KINDS = frozenset({"video", "audio", "subtitle", "data", "attachment"})
+REFUSALS = frozenset({Cause.NOT_VIDEO, Cause.TRUNCATED, Cause.MEMORY, Cause.UNREADABLE})
 _NAME = re.compile(r"[A-Za-z0-9_.+-]{0,64}")
 
 
 class ProbeFailed(WatchconvError):  # noqa: N818 (it is a verdict)
     """A file was not probed. ``hopeless``: the file is to blame, another try would not help."""
 
-    def __init__(self, reason: str, *, hopeless: bool) -> None:
+    def __init__(self, reason: str, *, hopeless: bool, cause: Cause = Cause.UNREADABLE) -> None:
         super().__init__(reason)
         self.reason = reason
         self.hopeless = hopeless
+        self.cause = cause
 
 
 class NoWorker(ProbeFailed):
     """There is no worker to ask; no file is to blame."""
 
-
-def no_worker(why: str) -> NoWorker:
-    """Say that there is no worker to ask."""
-    return NoWorker(
-        f"The process that reads files could not be started: {why}. "
-        "Is watchconv installed completely? `watchconv check` tells.",
-        hopeless=False,
-    )
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The process that reads files could not be started: {why}. "
+            "Is watchconv installed completely? `watchconv check` tells.",
+            hopeless=False,
+        )
 
 
 def parse_reply(reply: bytes) -> MediaInfo | tuple[Content, ...]:
-    """Understand the child's answer, or raise ProbeFailed, whatever the bytes."""
+    """Return what the child answered; raise ProbeFailed for any other bytes."""
     match _parse_object(reply):
         case {"media": {"demuxer": str(demuxer), "duration": duration, "streams": list(rows)}}:
             return MediaInfo(
@@ -56,8 +53,8 @@ def parse_reply(reply: bytes) -> MediaInfo | tuple[Content, ...]:
             )
         case {"contents": list(rows)}:
             return tuple(map(_content, rows))
-        case {"refused": str(reason)}:
-            raise ProbeFailed(_sentence(reason), hopeless=True)
+        case {"refused": str(reason), "cause": str(cause)} if cause in REFUSALS:
+            raise ProbeFailed(_sentence(reason), hopeless=True, cause=Cause(cause))
         case {"trouble": str(reason)}:
             raise ProbeFailed(f"The file was not probed: {_sentence(reason)}.", hopeless=False)
     raise nonsense()
@@ -71,13 +68,13 @@ def _parse_object(reply: bytes) -> object:
 
 
 def read_hello(hello: bytes) -> tuple[str, ...]:
-    """Give what does not confine the child; raise ProbeFailed when it is not ready."""
+    """Return what does not confine the child; raise NoWorker when it is not ready."""
     match _parse_object(hello):
         case {"ready": list(missing)}:
             return tuple(_sentence(str(part)) for part in missing)
         case {"trouble": str(reason)}:
-            raise no_worker(_sentence(reason))
-    raise no_worker("it said nothing that makes sense")
+            raise NoWorker(_sentence(reason))
+    raise NoWorker("it said nothing that makes sense")
 
 
 def _stream(row: object) -> Stream:
@@ -138,7 +135,7 @@ def _sentence(reason: str) -> str:
 
 
 def nonsense() -> ProbeFailed:
-    """Say that an answer was not understood."""
+    """Return the failure that stands for an answer that is not understood."""
     return ProbeFailed(
         "The file was not probed: the process that reads it gave an answer that makes no sense.",
         hopeless=True,

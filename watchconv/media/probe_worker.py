@@ -1,28 +1,26 @@
 """The probe worker's own side: read a file through PyAV and say what it is.
 
 Runs as a child of the daemon (see ``probe``), which hands it open descriptors over a socket,
-one at a time. Nothing else of watchconv imports this module: ``av`` costs 30 MB and 90 ms.
+one at a time. Nothing else of watchconv imports this module, for ``av`` costs 30 MB and 90 ms, and
+it imports next to nothing of watchconv: each import delays its start.
 
-Guarantees: after its imports it can open no file and no network; the container's format is
-found by content among those that the daemon names; what a container refers to outside itself
-is never opened; a duration is given only when packets or an index with its bytes in place
-prove it; it ends when the daemon does, however busy it is.
+After its imports it can open no file and no network; the container's format is found by content
+among ``FORMATS``; what a container refers to outside itself is never opened; a duration is given
+only when packets or an index with its bytes in place prove it. It ends when the daemon does,
+however busy it is; its time is the daemon's to limit.
 
-Does not decide what becomes of a file, and does not limit its own time: the daemon does.
-
-Errors: what is wrong with a file is an answer ("refused"), so is trouble in reading it
-("trouble"). Anything else ends the process, and the daemon draws its conclusion.
+What is wrong with a file is an answer ("refused"), and so is trouble in reading it ("trouble").
+Anything else ends the process, and the daemon draws its conclusion.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
-import signal
 import socket
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import av
@@ -42,7 +40,9 @@ from watchconv.media.duration import (
     packets_of,
     prove_duration,
 )
-from watchconv.process.sandbox.worker import confine_to_nothing
+from watchconv.media.formats import FORMATS, KINDS
+from watchconv.process.sandbox.kernel import die_with_parent
+from watchconv.process.sandbox.rules import confine_to_nothing
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -51,83 +51,74 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 STREAMS_MOST = 64
 DECODE_TRIES = 100  # packets
-ADDRESS_SPACE = 1536 * MIB
+ADDRESS_SPACE_MIB = 1536
 # tags that are no UTF-8 must not fail the file; from 19 on PyAV sees to that by itself
 FORGIVING: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
 # decoders of pixels as they are: black is zeros
 BARE_PIXELS = (
-    "raw",
-    "v210",
-    "v308",
-    "v408",
-    "v410",
-    "r10k",
-    "r210",
-    "avrp",
-    "ayuv",
-    "y41p",
-    "yuv4",
-)
-KINDS = ("video", "audio", "subtitle", "data", "attachment")
+    "raw", "v210", "v308", "v408", "v410", "r10k", "r210", "avrp", "ayuv", "y41p", "yuv4",
+)  # fmt: skip
 
 Answer = dict[str, object]
 
 
-def serve(channel: socket.socket, formats: str) -> None:
-    """Confine this process, say so, then answer requests until the daemon closes the channel.
+def serve(channel: socket.socket, idle_seconds: float) -> None:
+    """Confine this process, say so, then answer requests until the daemon has no more.
 
-    formats is ffmpeg's whitelist of demuxers. (Handed over: importing it would cost 30 ms.)
+    That is when it closes the channel, or when nothing was asked for ``idle_seconds``.
     """
-    die_with_the_daemon()
+    die_with_parent()
     missing = confine_to_nothing()
-    limit_resources()
-    channel.send(json.dumps({"ready": missing}).encode())
-    while True:
-        request, fds, _flags, _address = socket.recv_fds(channel, 64, 1)
-        if not request:
-            return
-        reply = json.dumps(answer(request, fds[0], formats)).encode()
-        os.close(fds[0])  # before the answer: the caller may want to unmount after it
-        channel.send(reply)
-
-
-def die_with_the_daemon() -> None:
-    """Have the kernel kill this process when the thread that started it ends."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def limit_resources() -> None:
-    """Bound memory and descriptors; write no file and no core."""
     for limit, most in (
-        (resource.RLIMIT_AS, ADDRESS_SPACE),
+        (resource.RLIMIT_AS, ADDRESS_SPACE_MIB * MIB),
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (most, most))
+    channel.settimeout(idle_seconds)
+    channel.send(json.dumps({"ready": missing}).encode())
+    while True:
+        try:
+            request, fds, _flags, _address = socket.recv_fds(channel, 64, 1)
+        except TimeoutError:
+            return
+        if not request:
+            return
+        reply = json.dumps(answer(request, fds[0])).encode()
+        os.close(fds[0])  # before the answer: the caller may want to unmount after it
+        channel.send(reply)
 
 
-def answer(request: bytes, fd: int, formats: str) -> Answer:
+def answer(request: bytes, fd: int) -> Answer:
     """Do what was asked with the open file."""
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return {"refused": "it is no regular file"}
+        return refusal("it is no regular file")
     reader = Reader(fd)
     try:
-        found = probe(reader, formats) if request == b"probe" else examine(reader)
+        found = probe(reader) if request == b"probe" else examine(reader)
     except Refused as verdict:
-        found = {"refused": str(verdict)}
+        found = refusal(str(verdict), verdict.cause)
     except MemoryError:
-        found = {"refused": f"reading it takes more than {ADDRESS_SPACE // MIB} MiB of memory"}
+        reason = f"reading it takes more than {ADDRESS_SPACE_MIB} MiB of memory"
+        found = refusal(reason, "memory")
     except Spent:
-        found = {"refused": "it takes too much reading to find out what it is"}
+        found = refusal("it takes too much reading to find out what it is")
     except av.FFmpegError as error:
-        found = {"refused": f"it cannot be read: {error}"}
+        found = refusal(f"it cannot be read: {error}")
+    except OSError:
+        if reader.trouble is None:
+            raise
     if reader.trouble:
         return {"trouble": f"reading it failed: {reader.trouble.strerror}"}
     return found
+
+
+def refusal(reason: str, cause: str = "unreadable") -> Answer:
+    """Return the answer that a file is to blame; cause: one of ``probe_protocol.REFUSALS``."""
+    return {"refused": reason, "cause": cause}
 
 
 def refuse_to_open(url: str, flags: object, options: object) -> NoReturn:
@@ -147,30 +138,33 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
     except MemoryError:
         raise
     except av.FFmpegError as error:
-        raise Refused("it is no video, or of a format that watchconv does not read") from error
+        reason = "it is no video, or of a format that watchconv does not read"
+        raise Refused(reason, "not-video") from error
     if reader.spent:
         raise Spent
     if not len(container.streams):
-        raise Refused("it holds no streams")
+        raise Refused("it holds no streams", "not-video")
     return container
 
 
-def probe(reader: Reader, formats: str) -> Answer:
+def probe(reader: Reader) -> Answer:
     """Say which streams the file holds and how long it is."""
-    with open_input(reader, formats) as container:
+    with open_input(reader, FORMATS) as container:
         demuxer = container.format.name.split(",")[0]
         indexed = has_whole_index(demuxer, reader)
         streams = list(container.streams)[:STREAMS_MOST]
         if indexed and any(ends_in_zeros(stream, reader) for stream in streams):
-            raise Refused("the file is truncated: zeros stand where its last pictures should be")
+            reason = "the file is truncated: zeros stand where its last pictures should be"
+            raise Refused(reason, "truncated")
         rows = [describe(stream, indexed) for stream in streams]
         duration_seconds = prove_duration(container, reader, demuxer, indexed)
     return {"media": {"demuxer": demuxer, "duration": duration_seconds, "streams": rows}}
 
 
 def describe(stream: Stream, indexed: bool) -> list[object]:
-    """Make a row of one stream, in the order of model.Stream."""
+    """Return a row about one stream, in the order of ``model.Stream``."""
     context = stream.codec_context
+    language = stream.language or ""
     sized = context if context is not None and stream.type == "video" else None
     return [
         stream.index,
@@ -181,12 +175,12 @@ def describe(stream: Stream, indexed: bool) -> list[object]:
         getattr(sized, "height", 0),
         getattr(sized, "pix_fmt", None) or "",
         is_cover(stream),
-        language_of(stream),
+        language if language.isascii() and language.isalnum() and len(language) <= 8 else "",
     ]
 
 
 def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
-    """Tell whether a video's last picture was never written; only bare pixels may be zeros."""
+    """Return whether a video's last picture was never written; only bare pixels may be zeros."""
     codec = stream.codec_context
     if stream.type != "video" or codec is None or is_cover(stream):
         return False
@@ -194,25 +188,19 @@ def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
     last = next((entry for entry in reversed(entries) if entry.size > 1), None)
     if last is None or codec.name.startswith(BARE_PIXELS):
         return False
-    picture = reader.peek(last.pos, min(last.size, MIB))
+    picture = reader.peek(min(last.size, MIB), last.pos)
     return bool(picture) and not any(picture)
 
 
 def kind_of(stream: Stream) -> str:
-    """Name the stream's kind; what ffmpeg cannot name either is data."""
+    """Return the stream's kind; what ffmpeg cannot name either is data."""
     return stream.type if stream.type in KINDS else "data"
 
 
 def codec_of(stream: Stream) -> str:
-    """Name the codec, not the decoder that happens to read it."""
+    """Return the codec's name, not the decoder that happens to read it."""
     context = stream.codec_context
     return "unknown" if context is None else context.codec.canonical_name
-
-
-def language_of(stream: Stream) -> str:
-    """Give the language tag where it looks like one."""
-    tag = stream.language or ""
-    return tag if tag.isascii() and tag.isalnum() and len(tag) <= 8 else ""
 
 
 def examine(reader: Reader) -> Answer:
@@ -228,16 +216,9 @@ def examine(reader: Reader) -> Answer:
             packets[at] += packet.dts is not None or packet.size > 0
             if not decodes[at] and tries[at]:
                 tries[at] -= 1
-                decodes[at] = gives_a_frame(packet)
+                with suppress(av.FFmpegError):  # damage in it is no frame
+                    decodes[at] = bool(packet.decode())
         rows = [
             [s.index, kind_of(s), codec_of(s), packets[s.index], decodes[s.index]] for s in streams
         ]
     return {"contents": rows}
-
-
-def gives_a_frame(packet: av.Packet[Stream]) -> bool:
-    """Decode one packet; damage in it is no frame."""
-    try:
-        return bool(packet.decode())
-    except av.FFmpegError:
-        return False

@@ -1,1 +1,1 @@
-"""One confined child from its start to its end; nothing here knows what a video is."""
+"""One confined child process from its start to its end; knows nothing of video."""

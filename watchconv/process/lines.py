@@ -1,7 +1,4 @@
-"""Bytes of a pipe, cut into lines. Pure.
-
-Guarantees: any chunking gives the same lines; memory is bounded by ``LINE_BYTES``. Errors: none.
-"""
+"""Bytes of a pipe, cut into lines; any chunking gives the same lines, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ class Lines:
         self._returned = False  # a \r was seen: the next text starts the line again
 
     def feed(self, chunk: bytes) -> list[str]:
-        """Take what arrived and give the lines that it completes."""
+        """Return the lines that this chunk completes."""
         lines: list[str] = []
         for part in re.split(rb"([\r\n])", chunk):
             if part == b"\n":
@@ -33,7 +30,7 @@ class Lines:
         return lines
 
     def close(self) -> str:
-        """Give what the last line holds so far, and begin anew."""
+        """Return what the last line holds so far, and begin anew."""
         line = self._line.decode("utf-8", "replace")
         self._line.clear()
         self._returned = False

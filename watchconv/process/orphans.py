@@ -1,10 +1,9 @@
-"""The end of the children that an earlier daemon left behind.
+"""How the children that an earlier daemon left behind are found and ended.
 
-Guarantees: every child carries the mark of its state directory in its environment from its first
-instruction on, so there is no moment in which a crash leaves one that is not found; a process is
-killed only while it carries the mark, never by its number alone.
-Does not find a child that has replaced its own environment.
-Errors: none are raised; a process of somebody else cannot be looked into and is left alone.
+Every child carries the tag of its state directory in its environment from its first instruction
+on, so no crash leaves one that is not found, unless it replaced its own environment. A process is
+killed only while it carries the tag, never by its number alone; one of somebody else cannot be
+looked into and is left alone.
 """
 
 from __future__ import annotations
@@ -15,44 +14,45 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from watchconv.process.spawn import MARK, open_pidfd
+from watchconv.process.spawn import OWNER_VARIABLE, open_pidfd
 
 ORPHANS_WAIT_SECONDS = 5.0
 
 
-def find_orphans(mark: str) -> list[int]:
-    """List the processes that carry ``mark``: before the first child, those of a dead daemon."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and _carries(name, mark)]
+def find_orphans(owner_tag: str) -> list[int]:
+    """List the processes that carry the tag: before the first child, those of a dead daemon."""
+    return [int(n) for n in os.listdir("/proc") if n.isdigit() and _carries(n, owner_tag)]
 
 
-def end_orphans(mark: str) -> int:
-    """Kill every process that carries ``mark``, wait until they are gone, and count them.
+def end_orphans(owner_tag: str) -> int:
+    """Kill every process that carries the tag, wait until they are gone, and count them.
 
     Waits at most ``ORPHANS_WAIT_SECONDS``; ``find_orphans`` then names those that would not go.
     """
     seen: set[int] = set()
     deadline = time.monotonic() + ORPHANS_WAIT_SECONDS
-    while (found := find_orphans(mark)) and time.monotonic() < deadline:
+    while (found := find_orphans(owner_tag)) and time.monotonic() < deadline:
         for pid in found:
-            _kill_marked(pid, mark)
+            _kill_tagged(pid, owner_tag)
         seen.update(found)
         time.sleep(0.01)
     return len(seen.difference(found))
 
 
-def _carries(pid: int | str, mark: str) -> bool:
+def _carries(pid: int | str, owner_tag: str) -> bool:
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # gone, or not ours
         return False
-    return os.fsencode(f"{MARK}={mark}") in environ.split(b"\0") and int(pid) != os.getpid()
+    tag = os.fsencode(f"{OWNER_VARIABLE}={owner_tag}")
+    return tag in environ.split(b"\0") and int(pid) != os.getpid()
 
 
-def _kill_marked(pid: int, mark: str) -> None:
+def _kill_tagged(pid: int, owner_tag: str) -> None:
     with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
         pidfd = open_pidfd(pid, stack)
         # Looked at again now that the number cannot come to mean another process.
-        if _carries(pid, mark):
+        if _carries(pid, owner_tag):
             if pidfd is None:
                 os.kill(pid, signal.SIGKILL)
             else:

@@ -1,56 +1,68 @@
-"""How a child is started: its launcher, its environment, its pipes, its limits.
+"""How a child is started: its launcher, environment, pipes, limits and priority.
 
-Guarantees: the child has a session of its own and nothing of ours open but its standard streams;
-with setpriv the kernel kills it when the thread that started it ends.
-Does not wait for it: ``process`` does. Errors: ``OSError`` when it cannot be started.
+The child has a session of its own and nothing of ours open but its standard streams; with setpriv
+the kernel kills it when the thread that started it ends. Whoever starts it also waits for it.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import platform
 import resource
 import shutil
 import subprocess
+import sys
 import threading
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from io import FileIO
 from typing import TYPE_CHECKING
 
-from watchconv.process.priority import lower_priority
+from watchconv.process.sandbox import kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from watchconv.process.command import Command, Limits
-
-MARK = "WATCHCONV_CHILD"
+OWNER_VARIABLE = "WATCHCONV_CHILD"
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
 KEPT_PREFIXES = ("LIBVA_", "CUDA_", "NVIDIA_", "VK_", "OCL_")  # which GPU, which driver
 
+IO_CLASSES = {"none": None, "best-effort": 2 << 13 | 7, "idle": 3 << 13}  # each at its lowest
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273}
+_IOPRIO_SET |= {"s390x": 282}
+_WHO_PROCESS = 1
 
-def environment(mark: str, work: str) -> dict[str, str]:
-    """Make a child's environment: a few variables of ours, and none of our secrets.
 
-    ``mark`` names the state directory; by it the next start recognises leftovers. ``work`` is
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits of a child; 0 leaves one as it is. Core files are always off."""
+
+    address_space_bytes: int = 0
+    file_size_bytes: int = 0
+    open_files: int = 1024
+    nice: int = 0
+    io_class: str = "none"  # one of IO_CLASSES
+
+
+def environment(owner_tag: str, work: str) -> dict[str, str]:
+    """Return a child's environment: a few variables of ours, and none of our secrets.
+
+    ``owner_tag`` names the state directory; by it the next start recognises orphans. ``work`` is
     where the child may write, if anywhere: its home and its temporary files are there.
     """
-    return _kept() | {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", MARK: mark}
-
-
-@functools.cache  # ours does not change while we live
-def _kept() -> dict[str, str]:
-    return keep(os.environ)
+    told = {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", OWNER_VARIABLE: owner_tag}
+    return keep(os.environ) | told
 
 
 def keep(source: Mapping[str, str]) -> dict[str, str]:
-    """Choose what a child is told of an environment."""
+    """Return what a child is told of an environment."""
     return {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
 
 
 @functools.cache
 def launcher() -> tuple[str, ...]:
-    """Give what stands before a child's argv so that the kernel kills it when its thread dies.
+    """Return what stands before a child's argv so that the kernel kills it when its thread ends.
 
     Empty where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
     is killed, until ``end_orphans`` finds it at the next start.
@@ -63,13 +75,44 @@ def launcher() -> tuple[str, ...]:
     return ()
 
 
+def spawn(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    stdin: int,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+) -> int:
+    """Start a program in a session of its own and return its pid, which the caller is to reap."""
+    process = subprocess.Popen(
+        argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+    )
+    process.returncode = 0  # the caller reaps; Popen must neither wait nor complain
+    return process.pid
+
+
+def open_pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
+    """Open a pipe: our end, which does not block, and the child's."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
+
+
 def open_end(pid: int, stack: ExitStack) -> int:
     """Open a descriptor that becomes readable when the child has ended, before it is reaped."""
     if (pidfd := open_pidfd(pid, stack)) is not None:
         return pidfd
     end, other = os.pipe()
     stack.callback(os.close, end)
-    threading.Thread(target=_close_at_end, args=(other, pid), daemon=True).start()
+
+    def close_at_end() -> None:
+        """Wait for the child without reaping it."""
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.close(other)
+
+    threading.Thread(target=close_at_end, daemon=True).start()
     return end
 
 
@@ -83,39 +126,12 @@ def open_pidfd(pid: int, stack: ExitStack) -> int | None:
     return pidfd
 
 
-def _close_at_end(fd: int, pid: int) -> None:
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    os.close(fd)
-
-
-def open_pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
-    """Open a pipe: our end, which does not block, and the child's."""
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
-
-
-def spawn(prefix: tuple[str, ...], command: Command, null: FileIO, out: FileIO, err: FileIO) -> int:
-    """Start a command in a session of its own and give its pid; the caller reaps it."""
-    process = subprocess.Popen(
-        [*prefix, *command.argv],
-        cwd=command.cwd,
-        env=command.env,
-        stdin=null,
-        stdout=out,
-        stderr=err,
-        start_new_session=True,
-    )
-    process.returncode = 0  # we reap; Popen must neither wait nor complain
-    return process.pid
-
-
 def limit(pid: int, limits: Limits) -> None:
-    """Set the limits of a process that has just begun.
+    """Set the limits and the priority of a process that has just begun.
 
-    Its priority too, and not the starting thread's before: that one goes on reading what the
-    child says, holding Python's lock, and must not wait behind the children for a processor.
+    The priority, too, is the child's and not that of the starting thread, to be inherited: that
+    thread goes on reading what the child writes, holding Python's lock, and must not wait behind
+    the children for a processor.
     """
     lower_priority(pid, nice=limits.nice, io_class=limits.io_class)
     wanted = (
@@ -130,3 +146,21 @@ def limit(pid: int, limits: Limits) -> None:
             value = number if hard == resource.RLIM_INFINITY else min(number, hard)
             with suppress(ProcessLookupError):
                 resource.prlimit(pid, kind, (value, value))
+
+
+def lower_priority(pid: int, *, nice: int, io_class: str) -> None:
+    """Give a process that has no threads yet a niceness (absolute, -20..19) and an I/O class.
+
+    The niceness is never made better: a daemon that runs nicer than asked stays so. Where the
+    kernel, or what we know of the architecture, has no I/O classes, the class stays as it is.
+    """
+    if io_class not in IO_CLASSES:
+        raise ValueError(f"unknown I/O class {io_class!r}: one of {', '.join(IO_CLASSES)}")
+    with suppress(ProcessLookupError):
+        if nice > os.getpriority(os.PRIO_PROCESS, pid):
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
+    number = _IOPRIO_SET.get(platform.machine()) if sys.maxsize > 1 << 32 else None
+    value = IO_CLASSES[io_class]
+    if value is not None and number is not None:
+        with suppress(OSError):
+            kernel.syscall(number, _WHO_PROCESS, pid, value)

@@ -1,56 +1,112 @@
-"""The stop ladder of one child: how far up it is driven, and the bell that asks for more.
-
-Guarantees: any thread may ring, at any time, before the child's beginning and after its end too.
-Does not send signals: the child's own thread does. Errors: none.
-"""
+"""How one thread asks another, which sleeps in poll(), to stop: at any time, repeatedly."""
 
 from __future__ import annotations
 
 import os
+import select
 import threading
-from contextlib import contextmanager
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DAY_SECONDS = 86400.0  # poll() takes no more than 24 days
+
 
 class StopStage(IntEnum):
-    """How far up the stop ladder a child is driven, or is to be driven."""
+    """How far a child is on the way to its end, or is wanted to be."""
 
     RUNNING = 0
-    TERMED = 1
-    KILLED = 2
-    GIVEN_UP = 3
+    TERMINATING = 1  # SIGTERM was sent
+    KILLED = 2  # SIGKILL was sent
+    GIVEN_UP = 3  # it survived SIGKILL
 
 
-class Bell:
-    """Carries a wish from any thread to the child's, which sleeps in poll()."""
+class Stopped(Exception):  # noqa: N818 (a state of affairs)
+    """What was waited for is no longer wanted."""
+
+
+class StopSignal:
+    """Carries the wish for an end from any thread to the threads that listen."""
 
     def __init__(self) -> None:
         self.wanted = StopStage.RUNNING
         self._lock = threading.Lock()
-        self._fd: int | None = None
+        self._listeners: set[int] = set()
 
-    def ring(self, wanted: StopStage) -> None:
-        """Ask for at least this rung."""
+    def request(self, stage: StopStage) -> None:
+        """Ask for at least this stage, and wake all who listen; RUNNING does no more than wake."""
         with self._lock:
-            self.wanted = max(self.wanted, wanted)
-            if self._fd is not None:
-                os.eventfd_write(self._fd, 1)
+            self.wanted = max(self.wanted, stage)
+            for fd in self._listeners:
+                os.eventfd_write(fd, 1)
 
     @contextmanager
-    def hung(self) -> Iterator[int]:
-        """Give a descriptor that ``ring`` makes readable."""
+    def listening(self) -> Iterator[int]:
+        """Give an eventfd that becomes readable with each request; one may have come already."""
         fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._hang(fd)
+        with self._lock:
+            self._listeners.add(fd)
+            if self.wanted:
+                os.eventfd_write(fd, 1)
         try:
             yield fd
         finally:
-            self._hang(None)
+            with self._lock:
+                self._listeners.remove(fd)
             os.close(fd)
 
-    def _hang(self, fd: int | None) -> None:
-        with self._lock:
-            self._fd = fd
+
+def wait_readable(fd: int, seconds: float, stop: StopSignal) -> bool:
+    """Wait until a descriptor can be read; False when the time is over first.
+
+    Raises Stopped as soon as a stop is requested.
+    """
+    deadline = time.monotonic() + seconds
+    with stop.listening() as stopping:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.register(stopping, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            ready = {number for number, _ in poll.poll(min(max(left, 0), DAY_SECONDS) * 1000)}
+            if stop.wanted:
+                raise Stopped
+            if fd in ready or left <= 0:
+                return fd in ready
+            with suppress(BlockingIOError):
+                os.eventfd_read(stopping)
+
+
+class StoppableLock:
+    """A lock for which threads wait in line, each of which can be stopped while it waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._line: deque[tuple[object, StopSignal]] = deque()  # the first one holds the lock
+
+    @contextmanager
+    def held(self, stop: StopSignal) -> Iterator[None]:
+        """Hold the lock for the block; raises Stopped when a stop is requested before the turn."""
+        ticket = (object(), stop)
+        with stop.listening() as fd:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            with self._lock:
+                self._line.append(ticket)
+            try:
+                while not stop.wanted and self._line[0] is not ticket:
+                    poll.poll()
+                    os.eventfd_read(fd)
+                if stop.wanted:
+                    raise Stopped
+                yield
+            finally:
+                with self._lock:
+                    self._line.remove(ticket)
+                    if self._line:
+                        self._line[0][1].request(StopStage.RUNNING)  # no stop: only wakes

@@ -2,12 +2,9 @@
 
 Every right that this kernel's ABI knows is taken away; a rule gives some back for one file or
 for all below one folder, by inode, not by name. From ABI 4 TCP is refused, from ABI 6 also
-signals to, and abstract sockets of, everything outside.
-
-Does not know truncation below ABI 3, UDP at any, nor modes, owners and times of files: see
-``seccomp``.
-
-Errors: OSError, as the kernel gives it.
+signals to, and abstract sockets of, everything outside. Truncation below ABI 3, UDP at any, and
+modes, owners and times of files are beyond it: see ``seccomp``. OSError comes as the kernel gives
+it.
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ _SCOPES = 0b11  # abstract UNIX sockets, signals
 
 
 def abi() -> int:
-    """Ask the kernel for its version of Landlock, 1 or more; OSError says why there is none."""
+    """Return the kernel's version of Landlock, 1 or more; OSError says why there is none."""
     return kernel.syscall(_CREATE_RULESET, 0, 0, _VERSION_FLAG)
 
 
@@ -56,30 +53,16 @@ def restrict(rules: Iterable[tuple[int, int]]) -> None:
     not know, or that a plain file cannot have, are left out by themselves.
     """
     version = abi()
-    handled = _handled_rights(version)
-    ruleset = _make_ruleset(version, handled)
+    handled = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+    tcp, scopes = _TCP if version >= 4 else 0, _SCOPES if version >= 6 else 0
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, tcp, scopes), 24)
+    ruleset = kernel.syscall(_CREATE_RULESET, ctypes.addressof(attributes), 24, 0)
     try:
         for descriptor, rights in rules:
-            _add_rule(ruleset, descriptor, rights & handled)
+            is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+            known = rights & handled & (handled if is_folder else _FILE_RIGHTS)
+            rule = ctypes.create_string_buffer(struct.pack("=Qi", known, descriptor), 12)
+            kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(rule), 0)
         kernel.syscall(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
-
-
-def _handled_rights(version: int) -> int:
-    bits = {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)
-    return (1 << bits) - 1
-
-
-def _make_ruleset(version: int, handled: int) -> int:
-    tcp = _TCP if version >= 4 else 0
-    scopes = _SCOPES if version >= 6 else 0
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQ", handled, tcp, scopes), 24)
-    return kernel.syscall(_CREATE_RULESET, ctypes.addressof(attributes), 24, 0)
-
-
-def _add_rule(ruleset: int, descriptor: int, rights: int) -> None:
-    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        rights &= _FILE_RIGHTS
-    attributes = ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor), 12)
-    kernel.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.addressof(attributes), 0)

@@ -1,19 +1,14 @@
-"""Confine the calling thread, and with it the ffmpeg child that it is about to start.
+"""Confine a thread to what an ffmpeg may touch, or the probe worker's process to nothing.
 
-After ``confine`` the thread has no way to gain rights, Landlock's rules and the seccomp filter, as
-far as ``support()`` found them here. It cannot be undone: the thread is a
-throw-away one that lives as long as its child.
-
-Does not start the child. The thread itself is confined too: what it needs beyond the allowance
-(pipes, the input's descriptor, log files) must be open before.
-
-Errors: ``EnvironmentTrouble`` where the work folder is gone or the kernel refuses a step that it
-took when tried; the child must not be started then.
+Neither can be undone. ``confine`` acts on the calling thread, a throw-away one that starts a child
+and lives as long as it: whatever the thread itself needs beyond the rules (pipes, the input's
+descriptor, log files) must be open before.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +18,7 @@ from watchconv.process.sandbox import kernel, landlock, seccomp
 from watchconv.process.sandbox.support import support
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +30,19 @@ class SandboxRules:
     execute: tuple[str, ...]  # programs, libraries and devices, as ``system_reads`` lists them
 
 
-def confine(allowance: SandboxRules) -> None:
-    """Confine the calling thread and all that it will start, irrevocably. About 0.3 ms.
+def confine(rules: SandboxRules) -> None:
+    """Confine the calling thread and all that it will start, as far as ``support()`` goes here.
 
-    Paths of ``read`` and ``execute`` that do not exist are passed over.
+    About 0.3 ms. Paths of ``read`` and ``execute`` that do not exist are passed over. Raises
+    EnvironmentTrouble where the work folder is gone or the kernel refuses a step that it took when
+    tried; the child must not be started then.
     """
     found = support()
     try:
         kernel.forbid_new_privileges()
         if found.landlock_abi:
-            _apply_landlock(allowance)
+            with contextlib.ExitStack() as opened:
+                landlock.restrict(_landlock_rules(rules, opened))
         if found.seccomp:
             seccomp.install(seccomp.child_filter(found.landlock_abi))
     except OSError as why:
@@ -54,30 +52,48 @@ def confine(allowance: SandboxRules) -> None:
         ) from why
 
 
-def _apply_landlock(allowance: SandboxRules) -> None:
-    with contextlib.ExitStack() as opened:
-        landlock.restrict(list(_rules(allowance, opened)))
+def _landlock_rules(rules: SandboxRules, opened: contextlib.ExitStack) -> list[tuple[int, int]]:
+    """Open what the rules name, until ``opened`` is closed, and say which rights to it stay."""
+    found = [(place, landlock.READ) for place in rules.read if isinstance(place, int)]
+    paths = [(folder, landlock.WRITE) for folder in rules.write]
+    paths += [(place, landlock.READ) for place in rules.read if isinstance(place, str)]
+    for path in rules.execute:
+        paths += [(path, landlock.DEVICE if path.startswith("/dev/") else landlock.EXECUTE)]
+    for path, rights in paths:
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except (FileNotFoundError, PermissionError, NotADirectoryError):
+            if rights == landlock.WRITE:
+                raise
+        else:
+            opened.callback(os.close, descriptor)
+            found.append((descriptor, rights))
+    return found
 
 
-def _rules(allowance: SandboxRules, opened: contextlib.ExitStack) -> Iterator[tuple[int, int]]:
-    for folder in allowance.write:
-        yield _open(folder, opened), landlock.WRITE
-    for path in allowance.execute:
-        with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-            yield _open(path, opened), _system_rights(path)
-    for file in allowance.read:
-        if isinstance(file, int):
-            yield file, landlock.READ
-            continue
-        with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-            yield _open(file, opened), landlock.READ
+def confine_to_nothing() -> tuple[str, ...]:
+    """Take everything from this process that it does not hold open already.
 
-
-def _system_rights(path: str) -> int:
-    return landlock.DEVICE if path.startswith("/dev/") else landlock.EXECUTE
-
-
-def _open(path: str, opened: contextlib.ExitStack) -> int:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    opened.callback(os.close, descriptor)
-    return descriptor
+    Afterwards no path can be opened, made, changed or removed, no process or socket made, no
+    program started, no other process signalled or looked into. Open descriptors go on working, and
+    so do threads: the decoders need them. Threads that exist already are not reached: call it in
+    the only one, with everything imported. Returns a sentence for each part of the confinement that
+    this machine does not have.
+    """
+    kernel.forbid_new_privileges()
+    lacks: list[str] = []
+    steps: list[tuple[str, Callable[[], None]]] = [
+        ("Landlock does not", lambda: landlock.restrict(()))
+    ]
+    try:
+        instructions = seccomp.worker_filter()  # reads libseccomp's file: before Landlock
+        steps.append(("No seccomp filter can", lambda: seccomp.install(instructions)))
+    except seccomp.FilterMissing as why:
+        lacks.append(f"No seccomp filter can confine the probe worker: {why}.")
+    for what, apply in steps:
+        try:
+            apply()
+        except OSError as why:
+            reason = "the kernel has none" if why.errno == errno.ENOSYS else str(why.strerror)
+            lacks.append(f"{what} confine the probe worker: {reason}.")
+    return tuple(lacks)

@@ -2,12 +2,8 @@
 
 A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each
 thread installs for itself with one prctl. ``child_filter`` is for ffmpeg, ``worker_filter`` for
-the probe worker. A refused call fails with EPERM, never kills.
-
-Does not load pyseccomp before a filter is first asked for: its import starts two processes to
-find libseccomp (about 15 ms). Does not touch other threads.
-
-Errors: ``FilterMissing`` says in a sentence why there is no filter; OSError from ``install``.
+the probe worker. A refused call fails with EPERM, never kills. pyseccomp is loaded when a filter is
+first asked for: its import starts two processes to find libseccomp (about 15 ms).
 """
 
 from __future__ import annotations
@@ -61,7 +57,7 @@ _SIGNALS = ("kill", "tkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqu
 
 
 class FilterMissing(Exception):  # noqa: N818 (a state of affairs, caught by ``support``)
-    """There is no seccomp filter on this machine; the sentence says why."""
+    """There is no seccomp filter on this machine; its sentence says why."""
 
 
 class _Program(ctypes.Structure):
@@ -89,8 +85,14 @@ def child_filter(landlock_abi: int) -> bytes:
     rules.refuse("socket", rules.is_not(0, socket.AF_UNIX))
     rules.refuse_all(("socketcall", "connect", *_SPYING, *_METADATA, *_MACHINE))
     rules.refuse("utimensat", rules.is_not(1, 0))  # 0: the times of an open descriptor
-    if landlock_abi < 3:
-        _refuse_truncation(rules)
+    if (
+        landlock_abi < 3
+    ):  # cutting needs no right to write there: refuse it, and open's way to do it
+        cutting = os.O_ACCMODE | os.O_TRUNC
+        rules.refuse("truncate")
+        rules.refuse("open", rules.masked(1, cutting, os.O_TRUNC))
+        rules.refuse("openat", rules.masked(2, cutting, os.O_TRUNC))
+        rules.refuse(_OPENAT2, error=errno.ENOSYS)
     return rules.compiled()
 
 
@@ -103,24 +105,23 @@ def worker_filter() -> bytes:
     # Threads only. Flags behind a pointer cannot be judged: the C library then falls back to clone.
     rules.refuse(_CLONE3, error=errno.ENOSYS)
     flags = 1 if platform.machine().startswith("s390") else 0
-    rules.refuse("clone", rules.has_none_of(flags, _CLONE_THREAD))
+    rules.refuse("clone", rules.masked(flags, _CLONE_THREAD, 0))
     return rules.compiled()
-
-
-def _refuse_truncation(rules: _Rules) -> None:
-    """Refuse truncate, and open's way to do it: cutting needs no right to write below ABI 3."""
-    cutting = os.O_ACCMODE | os.O_TRUNC
-    rules.refuse("truncate")
-    rules.refuse("open", rules.masked(1, cutting, os.O_TRUNC))
-    rules.refuse("openat", rules.masked(2, cutting, os.O_TRUNC))
-    rules.refuse(_OPENAT2, error=errno.ENOSYS)
 
 
 class _Rules:
     """libseccomp's builder: everything is allowed but what is refused."""
 
     def __init__(self) -> None:
-        self._library = _load()
+        try:
+            import pyseccomp
+        except ImportError as why:
+            raise FilterMissing("pyseccomp is not installed; pip install pyseccomp") from why
+        except (RuntimeError, OSError, AttributeError) as why:
+            raise FilterMissing(
+                f"libseccomp cannot be loaded ({why}); install it (Debian: libseccomp2)"
+            ) from why
+        self._library: Any = pyseccomp
         self._filter = self._library.SyscallFilter(self._library.ALLOW)
 
     def refuse(self, call: str | int, *conditions: Any, error: int = errno.EPERM) -> None:
@@ -136,32 +137,16 @@ class _Rules:
             self.refuse(call)
 
     def is_not(self, argument: int, value: int) -> Any:
-        """Hold where an argument, counted from 0, has another value."""
+        """Return the condition that an argument, counted from 0, is not this value."""
         return self._library.Arg(argument, self._library.NE, value)
 
     def masked(self, argument: int, mask: int, value: int) -> Any:
-        """Hold where the bits of an argument below the mask are exactly these."""
+        """Return the condition that the bits of an argument below the mask are exactly these."""
         return self._library.Arg(argument, self._library.MASKED_EQ, mask, value)
 
-    def has_none_of(self, argument: int, bits: int) -> Any:
-        """Hold where an argument has none of these bits."""
-        return self.masked(argument, bits, 0)
-
     def compiled(self) -> bytes:
-        """Give the program that the kernel is to load."""
+        """Return the program that the kernel is to load."""
         with os.fdopen(os.memfd_create("seccomp"), "w+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)
             return file.read()
-
-
-def _load() -> Any:
-    try:
-        import pyseccomp
-    except ImportError as why:
-        raise FilterMissing("pyseccomp is not installed; pip install pyseccomp") from why
-    except (RuntimeError, OSError, AttributeError) as why:
-        raise FilterMissing(
-            f"libseccomp cannot be loaded ({why}); install it (Debian: libseccomp2)"
-        ) from why
-    return pyseccomp

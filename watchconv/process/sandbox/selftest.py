@@ -2,11 +2,7 @@
 
 Each attempt is on something that this user could touch without the sandbox (files of our own in a
 fresh folder, sockets of our own on the loopback), so a refusal is the sandbox's and not the
-file system's.
-
-Does not start a program; what the thread cannot do, its children cannot.
-
-Errors: ``EnvironmentTrouble`` from ``confine``; OSError where no temporary folder can be made.
+file system's. What the thread cannot do, the children that it starts cannot either.
 """
 
 from __future__ import annotations
@@ -34,10 +30,10 @@ class Escape:
     detail: str  # one phrase for a person
 
 
-def try_to_escape(allowance: SandboxRules) -> list[Escape]:
+def try_to_escape(rules: SandboxRules) -> list[Escape]:
     """Try a forbidden read, write, truncate, TCP connection and UDP packet, in that order.
 
-    The allowance must not cover the folder for temporary files.
+    The rules must not cover the folder for temporary files; OSError where none can be made there.
     """
     with (
         tempfile.TemporaryDirectory(prefix="watchconv-check-") as folder,
@@ -47,22 +43,29 @@ def try_to_escape(allowance: SandboxRules) -> list[Escape]:
         canary = Path(folder, "canary")
         canary.write_text("private", encoding="ascii")
         receiver.bind(("127.0.0.1", 0))
-        acts: Mapping[str, Callable[[], None]] = {
-            "read": lambda: _read(canary),
-            "write": lambda: _write(Path(folder, "new")),
+
+        def send() -> None:
+            """Send a packet to the receiver."""
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"out", receiver.getsockname())
+
+        acts: Mapping[str, Callable[[], object]] = {
+            "read": canary.read_bytes,
+            "write": Path(folder, "new").touch,
             "truncate": lambda: os.truncate(canary, 0),
             "tcp": lambda: socket.create_connection(listener.getsockname(), timeout=5).close(),
-            "udp": lambda: _send(receiver.getsockname()),
+            "udp": send,
         }
-        return in_throwaway_thread(lambda: _try_all(allowance, acts))
+
+        def try_all() -> list[Escape]:
+            """Try them one after the other, confined."""
+            confine(rules)
+            return [_try(name, act) for name, act in acts.items()]
+
+        return in_throwaway_thread(try_all)
 
 
-def _try_all(allowance: SandboxRules, acts: Mapping[str, Callable[[], None]]) -> list[Escape]:
-    confine(allowance)
-    return [_attempt(name, act) for name, act in acts.items()]
-
-
-def _attempt(name: str, act: Callable[[], None]) -> Escape:
+def _try(name: str, act: Callable[[], object]) -> Escape:
     try:
         act()
     except PermissionError as refusal:
@@ -70,16 +73,3 @@ def _attempt(name: str, act: Callable[[], None]) -> Escape:
     except OSError as why:
         return Escape(name, False, f"not refused, but failed ({why.strerror or why})")
     return Escape(name, False, "not refused")
-
-
-def _read(path: Path) -> None:
-    os.close(os.open(path, os.O_RDONLY))
-
-
-def _write(path: Path) -> None:
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-
-
-def _send(address: tuple[str, int]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.sendto(b"out", address)

@@ -1,12 +1,4 @@
-"""What this machine can do to confine a child, found by doing it in a thread that then ends.
-
-``support`` is a fact of the running kernel and the installed packages: tried once, remembered.
-``ready`` turns it into what the setting ``sandbox`` asks for.
-
-Does not confine anybody who stays.
-
-Errors: ``ConfigError`` from ``ready`` for ``require``.
-"""
+"""What this machine can do to confine a child, found by doing it in a thread that then ends."""
 
 from __future__ import annotations
 
@@ -14,6 +6,7 @@ import errno
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from watchconv.errors import ConfigError
@@ -23,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+
+class SandboxMode(StrEnum):
+    """How much confinement is asked for: the values of the setting ``sandbox``."""
+
+    AUTO = "auto"  # what this machine can do
+    REQUIRE = "require"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +37,37 @@ class Support:
 
 @functools.cache
 def support() -> Support:
-    """Try Landlock and seccomp, each in a throw-away thread; tens of ms the first time."""
-    version, no_landlock = _landlock()
-    no_seccomp = _seccomp(version)
-    missing = []
-    if no_landlock:
-        missing.append(f"No Landlock: {no_landlock}. ffmpeg can touch every file that we can.")
-    if no_seccomp:
-        missing.append(f"No seccomp filter: {no_seccomp}. {_left_open(version)}")
+    """Try Landlock and seccomp, once: a fact of this kernel and these packages. Tens of ms."""
+    version, missing = 0, []
+    try:
+        in_throwaway_thread(lambda: landlock.restrict(()))
+        version = landlock.abi()
+    except OSError as why:
+        reasons = {
+            errno.ENOSYS: "this kernel is older than 5.13 or built without it",
+            errno.EOPNOTSUPP: "it is off; add landlock to the kernel's lsm= boot parameter",
+        }
+        reason = reasons.get(why.errno or 0, f"the kernel refuses it ({why.strerror})")
+        missing.append(f"No Landlock: {reason}. ffmpeg can touch every file that we can.")
+    if no_seccomp := _try_seccomp(version):
+        network = "UDP and the sockets of other programs" if version >= 4 else "the network"
+        files = "" if version >= 3 else ", and can cut files that it may not write"
+        missing.append(
+            f"No seccomp filter: {no_seccomp}. ffmpeg can reach {network}, "
+            f"can change modes and times of our files{files}."
+        )
     return Support(version, not no_seccomp, tuple(missing))
 
 
 def ready(mode: str) -> tuple[str, ...]:
-    """Say what cannot be had: sentences to be said once under ``auto``, none under ``off``.
+    """Return sentences on what is missing of a ``SandboxMode``, to be told once; none for OFF.
 
-    Raises ConfigError under ``require`` when anything is missing.
+    Raises ConfigError for REQUIRE when anything is missing.
     """
-    if mode == "off":
+    if mode == SandboxMode.OFF:
         return ()
     missing = support().missing
-    if missing and mode == "require":
+    if missing and mode == SandboxMode.REQUIRE:
         raise ConfigError(
             "sandbox: require cannot be met on this machine, so watchconv does not start. "
             + " ".join(missing)
@@ -65,46 +77,22 @@ def ready(mode: str) -> tuple[str, ...]:
 
 
 def in_throwaway_thread(act: Callable[[], T]) -> T:
-    """Run in a thread that ends before this returns, and with it what it did to itself."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    """Run in a thread that ends before this returns, and with it what it did to itself.
+
+    It has given up the ways to gain privileges, as whoever confines itself must.
+    """
+    with ThreadPoolExecutor(1, initializer=kernel.forbid_new_privileges) as pool:
         return pool.submit(act).result()
 
 
-def _landlock() -> tuple[int, str]:
-    try:
-        in_throwaway_thread(_try_landlock)
-        return landlock.abi(), ""
-    except OSError as why:
-        reasons = {
-            errno.ENOSYS: "this kernel is older than 5.13 or built without it",
-            errno.EOPNOTSUPP: "it is off; add landlock to the kernel's lsm= boot parameter",
-        }
-        return 0, reasons.get(why.errno or 0, f"the kernel refuses it ({why.strerror})")
-
-
-def _try_landlock() -> None:
-    kernel.forbid_new_privileges()
-    landlock.restrict(())
-
-
-def _seccomp(landlock_abi: int) -> str:
+def _try_seccomp(landlock_abi: int) -> str:
+    """Return why there is no filter; nothing where there is one."""
     try:
         instructions = seccomp.child_filter(landlock_abi)
         seccomp.worker_filter()
-        in_throwaway_thread(lambda: _try_seccomp(instructions))
+        in_throwaway_thread(lambda: seccomp.install(instructions))
     except seccomp.FilterMissing as why:
         return str(why)
     except OSError as why:
         return f"the kernel refuses it ({why.strerror})"
     return ""
-
-
-def _try_seccomp(instructions: bytes) -> None:
-    kernel.forbid_new_privileges()
-    seccomp.install(instructions)
-
-
-def _left_open(landlock_abi: int) -> str:
-    network = "UDP and the sockets of other programs" if landlock_abi >= 4 else "the network"
-    files = "" if landlock_abi >= 3 else ", and can cut files that it may not write"
-    return f"ffmpeg can reach {network}, can change modes and times of our files{files}."

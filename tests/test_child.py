@@ -11,19 +11,19 @@ import threading
 import time
 import tracemalloc
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from watchconv.process import child as process
-from watchconv.process import orphans as find_orphans
-from watchconv.process import spawn
-from watchconv.process.child import Child
-from watchconv.process.command import Cause, ChildExit, Command, Limits
+from tests.waiting import wait_until
+from watchconv.process import child as child_module
+from watchconv.process import orphans, spawn
+from watchconv.process.child import Child, ChildExit, Command, ExitCause
+from watchconv.process.spawn import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LONG = 60.0  # no test waits for it: a pass never depends on it
 HANG = "import time; time.sleep(60)"
@@ -111,7 +111,7 @@ def is_gone(pidfd: int) -> bool:
 def test_a_child_that_exits_well_has_status_0(base: Command) -> None:
     ended = run(python(base, "x = sum(range(10**6))"))
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.EXITED, 0, None)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.EXITED, 0, None)
     assert ended.detail.endswith("exited with status 0")
 
 
@@ -120,21 +120,21 @@ def test_a_child_that_fails_keeps_its_status_and_its_words(base: Command) -> Non
     code = "import os, sys; print('frame=1'); sys.stderr.write('no\\n'); sys.exit(3)"
     ended = run(python(base, code), ear)
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.EXITED, 3, None)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.EXITED, 3, None)
     assert (ear.progress, ear.stderr) == (b"frame=1\n", b"no\n")
 
 
 def test_a_signal_that_is_not_ours_is_an_exit_with_that_signal(base: Command) -> None:
     ended = run(python(base, "import os; os.kill(os.getpid(), 11)"))
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.EXITED, None, 11)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.EXITED, None, 11)
     assert "killed by signal 11 (Segmentation fault)" in ended.detail
 
 
 def test_a_child_that_says_nothing_stalls(base: Command) -> None:
     ended = run(replace(python(base, HANG), stall_seconds=0.3))
 
-    assert (ended.cause, ended.signal) == (Cause.STALLED, signal.SIGTERM)
+    assert (ended.cause, ended.signal) == (ExitCause.STALLED, signal.SIGTERM)
     assert ended.detail == f"{os.path.basename(sys.executable)} made no progress for 0.3 seconds"
     assert ended.seconds >= 0.3
 
@@ -150,7 +150,7 @@ while True:
 """
     ended = run(replace(python(base, code), stall_seconds=1.0), ear)
 
-    assert ended.cause is Cause.STALLED
+    assert ended.cause is ExitCause.STALLED
     assert len(ear.progress + ear.stderr) > 0
 
 
@@ -163,7 +163,7 @@ for n in range(26):
 """
     ended = run(replace(python(base, code), stall_seconds=2.0))
 
-    assert (ended.cause, ended.status) == (Cause.EXITED, 0)
+    assert (ended.cause, ended.status) == (ExitCause.EXITED, 0)
     assert ended.seconds > 2.0
 
 
@@ -171,7 +171,7 @@ def test_a_child_that_gets_further_for_ever_runs_out_of_time(base: Command) -> N
     code = "import time\nwhile True: print(1, flush=True); time.sleep(0.01)"
     ended = run(replace(python(base, code), time_limit=lambda: 0.4))
 
-    assert ended.cause is Cause.OVERTIME
+    assert ended.cause is ExitCause.OVERTIME
     assert ended.detail.endswith("ran longer than its limit of 0.4 seconds")
 
 
@@ -185,7 +185,7 @@ def test_a_time_limit_may_grow_while_the_child_runs(base: Command) -> None:
 
     ended = run(replace(python(base, "import time; time.sleep(0.4)"), time_limit=grow))
 
-    assert (ended.cause, ended.status) == (Cause.EXITED, 0)
+    assert (ended.cause, ended.status) == (ExitCause.EXITED, 0)
     assert limits[0] < ended.seconds
 
 
@@ -221,7 +221,7 @@ time.sleep(60)
     child.stop()
     ended = child.ended.result(LONG / 2)
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.STOPPED, 255, None)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.STOPPED, 255, None)
 
 
 def test_a_child_that_ignores_term_is_killed_after_the_grace(base: Command) -> None:
@@ -235,7 +235,7 @@ time.sleep(60)
     child.stop()
     ended = child.ended.result(LONG / 2)
 
-    assert (ended.cause, ended.signal) == (Cause.STOPPED, signal.SIGKILL)
+    assert (ended.cause, ended.signal) == (ExitCause.STOPPED, signal.SIGKILL)
     assert ended.seconds >= 0.3
 
 
@@ -250,7 +250,7 @@ def test_a_frozen_child_is_killed_after_the_grace(base: Command) -> None:
     child.stop()
     ended = child.ended.result(LONG / 2)
 
-    assert (ended.cause, ended.signal) == (Cause.STOPPED, signal.SIGKILL)
+    assert (ended.cause, ended.signal) == (ExitCause.STOPPED, signal.SIGKILL)
 
 
 def test_a_second_thought_kills_without_waiting_for_the_grace(base: Command) -> None:
@@ -265,7 +265,121 @@ time.sleep(60)
     child.stop(kill=True)
     ended = child.ended.result(LONG / 2)
 
-    assert (ended.cause, ended.signal) == (Cause.STOPPED, signal.SIGKILL)
+    assert (ended.cause, ended.signal) == (ExitCause.STOPPED, signal.SIGKILL)
+
+
+# the child moves on as long as it is not frozen
+COUNTS = """
+import itertools, os, time
+print(os.getpid(), flush=True)
+for n in itertools.count():
+    print(n, flush=True)
+    time.sleep(0.01)
+"""
+
+
+@dataclass
+class Counting(Ear):
+    """Hears a child that counts; tells whether it does."""
+
+    def state(self) -> str:
+        """Read what the kernel says the child does: T is stopped."""
+        pid = int(self.progress.split()[0])
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    def count(self) -> int:
+        return len(self.progress.splitlines())
+
+
+def start_counting(command: Command) -> tuple[Child, Counting]:
+    ear = Counting()
+    child = child_of(python(command, COUNTS), ear)
+    child.start()
+    wait_until(lambda: ear.count() > 1)
+    return child, ear
+
+
+def test_a_paused_child_stands_still_until_it_is_resumed(base: Command) -> None:
+    child, ear = start_counting(base)
+    child.pause()
+    child.pause()
+    wait_until(lambda: ear.state() == "T")
+    child.resume()
+    before = ear.count()
+    wait_until(lambda: ear.count() > before)
+    child.stop()
+    ended = child.ended.result(LONG / 2)
+
+    assert (ended.cause, ended.signal) == (ExitCause.STOPPED, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("limits", [{"stall_seconds": 0.5}, {"time_limit": lambda: 0.5}])
+def test_the_time_of_a_pause_counts_for_no_limit(base: Command, limits: dict[str, Any]) -> None:
+    child = child_of(replace(python(base, f"print(1, flush=True); {HANG}"), **limits))
+    child.pause()
+    began = time.monotonic()
+    child.start()
+    with pytest.raises(TimeoutError):
+        child.ended.result(1)
+    child.resume()
+    ended = child.ended.result(LONG / 2)
+
+    assert ended.cause in (ExitCause.STALLED, ExitCause.OVERTIME)
+    assert 0.5 <= ended.seconds <= time.monotonic() - began - 0.9
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_paused_child_can_be_stopped(base: Command, kill: bool) -> None:
+    child, ear = start_counting(base)
+    child.pause()
+    wait_until(lambda: ear.state() == "T")
+    child.stop(kill)
+    ended = child.ended.result(LONG / 2)
+
+    assert ended.cause is ExitCause.STOPPED
+    assert ended.signal in ({signal.SIGTERM} if not kill else {signal.SIGTERM, signal.SIGKILL})
+
+
+def test_a_child_on_its_way_out_is_not_paused_any_more(base: Command) -> None:
+    code = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: time.sleep(0.3) or os._exit(7))
+print("ready", flush=True)
+time.sleep(60)
+"""
+    child = start_speaking(python(base, code))
+    child.stop()
+    child.pause()
+
+    assert child.ended.result(LONG / 2).status == 7
+
+
+def test_pausing_a_child_that_is_gone_or_was_never_there_does_nothing(base: Command) -> None:
+    child = child_of(python(base, ""))
+    child.resume()
+    child.start().result(LONG)
+    child.pause()
+    child.resume()
+
+
+def test_what_a_child_costs_is_known(base: Command) -> None:
+    code = """
+import time
+taken = bytearray(300 << 20)
+while time.process_time() < 0.3: pass
+"""
+    ended = run(python(base, code))
+
+    assert ended.cpu_seconds is not None
+    assert ended.peak_memory_bytes is not None
+    assert 0.3 <= ended.cpu_seconds < 30
+    assert 300 << 20 <= ended.peak_memory_bytes < 1 << 30
+
+
+def test_what_a_child_that_never_ran_costs_is_not_known(base: Command) -> None:
+    ended = run(replace(base, argv=("/nowhere/ffmpeg",)))
+
+    assert (ended.cpu_seconds, ended.peak_memory_bytes) == (None, None)
 
 
 def test_many_threads_may_stop_one_child(base: Command) -> None:
@@ -278,7 +392,7 @@ def test_many_threads_may_stop_one_child(base: Command) -> None:
         thread.join(LONG)
     child.stop(kill=True)
 
-    assert (ended.cause, ended.status) == (Cause.STOPPED, None)
+    assert (ended.cause, ended.status) == (ExitCause.STOPPED, None)
     assert ended.signal in (signal.SIGTERM, signal.SIGKILL)
 
 
@@ -287,7 +401,7 @@ def test_a_child_stopped_before_its_start_never_runs(base: Command, tmp_path: Pa
     child.stop()
     ended = child.start().result(LONG)
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.STOPPED, None, None)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.STOPPED, None, None)
     assert not (tmp_path / "ran").exists()
 
 
@@ -297,7 +411,7 @@ def test_a_child_may_be_stopped_while_it_starts(base: Command) -> None:
         child.start()
         child.stop()
 
-    assert {child.ended.result(LONG).cause for child in children} == {Cause.STOPPED}
+    assert {child.ended.result(LONG).cause for child in children} == {ExitCause.STOPPED}
 
 
 GRANDCHILD = """
@@ -329,7 +443,7 @@ def run_with_grandchild(base: Command, session: str) -> tuple[ChildExit, int]:
 def test_a_grandchild_that_holds_the_pipes_dies_with_the_child(base: Command) -> None:
     ended, pidfd = run_with_grandchild(base, "pass")
 
-    assert (ended.cause, ended.status) == (Cause.EXITED, 0)
+    assert (ended.cause, ended.status) == (ExitCause.EXITED, 0)
     assert is_gone(pidfd)
     os.close(pidfd)
 
@@ -338,7 +452,7 @@ def test_a_grandchild_in_another_session_holds_nothing_up(base: Command) -> None
     ended, pidfd = run_with_grandchild(base, "os.setsid()")
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
-    assert (ended.cause, ended.status) == (Cause.EXITED, 0)
+    assert (ended.cause, ended.status) == (ExitCause.EXITED, 0)
     assert ended.seconds < LONG / 2
     assert is_gone(pidfd)
     os.close(pidfd)
@@ -358,7 +472,7 @@ def test_a_child_that_closes_its_pipes_is_still_watched(base: Command) -> None:
     code = f"import os; os.close(1); os.close(2); {HANG}"
     ended = run(replace(python(base, code), stall_seconds=0.5))
 
-    assert ended.cause is Cause.STALLED
+    assert ended.cause is ExitCause.STALLED
 
 
 def test_a_child_that_closes_its_pipes_keeps_its_status(base: Command) -> None:
@@ -419,7 +533,7 @@ def test_fifty_megabytes_of_stderr_need_no_memory(base: Command) -> None:
 def either_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to start a child: with the parent-death signal, and where setpriv is missing."""
     if request.param == "direct":
-        monkeypatch.setattr(process, "launcher", tuple)
+        monkeypatch.setattr(child_module, "launcher", tuple)
     elif not spawn.launcher():
         pytest.skip("no setpriv here")
     return str(request.param)
@@ -429,7 +543,7 @@ def either_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def test_a_program_that_does_not_exist_is_unstarted(base: Command) -> None:
     ended = run(replace(base, argv=("/nowhere/ffmpeg", "-version")))
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.UNSTARTED, None, None)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.UNSTARTED, None, None)
     assert ended.detail.startswith("ffmpeg could not be started: ")
     assert "/nowhere/ffmpeg: No such file or directory" in ended.detail
 
@@ -439,7 +553,7 @@ def test_a_file_without_execute_bit_is_unstarted(base: Command, tmp_path: Path) 
     (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
     ended = run(replace(base, argv=(str(tmp_path / "ffmpeg"),)))
 
-    assert ended.cause is Cause.UNSTARTED
+    assert ended.cause is ExitCause.UNSTARTED
     assert f"{tmp_path}/ffmpeg: Permission denied" in ended.detail
 
 
@@ -448,14 +562,14 @@ def test_a_file_without_execute_bit_is_unstarted(base: Command, tmp_path: Path) 
 def test_a_status_of_the_program_is_not_taken_for_the_launchers(base: Command, status: int) -> None:
     ended = run(python(base, f"import sys; sys.stderr.write('no'); sys.exit({status})"))
 
-    assert (ended.cause, ended.status) == (Cause.EXITED, status)
+    assert (ended.cause, ended.status) == (ExitCause.EXITED, status)
 
 
 @pytest.mark.usefixtures("either_start")
 def test_a_missing_work_directory_is_unstarted(base: Command) -> None:
     ended = run(replace(python(base, ""), cwd="/nowhere"))
 
-    assert ended.cause is Cause.UNSTARTED
+    assert ended.cause is ExitCause.UNSTARTED
     assert "/nowhere: No such file or directory" in ended.detail
 
 
@@ -463,7 +577,7 @@ def test_arguments_that_no_program_can_take_are_unstarted(base: Command) -> None
     null = run(replace(base, argv=("/bin/true", "a\0b")))
     long = run(replace(base, argv=("/bin/true", "x" * 2**20)))
 
-    assert (null.cause, long.cause) == (Cause.UNSTARTED, Cause.UNSTARTED)
+    assert (null.cause, long.cause) == (ExitCause.UNSTARTED, ExitCause.UNSTARTED)
     assert "Argument list too long" in long.detail
 
 
@@ -480,11 +594,11 @@ def test_a_machine_short_of_descriptors_starts_a_child_or_says_why(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    if ended.cause is Cause.UNSTARTED:
+    if ended.cause is ExitCause.UNSTARTED:
         assert "Too many open files" in ended.detail
     else:
-        assert (ended.cause, ended.status) == (Cause.EXITED, 0)
-        assert free >= 6  # four pipe ends, the null device, the bell
+        assert (ended.cause, ended.status) == (ExitCause.EXITED, 0)
+        assert free >= 6  # four pipe ends, the null device, the stop signal
 
 
 def test_confinement_holds_the_child_and_leaves_us_free(base: Command) -> None:
@@ -505,7 +619,7 @@ def test_a_confinement_that_fails_starts_nothing(base: Command, tmp_path: Path) 
     code = f"open({str(tmp_path / 'ran')!r}, 'w')"
     ended = run(replace(python(base, code), prepare=confine))
 
-    assert ended.cause is Cause.UNSTARTED
+    assert ended.cause is ExitCause.UNSTARTED
     assert ended.detail.endswith("could not be started: this kernel has no Landlock")
     assert not (tmp_path / "ran").exists()
 
@@ -542,7 +656,7 @@ def test_a_callback_that_raises_kills_the_child_and_is_loud(base: Command) -> No
 def test_a_child_that_survives_kill_is_given_up_and_reaped_later(
     base: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "KILL_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(child_module, "KILL_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(os, "killpg", lambda *_: None)
     ear = Ear()
     child = child_of(replace(python(base, SAY_PID), grace_seconds=0.1), ear)
@@ -551,7 +665,7 @@ def test_a_child_that_survives_kill_is_given_up_and_reaped_later(
     child.stop()
     ended = child.ended.result(LONG / 2)
 
-    assert (ended.cause, ended.status, ended.signal) == (Cause.STOPPED, None, None)
+    assert (ended.cause, ended.status, ended.signal) == (ExitCause.STOPPED, None, None)
     assert "survives SIGKILL" in ended.detail
     os.kill(int(ear.progress), signal.SIGKILL)  # _nothing_is_left_behind sees it reaped
 
@@ -560,7 +674,7 @@ def test_a_python_without_pidfd_will_do(base: Command, monkeypatch: pytest.Monke
     monkeypatch.delattr(os, "pidfd_open")
 
     assert run(python(base, "raise SystemExit(3)")).status == 3
-    assert run(replace(python(base, HANG), stall_seconds=0.3)).cause is Cause.STALLED
+    assert run(replace(python(base, HANG), stall_seconds=0.3)).cause is ExitCause.STALLED
 
 
 def test_ignored_signals_change_nothing(base: Command) -> None:
@@ -572,8 +686,8 @@ def test_ignored_signals_change_nothing(base: Command) -> None:
         for number, disposition in before:
             signal.signal(number, disposition)
 
-    assert (ended.cause, ended.signal) == (Cause.EXITED, signal.SIGPIPE)
-    assert stopped.cause is Cause.STALLED
+    assert (ended.cause, ended.signal) == (ExitCause.EXITED, signal.SIGPIPE)
+    assert stopped.cause is ExitCause.STALLED
 
 
 def test_a_child_can_be_awaited(base: Command) -> None:
@@ -594,8 +708,7 @@ def test_fifty_children_at_once_leave_nothing_behind(base: Command) -> None:
 PARENT = """
 import os, signal, sys, threading
 from watchconv.process.spawn import environment
-from watchconv.process.command import Command
-from watchconv.process.child import Child
+from watchconv.process.child import Child, Command
 {before}
 def say(chunk):
     os.write(1, chunk)
@@ -671,12 +784,12 @@ def test_the_environment_holds_no_secrets() -> None:
 
 
 @pytest.fixture
-def marked(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Start processes that carry a mark, as a dead daemon would leave them."""
+def tagged(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Start processes that carry a tag, as a dead daemon would leave them."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(mark: str) -> subprocess.Popen[bytes]:
-        env = spawn.environment(mark, str(tmp_path))
+    def start(tag: str) -> subprocess.Popen[bytes]:
+        env = spawn.environment(tag, str(tmp_path))
         started.append(subprocess.Popen([*PYTHON, HANG], env=env, start_new_session=True))
         return started[-1]
 
@@ -687,30 +800,30 @@ def marked(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]
 
 
 @pytest.mark.parametrize("pidfd", [True, False])
-def test_leftovers_are_ended_and_strangers_are_not(
-    marked: Callable[[str], subprocess.Popen[bytes]],
+def test_orphans_are_ended_and_strangers_are_not(
+    tagged: Callable[[str], subprocess.Popen[bytes]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     pidfd: bool,
 ) -> None:
     if not pidfd:
         monkeypatch.delattr(os, "pidfd_open")
-    mark = str(tmp_path / "st\udcffate")
-    ours = [marked(mark), marked(mark)]
-    stranger = marked(mark + "2")
+    tag = str(tmp_path / "st\udcffate")
+    ours = [tagged(tag), tagged(tag)]
+    stranger = tagged(tag + "2")
 
-    assert set(find_orphans.find_orphans(mark)) == {one.pid for one in ours}
-    assert find_orphans.end_orphans(mark) == 2
+    assert set(orphans.find_orphans(tag)) == {one.pid for one in ours}
+    assert orphans.end_orphans(tag) == 2
     assert [one.wait(LONG) for one in ours] == [-signal.SIGKILL, -signal.SIGKILL]
-    assert find_orphans.end_orphans(mark) == 0
+    assert orphans.end_orphans(tag) == 0
     assert stranger.poll() is None
 
 
-def test_we_are_no_leftover_of_our_own_state_directory() -> None:
+def test_we_are_no_orphan_of_our_own_state_directory() -> None:
     code = """
 import os
-from watchconv.process import orphans as leftovers
-print(leftovers.end_leftovers(os.environ["WATCHCONV_CHILD"]))
+from watchconv.process import orphans
+print(orphans.end_orphans(os.environ["WATCHCONV_CHILD"]))
 """
     env = {**os.environ, "WATCHCONV_CHILD": "/state of a test"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
