@@ -36,11 +36,12 @@ from tests.wrapped import without_seccomp
 from watchconv.commands import check
 from watchconv.encode import program
 from watchconv.errors import ConfigError, EnvironmentTrouble
-from watchconv.host import status_file as live
+from watchconv.host import status_file
 from watchconv.host.folders import find_state, make_state
 from watchconv.journal.jobs import Journal
-from watchconv.model import Candidate, Intent, JobState, Verdict
+from watchconv.model import Candidate, Cause, Intent, JobState, Verdict
 from watchconv.process.sandbox.support import support
+from watchconv.views import RunningJob, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ SETTINGS: dict[str, Any] = {
     "max_attempts": 1,
     "profiles": {**QUICK["profiles"], "wrong": WRONG},
 }
-STATUS_KEYS = {"state", "pid", "counts", "running", "trouble"}
+STATUS_KEYS = {"state", "pid", "counts", "running", "trouble", "saved_bytes"}
 COUNT_KEYS = {"waiting", "queued", "running", "done", "failed", "ignored"}
 RUNNING_KEYS = {"id", "source", "profile", "progress", "speed", "fps", "eta_seconds"}
 JOB_KEYS = {
@@ -66,6 +67,14 @@ JOB_KEYS = {
     "queued_at",
     "started_at",
     "ended_at",
+    "cause",
+    "warnings",
+    "size",
+    "output_size",
+    "outputs",
+    "priority",
+    "media_seconds",
+    "encode_seconds",
 }
 
 
@@ -177,6 +186,12 @@ def test_jobs_have_exactly_the_documented_keys_and_types(place: Place, clip: Pat
     assert (good["output"], good["reason"]) == ("sub/jobs.webm", None)
     assert (bad["output"], bad["state"]) == (None, "failed")
     assert isinstance(bad["reason"], str) and bad["reason"]
+    assert bad["cause"] in set(Cause)
+    assert (good["cause"], good["warnings"], good["priority"]) == (None, [], 0)
+    assert (good["outputs"], bad["outputs"], bad["output_size"]) == (["sub/jobs.webm"], [], None)
+    made = place.outbox / "sub/jobs.webm"
+    assert (good["size"], good["output_size"]) == (clip.stat().st_size, made.stat().st_size)
+    assert good["encode_seconds"] > 0
     for job in (good, bad):
         times = [
             datetime.fromisoformat(job[key]) for key in ("queued_at", "started_at", "ended_at")
@@ -354,9 +369,10 @@ def test_status_lists_what_it_counts_though_the_daemon_said_something_else_a_sec
     ended, began = journal.claim(2.0), journal.claim(2.0)
     assert ended
     assert began
-    said = [live.Running(job.id, job.source, "webm", progress=0.5) for job in (ended, began)]
+    said = [RunningJob(job.id, job.source, "webm", progress=0.5) for job in (ended, began)]
     pid = os.getpid()
-    live.write(str(quiet.state), live.Status(pid, live.start_of(pid) or 0, "running", running=said))
+    started = status_file.start_of(pid) or 0
+    status_file.write(str(quiet.state), Status(pid, started, "running", running=said))
     assert journal.withdraw(ended.id, JobState.RUNNING, 3.0)
     fresh = journal.claim(4.0)
     journal.close()

@@ -30,7 +30,7 @@ import pytest
 
 from tests.clips import FFMPEG, MEDIA
 from tests.daemon import Daemon, Place, descendants, drop, tiny_clip
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config

@@ -58,9 +58,6 @@ class Components:
     ) -> None:
         """Take what gives the configuration, the ffmpeg, and the children's mark."""
         self._config, self._journal = config, journal
-        if listener:
-            loop = asyncio.get_running_loop()
-            journal.tell(lambda job: call(loop, lambda: listener.job_changed(job)))
         self.probe, self._reader = (
             ProbeWorker(mark, sandbox=lambda: config().sandbox) for _ in range(2)
         )
@@ -86,7 +83,7 @@ class Components:
 
     def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
         return self._journal.ask_blocking(
-            Journal.retarget, job_id, output=output, original=original
+            Journal.retarget, job_id, outputs=[output] if output else [], original=original
         )
 
     def _make_intake(self, vouches: Callable[[str], bool]) -> InboxScanner:

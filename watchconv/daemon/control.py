@@ -24,7 +24,7 @@ from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.routing import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
-from watchconv.logs.format import log_transition, tell
+from watchconv.logs.format import log_job, log_transition
 from watchconv.model import Job, JobState, Request, mtime_ns
 from watchconv.names import numbered, printable
 
@@ -88,7 +88,7 @@ class Requests:
             after = await asyncio.to_thread(self._bring_back, job)
         except (FileNotFoundError, FileExistsError) as error:
             words = f"cannot be retried: {error.strerror} ({name})"
-            tell(log, job, words, level=logging.WARNING)
+            log_job(log, job, words, level=logging.WARNING)
             await self._journal.ask(requests.drop, job.id)
             return
         except OSError as error:

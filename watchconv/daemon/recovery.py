@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from watchconv.journal.jobs import MOUNTS, Journal
 from watchconv.logs.format import log_transition
-from watchconv.model import Job, JobState, Verdict
+from watchconv.model import AttemptEnd, AttemptOutcome, Cause, Job, JobState, Verdict
+from watchconv.policy import Deliver
 
 if TYPE_CHECKING:
     from watchconv.daemon.worker import Pool
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 RECOVERED = "watchconv or the machine went down each time while this was converted"
 
+_CRASHED = AttemptEnd(AttemptOutcome.CRASHED, Cause.CRASHED)
+
 
 async def recover(
     journal: JournalThread, folders: Folders, outbox: Outbox, pool: Pool, max_attempts: int
@@ -35,9 +38,18 @@ async def recover(
     folders.remember(json.loads(points) if points else {})
     for job in await journal.ask(Journal.in_state, JobState.RUNNING):
         if job.attempt >= max_attempts:
-            await pool.deliver(job, Verdict.FAILED, RECOVERED)
+            failed = Deliver(Verdict.FAILED, cause=Cause.CRASHED, reason=RECOVERED)
+            await pool.deliver(job, failed, _CRASHED)
         else:
-            await journal.ask(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
+            await journal.ask(
+                Journal.requeue,
+                job.id,
+                _CRASHED,
+                refund=False,
+                not_before=0.0,
+                wait_reason=None,
+                reason=None,
+            )
             log_transition(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
     await sweep(journal, outbox)
 

@@ -33,11 +33,7 @@ STATUS_LENGTH = 1000  # systemd drops what is longer than 4096 bytes altogether
 
 
 class Listener(Protocol):
-    """Who hears of state changes and of the present."""
-
-    def job_changed(self, job: Job) -> None:
-        """Hear of a job whose state has changed: of each change, in their order."""
-        ...
+    """Who hears of the present."""
 
     def present(self, now: live.Status) -> None:
         """Hear what is running and how far it is; about once a second while jobs run."""
@@ -114,8 +110,8 @@ class StatusPublisher:
         )
 
 
-def _running(job: Job, progress: Progress | None) -> live.Running:
-    row = live.Running(job.id, job.source, job.profile)
+def _running(job: Job, progress: Progress | None) -> live.RunningJob:
+    row = live.RunningJob(job.id, job.source, job.profile)
     if progress:
         row.progress, row.speed, row.fps = progress.fraction, progress.speed, progress.fps
         row.eta_seconds, row.out_seconds = progress.eta_seconds, progress.out_seconds

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from watchconv.daemon.ahead import Ahead
@@ -23,12 +24,14 @@ from watchconv.encode.engine import Assignment
 from watchconv.encode.report import compose
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.folders import UNMOUNTED
-from watchconv.host.workdir import suffix_of
 from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.intake.routing import names_in_error, output_for
 from watchconv.journal.jobs import Journal
-from watchconv.logs.format import log_transition, tell
+from watchconv.logs.format import log_job, log_transition
 from watchconv.model import (
+    AttemptEnd,
+    AttemptOutcome,
+    Cause,
     Encoded,
     Gone,
     Interrupted,
@@ -37,9 +40,18 @@ from watchconv.model import (
     Outcome,
     Request,
     Verdict,
+    WaitReason,
 )
 from watchconv.names import printable
-from watchconv.policy import Close, Decision, Deliver, Requeue, decide, too_restless
+from watchconv.policy import (
+    Close,
+    Decision,
+    Deliver,
+    Requeue,
+    attempt_end,
+    changed_too_often,
+    decide,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +121,7 @@ class Pool:
             await self._attempt(job, crowd, slot)
         except JournalError:
             words = "stays running: the next start takes it up"
-            tell(log, job, words, level=logging.WARNING)
+            log_job(log, job, words, level=logging.WARNING)
         finally:
             del self.running[job.id]
             self.moved()
@@ -120,6 +132,8 @@ class Pool:
         log_transition(log, job, JobState.QUEUED, JobState.RUNNING)
         self.moved()
         decision: Decision
+        began = time.monotonic()
+        ended = AttemptEnd(AttemptOutcome.INTERRUPTED)
         try:
             outcome = await self._outcome(job, crowd, slot)
         except (EnvironmentTrouble, OSError) as trouble:
@@ -127,8 +141,9 @@ class Pool:
         else:
             slot.free()  # also where there was nothing to encode
             self._troubles.end("attempt")
+            ended = attempt_end(outcome, seconds=time.monotonic() - began)
             decision = decide(job, outcome, self._config().max_attempts)
-        await self._carry_out(job, decision)
+        await self._carry_out(job, decision, ended)
 
     async def _put_off(self, job: Job, sentence: str) -> Decision:
         """Decide what becomes of a job whose surroundings failed it."""
@@ -136,17 +151,27 @@ class Pool:
         if not all([await asyncio.to_thread(self._folders.holds, path) for path in folders]):
             # the check before a look says so, blocks, and calls it back when they are there again
             self.rescan(job.source)
-            return Requeue(True, 2 * TROUBLE_SECONDS, UNMOUNTED)
+            return Requeue(
+                refund=True,
+                wait_seconds=2 * TROUBLE_SECONDS,
+                wait_reason=WaitReason.UNMOUNTED,
+                reason=UNMOUNTED,
+            )
         self.claims.block_for("attempt", sentence, TROUBLE_SECONDS)
         # the others go first then, lest one job alone is what fills the disk
-        return Requeue(True, 2 * TROUBLE_SECONDS, sentence)
+        return Requeue(
+            refund=True,
+            wait_seconds=2 * TROUBLE_SECONDS,
+            wait_reason=WaitReason.TROUBLE,
+            reason=sentence,
+        )
 
     async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
         mounted, admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
-            if rejected := too_restless(job, self._config().max_attempts):
+            if rejected := changed_too_often(job, self._config().max_attempts):
                 return rejected
             work = self._outbox.work_dir(job)
             given = Assignment(
@@ -201,28 +226,37 @@ class Pool:
             return Gone()
         if self._folders.has_mount_of(job.source):
             raise EnvironmentTrouble("the inbox is no longer the folder it was: is it mounted?")
-        return Interrupted(UNMOUNTED, UNMOUNTED_SECONDS)
+        return Interrupted(UNMOUNTED, UNMOUNTED_SECONDS, wait_reason=WaitReason.UNMOUNTED)
 
-    async def _carry_out(self, job: Job, decision: Decision) -> None:
+    async def _carry_out(
+        self, job: Job, decision: Decision, ended: AttemptEnd | None = None
+    ) -> None:
+        ended = ended or AttemptEnd(AttemptOutcome.INTERRUPTED)
         match decision:
-            case Requeue(refund, wait_seconds, reason, report):
-                not_before = time.time() + wait_seconds if wait_seconds else 0.0
+            case Requeue():
+                wait_seconds = decision.wait_seconds
                 await asyncio.to_thread(self._outbox.clear, job)
                 after = await self._insist(
-                    Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
+                    Journal.requeue,
+                    job.id,
+                    ended,
+                    refund=decision.refund,
+                    not_before=time.time() + wait_seconds if wait_seconds else 0.0,
+                    wait_reason=decision.wait_reason,
+                    reason=decision.reason,
                 )
                 if after and after.request is Request.CANCEL:
-                    await self.cancel(after, report)
+                    await self.cancel(after, decision.report)
                     return
-                log_transition(log, job, JobState.RUNNING, JobState.QUEUED, reason)
+                log_transition(log, job, JobState.RUNNING, JobState.QUEUED, decision.reason)
                 self.claims.wake_in(wait_seconds)
-                if reason == UNMOUNTED:
+                if decision.wait_reason is WaitReason.UNMOUNTED:
                     await self._hurry_if_back(job)
-            case Deliver(verdict, reason, report, made):
-                await self.deliver(job, verdict, reason, report, made)
+            case Deliver():
+                await self.deliver(job, decision, ended)
             case Close(state):
                 await asyncio.to_thread(self._outbox.clear, job)
-                await self._close(job, state)
+                await self._close(job, state, ended)
                 log_transition(log, job, JobState.RUNNING, state)
                 self.rescan(job.source)
 
@@ -231,48 +265,48 @@ class Pool:
         roots = (self._folders.inbox, self._folders.outbox)
         back = [await asyncio.to_thread(self._folders.holds, root) for root in roots]
         if all(back) and await asyncio.to_thread(self._folders.has_mount_of, job.source):
-            await self._insist(Journal.hurry, UNMOUNTED)
+            await self._insist(Journal.release_delayed, WaitReason.UNMOUNTED)
             self.wake()
 
-    async def _close(self, job: Job, state: JobState) -> None:
-        now = time.time()
+    async def _close(self, job: Job, state: JobState, ended: AttemptEnd) -> None:
+        running, now = JobState.RUNNING, time.time()
         if state is JobState.WITHDRAWN:
-            await self._insist(Journal.withdraw, job.id, JobState.RUNNING, now)
+            await self._insist(Journal.withdraw, job.id, running, now, ended)
         else:
-            await self._insist(Journal.supersede, job.id, JobState.RUNNING, now, stale=True)
+            await self._insist(Journal.supersede, job.id, running, now, stale=True, ended=ended)
 
-    async def deliver(
-        self,
-        job: Job,
-        verdict: Verdict,
-        reason: str | None,
-        report: str | None = None,
-        made: str | None = None,
-    ) -> Job | None:
+    async def deliver(self, job: Job, what: Deliver, ended: AttemptEnd | None = None) -> Job | None:
         """Commit what is to be delivered, then begin it; None when the job has moved on.
 
-        A cancel that nobody has answered yet comes before any other verdict.
-        made is the name of an encode's output in its work directory: its suffix is that of the
-        profile that it was begun with, whatever the profile has become.
+        A cancel that nobody has answered yet comes before any other verdict. An output's suffix
+        is that of the profile that it was begun with, whatever the profile has become.
         """
-        wish = output_for(job.source, suffix_of(made)) if made else None
-        intent = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
-        if verdict is not Verdict.ENCODED:
+        wishes = [replace(o, name=output_for(job.source, o.suffix)) for o in what.outputs]
+        intent = await asyncio.to_thread(self._outbox.plan, job, what.verdict, wishes)
+        report = what.report
+        if what.verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")
-        intent = intent._replace(reason=reason, report=report)
-        if after := await self._insist(Journal.intend, job, intent):
-            log_transition(log, job, job.state, JobState.DELIVERING, reason)
+        intent = intent._replace(
+            cause=what.cause, reason=what.reason, report=report, warnings=what.warnings
+        )
+        if after := await self._insist(Journal.intend, job, intent, ended):
+            log_transition(log, after, job.state, JobState.DELIVERING, what.reason)
             await self._deliveries.begin(after)
             return after
-        if verdict is not Verdict.CANCELLED:
+        if what.verdict is not Verdict.CANCELLED:
             fresh = await self._insist(Journal.get, job.id)
             if fresh and fresh.request is Request.CANCEL:
-                return await self.cancel(fresh, report)
+                return await self.cancel(fresh, report, ended)
         return None
 
-    async def cancel(self, job: Job, report: str | None = None) -> Job | None:
+    async def cancel(
+        self, job: Job, report: str | None = None, ended: AttemptEnd | None = None
+    ) -> Job | None:
         """Deliver a job that is not wanted any more; report is what its attempt wrote."""
-        return await self.deliver(job, Verdict.CANCELLED, "cancelled", report)
+        cancelled = Deliver(
+            Verdict.CANCELLED, cause=Cause.CANCELLED, reason="cancelled", report=report
+        )
+        return await self.deliver(job, cancelled, ended)
 
     async def _insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the journal until it can be written: a finished encode is not to be lost to it."""

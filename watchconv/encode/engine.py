@@ -28,7 +28,7 @@ from watchconv.encode.streams import choose_streams
 from watchconv.encode.threads import thread_args
 from watchconv.encode.verify import Fault, verify
 from watchconv.errors import EnvironmentTrouble
-from watchconv.logs.format import tell
+from watchconv.logs.format import log_job
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
     Broke,
@@ -196,7 +196,7 @@ class LocalEngine:
         profile = attempt.profile
         args, losses = choose_streams(profile.args, media, profile.suffix)
         for loss in losses:
-            tell(log, attempt.job, f"left out: {loss}")
+            log_job(log, attempt.job, f"left out: {loss}")
         attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
         attempt.argv = encode_argv(
             self._program,
@@ -270,7 +270,7 @@ class LocalEngine:
         account = attempt.stderr.account(attempt.beat)
         found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
         for note in found.notes:
-            tell(log, attempt.job, note)
+            log_job(log, attempt.job, note)
         match found.fault:
             case Fault.INPUT:
                 return Rejected(found.reason, attempt.report())

@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from watchconv.host.folders import UNMOUNTED, closing, open_folder
+from watchconv.host.folders import closing, open_folder
 from watchconv.intake.filters import Ignored, NameFilter, kind_of
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal.jobs import Journal
-from watchconv.logs.format import log_transition, tell
-from watchconv.model import Candidate, Job, JobState, mtime_ns
+from watchconv.logs.format import log_job, log_transition
+from watchconv.model import Candidate, Job, JobState, WaitReason, mtime_ns
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class InboxScanner:
 
     def welcome_mounts(self) -> None:
         """Let the jobs go on that waited for a mount."""
-        self._ask(Journal.hurry, UNMOUNTED)
+        self._ask(Journal.release_delayed, WaitReason.UNMOUNTED)
         self._wake_workers()
 
     def _look_at(self, hints: Hints, looked: ScanResult) -> None:
@@ -262,7 +262,7 @@ class InboxScanner:
             looked.added += len(added)
             self._wake_workers()
             for job in added:
-                tell(log, job, f"queued {printable(job.source)}", state=job.state)
+                log_job(log, job, f"queued {printable(job.source)}", state=job.state)
         return held
 
     def _let_go(self, job: Job, stat: os.stat_result | None, looked: ScanResult) -> bool:
