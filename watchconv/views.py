@@ -5,7 +5,7 @@ Pure. Fields are only ever added.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -97,36 +97,18 @@ def status_json(present: Present) -> dict[str, Any]:
 
 
 def _running_json(row: RunningJob) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "source": row.source,
-        "profile": row.profile,
-        "progress": row.progress,
-        "speed": row.speed,
-        "fps": row.fps,
-        "eta_seconds": row.eta_seconds,
-    }
+    """Return a running job's fields but ``out_seconds``, which is for describing it to people."""
+    return {name: value for name, value in asdict(row).items() if name != "out_seconds"}
 
 
 def status_to_json(status: Status) -> dict[str, Any]:
     """Return what live.json holds."""
-    return {
-        "pid": status.pid,
-        "started": status.started,
-        "state": status.state,
-        "waiting": status.waiting,
-        "ignored": status.ignored,
-        "running": [
-            _running_json(row) | {"out_seconds": row.out_seconds} for row in status.running
-        ],
-        "trouble": status.trouble,
-    }
+    return asdict(status)
 
 
 def status_from_json(values: dict[str, Any]) -> Status:
     """Return what live.json holds as a value. Raises TypeError or KeyError where it is damaged."""
-    running = [RunningJob(**row) for row in values["running"]]
-    return Status(**(values | {"running": running}))
+    return Status(**(values | {"running": [RunningJob(**row) for row in values["running"]]}))
 
 
 def job_json(job: Job) -> dict[str, Any]:

@@ -1,18 +1,9 @@
 -- written by watchconv 0.1.0; frozen
 BEGIN TRANSACTION;
 CREATE TABLE attempt (
-    job INTEGER NOT NULL,
-    run INTEGER NOT NULL,
-    engine TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    began REAL NOT NULL,
-    ended REAL,
-    outcome TEXT,
-    cause TEXT,
-    seconds REAL NOT NULL DEFAULT 0,
-    cpu_seconds REAL,
-    peak_memory_bytes INTEGER,
-    media_seconds REAL,
+    job INTEGER NOT NULL, run INTEGER NOT NULL, engine TEXT NOT NULL, owner TEXT NOT NULL,
+    began REAL NOT NULL, ended REAL, outcome TEXT, cause TEXT, seconds REAL NOT NULL DEFAULT 0,
+    cpu_seconds REAL, peak_memory_bytes INTEGER, media_seconds REAL,
     PRIMARY KEY (job, run)
 ) WITHOUT ROWID;
 INSERT INTO "attempt" VALUES(1,1,'local','',2000.0,2012.5,'encoded',NULL,12.5,25.0,50000000,60.0);
@@ -27,14 +18,8 @@ INSERT INTO "attempt" VALUES(8,1,'local','',2000.0,2012.5,'interrupted',NULL,12.
 INSERT INTO "attempt" VALUES(8,2,'local','',2000.0,NULL,NULL,NULL,0.0,NULL,NULL,NULL);
 INSERT INTO "attempt" VALUES(9,1,'local','',2000.0,2012.5,'interrupted',NULL,0.0,0.0,50000000,NULL);
 CREATE TABLE event (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    at REAL NOT NULL,
-    job INTEGER,
-    kind TEXT NOT NULL,
-    from_state TEXT,
-    to_state TEXT,
-    cause TEXT,
-    sentence TEXT
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, job INTEGER, kind TEXT NOT NULL,
+    from_state TEXT, to_state TEXT, cause TEXT, sentence TEXT
 );
 INSERT INTO "event" VALUES(1,1001.0,1,'state',NULL,'queued',NULL,NULL);
 INSERT INTO "event" VALUES(2,1002.0,1,'state','queued','running',NULL,NULL);
@@ -106,14 +91,9 @@ INSERT INTO "job" VALUES(9,X'72756E6E696E672E6D6B76',X'',111,1000000000000000007
 INSERT INTO "job" VALUES(10,X'7175657565642E6D6B76',X'',110,1000000000000000007,'webm','queued',1,0,0,0,0.0,1000.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,NULL,NULL,0.0,NULL);
 INSERT INTO "job" VALUES(11,X'C3A974C3A92E6D6B76',X'',109,1000000000000000007,'webm','queued',1,0,0,0,0.0,1000.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,NULL,NULL,0.0,NULL);
 CREATE TABLE output (
-    job INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
-    role TEXT NOT NULL,
-    file BLOB NOT NULL,
-    suffix BLOB NOT NULL,
-    name BLOB NOT NULL,
-    size INTEGER,
-    state TEXT NOT NULL,
+    job INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    role TEXT NOT NULL, file BLOB NOT NULL, suffix BLOB NOT NULL, name BLOB NOT NULL,
+    size INTEGER, state TEXT NOT NULL,
     PRIMARY KEY (job, ordinal)
 ) WITHOUT ROWID;
 INSERT INTO "output" VALUES(1,0,'video',X'6F75747075742E7765626D',X'2E7765626D',X'646F6E652E7765626D',40,'delivered');
@@ -124,16 +104,9 @@ CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
 INSERT INTO "setting" VALUES('mounts','{"/srv/videos": "/srv"}');
 INSERT INTO "setting" VALUES('paused','1');
 CREATE TABLE stat (
-    day TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    cause TEXT NOT NULL,
-    jobs INTEGER NOT NULL,
-    input_bytes INTEGER NOT NULL,
-    output_bytes INTEGER NOT NULL,
-    media_seconds REAL NOT NULL,
-    encode_seconds REAL NOT NULL,
-    wait_seconds REAL NOT NULL,
+    day TEXT NOT NULL, profile TEXT NOT NULL, outcome TEXT NOT NULL, cause TEXT NOT NULL,
+    jobs INTEGER NOT NULL, input_bytes INTEGER NOT NULL, output_bytes INTEGER NOT NULL,
+    media_seconds REAL NOT NULL, encode_seconds REAL NOT NULL, wait_seconds REAL NOT NULL,
     PRIMARY KEY (day, profile, outcome, cause)
 ) WITHOUT ROWID;
 INSERT INTO "stat" VALUES('1970-01-01','webm','done','',2,216,80,120.0,25.0,2000.0);
@@ -167,13 +140,13 @@ END;
 CREATE INDEX event_job ON event (job) WHERE job IS NOT NULL;
 CREATE INDEX event_trouble ON event (at) WHERE job IS NULL;
 CREATE TRIGGER event_added AFTER INSERT ON job BEGIN
-    INSERT INTO event (at, job, kind, to_state) VALUES (
-        (julianday('now') - 2440587.5) * 86400.0, new.id, 'state', new.state);
+    INSERT INTO event (at, job, kind, to_state)
+        VALUES ((julianday('now') - 2440587.5) * 86400.0, new.id, 'state', new.state);
 END;
 CREATE TRIGGER event_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN
-    INSERT INTO event (at, job, kind, from_state, to_state, cause, sentence) VALUES (
-        (julianday('now') - 2440587.5) * 86400.0, new.id, 'state', old.state, new.state,
-        ifnull(new.cause, new.wait_reason), new.reason);
+    INSERT INTO event (at, job, kind, from_state, to_state, cause, sentence)
+        VALUES ((julianday('now') - 2440587.5) * 86400.0, new.id, 'state', old.state, new.state,
+            ifnull(new.cause, new.wait_reason), new.reason);
 END;
 CREATE TRIGGER job_forgotten AFTER DELETE ON job BEGIN
     DELETE FROM attempt WHERE job = old.id;

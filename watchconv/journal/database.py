@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 10
-PAGE_ROWS = 200
-_LARGEST_ID = 2**63 - 1
 _HINTS = {
     sqlite3.SQLITE_FULL: "is the disk full?",
     sqlite3.SQLITE_READONLY: "is the state directory writable?",
@@ -92,11 +90,8 @@ class Database:
                     raise
                 time.sleep(0.02)
 
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
     def _bring_up_to_date(self, *, migrate: bool) -> None:
-        version, newest = self._version(), len(self.migrations)
+        version, newest = self.read("PRAGMA user_version")[0][0], len(self.migrations)
         if version > newest:
             raise JournalError(
                 f"the journal {self.path} was written by a newer watchconv (schema {version},"
@@ -117,7 +112,8 @@ class Database:
     def _migrate(self) -> None:
         """Carry out the missing steps in one transaction."""
         with self.writing() as db:
-            for step in self.migrations[self._version() :]:  # read again: another was quicker?
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            for step in self.migrations[version:]:  # asked again: another may have been quicker
                 for statement in step.split(";;"):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(self.migrations)}")
@@ -163,17 +159,6 @@ class Database:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise _journal_error("read", self.path, error) from error
-
-    def pages(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        """Run a query page by page: its last values are an id to stay below, and a limit.
-
-        Its first column is the id, in falling order. No statement stays open between two pages, so
-        that a slow reader does not keep the log of writes from being checkpointed.
-        """
-        below = _LARGEST_ID
-        while page := self.read(sql, (*values, below, PAGE_ROWS)):
-            yield from page
-            below = page[-1][0]
 
 
 def _connect(path: str, *, create: bool) -> sqlite3.Connection:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
     from watchconv.model import Attempt, Event, Job, Statistic, Trouble
 
+PAGE_ROWS = 200
 TRIM_JOBS = 500
 TRIM_EVENTS = 5000
 PAUSED, MOUNTS = "paused", "mounts"  # names of settings
+_LARGEST_ID = 2**63 - 1
 
 
 class History(Database):
@@ -27,10 +29,17 @@ class History(Database):
         return JOB.value(rows[0]) if rows else None
 
     def jobs(self, state: JobState | None = None) -> Generator[Job]:
-        """Yield the history, newest first, read page by page as it is consumed."""
+        """Yield the history, newest first.
+
+        It is read in pages, and no statement stays open between two: a slow reader does not keep
+        the log of writes from being checkpointed.
+        """
         where, values = ("", ()) if state is None else ("state = ? AND ", (state,))
         sql = f"SELECT {JOB.columns} FROM job WHERE {where}id < ? ORDER BY id DESC LIMIT ?"
-        yield from map(JOB.value, self.pages(sql, values))
+        below = _LARGEST_ID
+        while page := [JOB.value(row) for row in self.read(sql, (*values, below, PAGE_ROWS))]:
+            yield from page
+            below = page[-1].id
 
     def in_state(self, state: JobState) -> list[Job]:
         """Return the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
@@ -56,11 +65,9 @@ class History(Database):
     def record_trouble(self, trouble: Trouble, sentence: str, now: float, *, cleared: bool) -> None:
         """Write the event that a trouble began or, with cleared, that it is over."""
         kind = EventKind.CLEARED if cleared else EventKind.TROUBLE
+        sql = "INSERT INTO event (at, kind, cause, sentence) VALUES (?, ?, ?, ?)"
         with self.writing() as db:
-            db.execute(
-                "INSERT INTO event (at, kind, cause, sentence) VALUES (?, ?, ?, ?)",
-                (now, kind, trouble, sentence),
-            )
+            db.execute(sql, (now, kind, trouble, sentence))
 
     def statistics(self) -> list[Statistic]:
         """Return the sums of all days, oldest first."""
@@ -103,7 +110,6 @@ class History(Database):
     def remember(self, name: str, value: str | None) -> None:
         """Write a setting, or forget it with None."""
         with self.writing() as db:
-            if value is None:
-                db.execute("DELETE FROM setting WHERE name = ?", (name,))
-            else:
-                db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+            db.execute("DELETE FROM setting WHERE name = ?", (name,))
+            if value is not None:
+                db.execute("INSERT INTO setting VALUES (?, ?)", (name, value))

@@ -1,20 +1,18 @@
 """The journal: every job and its state, in one SQLite file. It is the queue.
 
 Guarantees: a job is claimed once; a file of the inbox has at most one job that holds its name;
-what was committed survives a power cut (WAL with ``synchronous=FULL``); every change of state is
-one of ``model.TRANSITIONS``, and its event, its attempt, its outputs and the sums of its day are
-written in the same transaction.
-One connection serves one thread at a time; several connections, in one process or in several, may
-be used at once.
-Errors: ``JournalError`` when the file cannot be opened, read or written. A change of state that
-TRANSITIONS does not allow is a bug and raises ``AssertionError``; one that came too late, because
-the job has moved on, changes nothing and returns None.
+every change of state is one of ``model.TRANSITIONS``, and its event, its attempt, its outputs and
+the sums of its day are written in the same transaction.
+Errors: ``JournalError`` when the file cannot be read or written. A change of state that TRANSITIONS
+does not allow is a bug and raises ``AssertionError``; one that came too late, because the job has
+moved on, changes nothing and returns None.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from watchconv.journal.history import MOUNTS, PAUSED, TRIM_JOBS, History
@@ -28,7 +26,6 @@ from watchconv.model import (
     Intent,
     Job,
     JobState,
-    OutputFile,
     Verdict,
     WaitReason,
 )
@@ -45,10 +42,16 @@ _CLAIMABLE = """
         AND (not_before <= ? OR not_before > ?)
     ORDER BY priority DESC, id LIMIT 1
 """
+_CLOSED = "ended_at = ?, held = 0, request = NULL, wait_reason = NULL, reason = ?"
+# in the order of AttemptEnd
 _END_ATTEMPT = """
     UPDATE attempt SET ended = ?, outcome = ?, cause = ?, seconds = ?, cpu_seconds = ?,
         peak_memory_bytes = ?, media_seconds = ?
     WHERE job = ? AND ended IS NULL
+"""
+_ADD_SECONDS = """
+    UPDATE job SET encode_seconds = encode_seconds + ?, media_seconds = ifnull(?, media_seconds)
+    WHERE id = ?
 """
 # no bytes count where the size of an output is not known
 _COUNT = """
@@ -59,10 +62,10 @@ _COUNT = """
         ifnull(media_seconds, 0), encode_seconds, max(0, ifnull(began, ended_at) - queued_at)
     FROM job,
         (SELECT ifnull(sum(size), 0) made, count(*) > count(size) unknown
-            FROM output WHERE job = ?1),
-        (SELECT min(began) began FROM attempt JOIN job ON job.id = attempt.job
-            WHERE attempt.job = ?1 AND began >= queued_at)
-    WHERE id = ?1
+            FROM output WHERE job = ?),
+        (SELECT min(began) began FROM attempt JOIN job ON id = job WHERE job = ?
+            AND began >= queued_at)
+    WHERE id = ?
     ON CONFLICT (day, profile, outcome, cause) DO UPDATE SET
         jobs = jobs + 1,
         input_bytes = input_bytes + excluded.input_bytes,
@@ -81,19 +84,15 @@ class Journal(History):
     def held(self, sources: Sequence[str]) -> dict[str, Job]:
         """Return the jobs that hold these names, by name; ask for a few hundred names at most."""
         marks = ",".join("?" * len(sources))
-        rows = self.read(
-            f"SELECT {JOB.columns} FROM job WHERE held AND source IN ({marks})",
-            [os.fsencode(s) for s in sources],
-        )
+        sql = f"SELECT {JOB.columns} FROM job WHERE held AND source IN ({marks})"
+        rows = self.read(sql, [os.fsencode(source) for source in sources])
         return {job.source: job for job in map(JOB.value, rows)}
 
     def held_in(self, folder: str, after: str, limit: int = 500) -> list[str]:
         """Return the next names after one, in their order, that jobs hold directly in a folder."""
-        rows = self.read(
-            "SELECT source FROM job WHERE held AND folder = ? AND source > ?"
-            " ORDER BY source LIMIT ?",
-            (os.fsencode(folder), os.fsencode(after), limit),
-        )
+        where = "held AND folder = ? AND source > ? ORDER BY source LIMIT ?"
+        values = (os.fsencode(folder), os.fsencode(after), limit)
+        rows = self.read(f"SELECT source FROM job WHERE {where}", values)
         return [os.fsdecode(row[0]) for row in rows]
 
     def held_counts(self, folder: str | None = None) -> dict[str, int]:
@@ -113,25 +112,15 @@ class Journal(History):
         with self.writing() as db:
             for new in candidates:
                 source = os.fsencode(new.source)
-                last = db.execute(
-                    "SELECT state, stale FROM job WHERE source = ? ORDER BY id DESC LIMIT 1",
-                    (source,),
-                ).fetchone()
+                sql = "SELECT state, stale FROM job WHERE source = ? ORDER BY id DESC LIMIT 1"
+                last = db.execute(sql, (source,)).fetchone()
                 stale = last[1] if last and last[0] == JobState.SUPERSEDED else 0
+                found = (source, os.path.dirname(source), new.size, new.mtime_ns, new.profile)
                 row = db.execute(
                     "INSERT INTO job (source, folder, size, mtime_ns, profile, state, queued_at,"
                     " stale, attempt) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
                     " ON CONFLICT DO NOTHING RETURNING id",
-                    (
-                        source,
-                        os.path.dirname(source),
-                        new.size,
-                        new.mtime_ns,
-                        new.profile,
-                        now,
-                        stale,
-                        stale // STALES_PER_ATTEMPT,
-                    ),
+                    (*found, now, stale, stale // STALES_PER_ATTEMPT),
                 ).fetchone()
                 if row:
                     added.append(_job(db, row[0]))
@@ -207,10 +196,8 @@ class Journal(History):
         if not self.read(f"SELECT 1 FROM job WHERE {waiting} LIMIT 1", (wait_reason,)):
             return 0
         with self.writing() as db:
-            return db.execute(
-                f"UPDATE job SET not_before = 0, wait_reason = NULL WHERE {waiting}",
-                (wait_reason,),
-            ).rowcount
+            sql = f"UPDATE job SET not_before = 0, wait_reason = NULL WHERE {waiting}"
+            return db.execute(sql, (wait_reason,)).rowcount
 
     def intend(self, job: Job, intent: Intent, ended: AttemptEnd | None = None) -> Job | None:
         """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING).
@@ -236,16 +223,12 @@ class Journal(History):
     def retarget(self, job_id: int, *, outputs: Sequence[str], original: str | None) -> Job:
         """Change the names that a delivery intends, because one was taken; outputs in order."""
         with self.writing() as db:
-            db.execute(
-                "UPDATE job SET original = ? WHERE id = ? AND state = 'delivering'",
-                (blob(original), job_id),
-            )
+            where = "id = ? AND state = 'delivering'"
+            db.execute(f"UPDATE job SET original = ? WHERE {where}", (blob(original), job_id))
+            where = "job = ? AND ordinal = ? AND state = 'intended'"
             for ordinal, name in enumerate(outputs):
-                db.execute(
-                    "UPDATE output SET name = ? WHERE job = ? AND ordinal = ?"
-                    " AND state = 'intended'",
-                    (blob(name), job_id, ordinal),
-                )
+                values = (blob(name), job_id, ordinal)
+                db.execute(f"UPDATE output SET name = ? WHERE {where}", values)
             return _job(db, job_id)
 
     def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job | None:
@@ -257,11 +240,8 @@ class Journal(History):
         self, job_id: int, expected: JobState, now: float, ended: AttemptEnd | None = None
     ) -> Job | None:
         """Close a job whose original was taken away."""
-        columns = (
-            "ended_at = ?, held = 0, request = NULL, wait_reason = NULL,"
-            " reason = 'the original was taken away'"
-        )
-        return self._advance(job_id, expected, JobState.WITHDRAWN, columns, (now,), ended)
+        values = (now, "the original was taken away")
+        return self._advance(job_id, expected, JobState.WITHDRAWN, _CLOSED, values, ended)
 
     def supersede(
         self,
@@ -273,11 +253,7 @@ class Journal(History):
         ended: AttemptEnd | None = None,
     ) -> Job | None:
         """Close a job whose original changed; stale when that happened while it was read."""
-        columns = (
-            "ended_at = ?, held = 0, request = NULL, wait_reason = NULL, stale = stale + ?,"
-            " reason = 'the original changed'"
-        )
-        values = (now, int(stale))
+        columns, values = f"{_CLOSED}, stale = stale + ?", (now, "the original changed", int(stale))
         return self._advance(job_id, expected, JobState.SUPERSEDED, columns, values, ended)
 
     def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job | None:
@@ -315,14 +291,19 @@ class Journal(History):
                 return None
             if expected is JobState.RUNNING:
                 _end_attempt(db, job_id, ended)
-            if intent:
-                _intend_outputs(db, job_id, intent.outputs)
-            elif to is JobState.DONE:
+            for ordinal, made in enumerate(intent.outputs if intent else ()):
+                paths = (blob(made.file), blob(made.suffix), blob(made.name))
+                db.execute(
+                    "INSERT INTO output (job, ordinal, role, size, file, suffix, name, state)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
+                    (job_id, ordinal, made.role, made.size, *paths),
+                )
+            if to is JobState.DONE:
                 db.execute("UPDATE output SET state = 'delivered' WHERE job = ?", (job_id,))
             elif expected is JobState.DELIVERING:  # what was intended has not come about
                 db.execute("DELETE FROM output WHERE job = ?", (job_id,))
             if to in (JobState.DONE, JobState.FAILED):
-                db.execute(_COUNT, (job_id,))
+                db.execute(_COUNT, (job_id,) * 3)
             return _job(db, job_id)
 
 
@@ -333,36 +314,7 @@ def _job(db: sqlite3.Connection, job_id: int) -> Job:
 
 
 def _end_attempt(db: sqlite3.Connection, job_id: int, ended: AttemptEnd | None) -> None:
-    if ended is None:  # nobody said how
-        db.execute(
-            "UPDATE attempt SET ended = ? WHERE job = ? AND ended IS NULL", (time.time(), job_id)
-        )
-        return
-    db.execute(
-        _END_ATTEMPT,
-        (
-            time.time(),
-            ended.outcome,
-            ended.cause,
-            ended.seconds,
-            ended.cpu_seconds,
-            ended.peak_memory_bytes,
-            ended.media_seconds,
-            job_id,
-        ),
-    )
-    db.execute(
-        "UPDATE job SET encode_seconds = encode_seconds + ?,"
-        " media_seconds = ifnull(?, media_seconds) WHERE id = ?",
-        (ended.seconds, ended.media_seconds, job_id),
-    )
-
-
-def _intend_outputs(db: sqlite3.Connection, job_id: int, outputs: Sequence[OutputFile]) -> None:
-    for ordinal, made in enumerate(outputs):
-        paths = (blob(made.file), blob(made.suffix), blob(made.name))
-        db.execute(
-            "INSERT INTO output (job, ordinal, role, size, file, suffix, name, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
-            (job_id, ordinal, made.role, made.size, *paths),
-        )
+    values = astuple(ended) if ended else (None, None, 0.0, None, None, None)
+    _, _, seconds, _, _, media_seconds = values
+    db.execute(_END_ATTEMPT, (time.time(), *values, job_id))
+    db.execute(_ADD_SECONDS, (seconds, media_seconds, job_id))

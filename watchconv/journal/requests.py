@@ -42,26 +42,20 @@ def noted(journal: Journal) -> list[Job]:
 def drop(journal: Journal, job_id: int) -> None:
     """Forget a request that cannot be carried out; release the name that it may have reserved."""
     with journal.writing() as db:
-        db.execute(
-            "UPDATE job SET request = NULL, held = held AND state <> 'failed' WHERE id = ?",
-            (job_id,),
-        )
+        columns = "request = NULL, held = held AND state <> 'failed'"
+        db.execute(f"UPDATE job SET {columns} WHERE id = ?", (job_id,))
 
 
 def begin_retry(journal: Journal, job_id: int, source: str) -> bool:
     """Reserve the name under which a failed original goes back; False when a job holds it."""
     name = os.fsencode(source)
     with journal.writing() as db:
-        taken = db.execute(
-            "SELECT 1 FROM job WHERE held AND source = ? AND id <> ?", (name, job_id)
-        ).fetchone()
-        if taken:
-            return False
-        db.execute(
-            "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ?",
-            (name, os.path.dirname(name), job_id),
+        reserved = db.execute(
+            "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ? AND NOT EXISTS"
+            " (SELECT 1 FROM job other WHERE other.held AND other.source = ? AND other.id <> ?)",
+            (name, os.path.dirname(name), job_id, name, job_id),
         )
-    return True
+        return reserved.rowcount > 0
 
 
 def has_begun(journal: Journal, job_id: int) -> bool:

@@ -1,7 +1,4 @@
-"""Rows of the journal as values of the model: which columns are read, and what is in them.
-
-Paths are bytes in the file, whatever they hold.
-"""
+"""Rows of the journal as values of the model. Paths are bytes in the file."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ UPDATE job SET on_success = CASE WHEN original IS NULL THEN 'keep' ELSE 'move' E
     WHERE state = 'delivering' AND verdict = 'encoded'
 """
 
-# An output's file in the work directory is named after its suffix, which is taken from its name.
-# Sizes of older outputs are not known. No bytes are counted where that is so, else they were saved.
+# The file of an older output is named after its suffix, which is what its name ends with. Its size
+# is not known, so the bytes of its job do not count: they would all seem to be saved.
 _HISTORY = """
 ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;;
 ALTER TABLE job ADD COLUMN cause TEXT;;
@@ -89,14 +89,9 @@ UPDATE job SET cause = CASE
     WHERE verdict IN ('failed', 'cancelled');;
 
 CREATE TABLE output (
-    job INTEGER NOT NULL,
-    ordinal INTEGER NOT NULL,
-    role TEXT NOT NULL,
-    file BLOB NOT NULL,
-    suffix BLOB NOT NULL,
-    name BLOB NOT NULL,
-    size INTEGER,
-    state TEXT NOT NULL,
+    job INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    role TEXT NOT NULL, file BLOB NOT NULL, suffix BLOB NOT NULL, name BLOB NOT NULL,
+    size INTEGER, state TEXT NOT NULL,
     PRIMARY KEY (job, ordinal)
 ) WITHOUT ROWID;;
 INSERT INTO output
@@ -110,43 +105,28 @@ INSERT INTO output
 ALTER TABLE job DROP COLUMN output;;
 
 CREATE TABLE attempt (
-    job INTEGER NOT NULL,
-    run INTEGER NOT NULL,
-    engine TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    began REAL NOT NULL,
-    ended REAL,
-    outcome TEXT,
-    cause TEXT,
-    seconds REAL NOT NULL DEFAULT 0,
-    cpu_seconds REAL,
-    peak_memory_bytes INTEGER,
-    media_seconds REAL,
+    job INTEGER NOT NULL, run INTEGER NOT NULL, engine TEXT NOT NULL, owner TEXT NOT NULL,
+    began REAL NOT NULL, ended REAL, outcome TEXT, cause TEXT, seconds REAL NOT NULL DEFAULT 0,
+    cpu_seconds REAL, peak_memory_bytes INTEGER, media_seconds REAL,
     PRIMARY KEY (job, run)
 ) WITHOUT ROWID;;
 INSERT INTO attempt (job, run, engine, owner, began)
     SELECT id, run, 'local', '', ifnull(started_at, queued_at) FROM job WHERE state = 'running';;
 
 CREATE TABLE event (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    at REAL NOT NULL,
-    job INTEGER,
-    kind TEXT NOT NULL,
-    from_state TEXT,
-    to_state TEXT,
-    cause TEXT,
-    sentence TEXT
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, job INTEGER, kind TEXT NOT NULL,
+    from_state TEXT, to_state TEXT, cause TEXT, sentence TEXT
 );;
 CREATE INDEX event_job ON event (job) WHERE job IS NOT NULL;;
 CREATE INDEX event_trouble ON event (at) WHERE job IS NULL;;
 CREATE TRIGGER event_added AFTER INSERT ON job BEGIN
-    INSERT INTO event (at, job, kind, to_state) VALUES (
-        (julianday('now') - 2440587.5) * 86400.0, new.id, 'state', new.state);
+    INSERT INTO event (at, job, kind, to_state)
+        VALUES ((julianday('now') - 2440587.5) * 86400.0, new.id, 'state', new.state);
 END;;
 CREATE TRIGGER event_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN
-    INSERT INTO event (at, job, kind, from_state, to_state, cause, sentence) VALUES (
-        (julianday('now') - 2440587.5) * 86400.0, new.id, 'state', old.state, new.state,
-        ifnull(new.cause, new.wait_reason), new.reason);
+    INSERT INTO event (at, job, kind, from_state, to_state, cause, sentence)
+        VALUES ((julianday('now') - 2440587.5) * 86400.0, new.id, 'state', old.state, new.state,
+            ifnull(new.cause, new.wait_reason), new.reason);
 END;;
 CREATE TRIGGER job_forgotten AFTER DELETE ON job BEGIN
     DELETE FROM attempt WHERE job = old.id;
@@ -155,16 +135,9 @@ CREATE TRIGGER job_forgotten AFTER DELETE ON job BEGIN
 END;;
 
 CREATE TABLE stat (
-    day TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    cause TEXT NOT NULL,
-    jobs INTEGER NOT NULL,
-    input_bytes INTEGER NOT NULL,
-    output_bytes INTEGER NOT NULL,
-    media_seconds REAL NOT NULL,
-    encode_seconds REAL NOT NULL,
-    wait_seconds REAL NOT NULL,
+    day TEXT NOT NULL, profile TEXT NOT NULL, outcome TEXT NOT NULL, cause TEXT NOT NULL,
+    jobs INTEGER NOT NULL, input_bytes INTEGER NOT NULL, output_bytes INTEGER NOT NULL,
+    media_seconds REAL NOT NULL, encode_seconds REAL NOT NULL, wait_seconds REAL NOT NULL,
     PRIMARY KEY (day, profile, outcome, cause)
 ) WITHOUT ROWID;;
 INSERT INTO stat

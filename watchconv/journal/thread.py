@@ -44,6 +44,7 @@ class JournalThread:
 
     def _submit(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         def run() -> T:
+            """Ask on the journal's thread."""
             answer = question(self._journal, *args, **kwargs)
             if isinstance(answer, Iterator):  # such as ``Journal.jobs``
                 raise TypeError(f"{question} is lazy: it would use the journal on another thread")

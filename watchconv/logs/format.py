@@ -97,12 +97,13 @@ class JsonFormat(logging.Formatter):
 
 def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
     """Send the log to stderr, or to a sink of the caller's, in one of the two formats."""
-    under_journal = sink is None and _is_journal(sys.stderr.fileno())
     target = sink or logging.StreamHandler(sys.stderr)
-    target.setFormatter(_format(log_format, "priority" if under_journal else "time"))
-    if under_journal:
-        target = JournalSink(target)
-        target.setFormatter(_format(log_format, "none"))
+    stamp: Stamp = "time"
+    stat = os.fstat(sys.stderr.fileno()) if sink is None else None
+    if stat and os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}":
+        target.setFormatter(_format(log_format, "priority"))
+        target, stamp = JournalSink(target), "none"
+    target.setFormatter(_format(log_format, stamp))
     logging.raiseExceptions = False
     # none of our formats shows these: do not look them up for each record
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -116,9 +117,3 @@ def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
 
 def _format(log_format: str, stamp: Stamp) -> logging.Formatter:
     return JsonFormat() if log_format == "json" else TextFormat(stamp)
-
-
-def _is_journal(descriptor: int) -> bool:
-    """Return whether a stream is the one that systemd has connected to its journal."""
-    stat = os.fstat(descriptor)
-    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"
