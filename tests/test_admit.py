@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
 from watchconv.errors import EnvironmentTrouble

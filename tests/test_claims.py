@@ -13,7 +13,7 @@ from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.wakeup import EarliestTimer
 from watchconv.journal.jobs import Journal
 from watchconv.journal.thread import JournalThread
-from watchconv.model import Candidate, Intent, JobState, Verdict
+from watchconv.model import AttemptEnd, AttemptOutcome, Candidate, Intent, JobState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -162,7 +162,13 @@ def test_waiting_for_a_job_put_off_is_one_timer(tmp_path: Path) -> None:
         assert job
         later = time.time() + 500
         await scene.journal.ask(
-            Journal.requeue, job.id, refund=True, not_before=later, reason="later"
+            Journal.requeue,
+            job.id,
+            AttemptEnd(AttemptOutcome.INTERRUPTED),
+            refund=True,
+            not_before=later,
+            wait_reason=None,
+            reason="later",
         )
         scene.claims.paused = False
         for _ in range(20):
@@ -223,7 +229,7 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
         for job in await journal.ask(Journal.add, clips, 1.0):
             claimed = await journal.ask(Journal.claim, 2.0)
             assert claimed and claimed.id == job.id
-            await journal.ask(Journal.intend, claimed, Intent(Verdict.ENCODED, "o", "p"))
+            await journal.ask(Journal.intend, claimed, Intent(Verdict.ENCODED, original="p"))
         deliveries = Deliveries(
             outlet,  # type: ignore[arg-type]
             journal,

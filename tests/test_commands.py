@@ -34,13 +34,15 @@ from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
 from tests.wrapped import without_seccomp
 from watchconv.commands import check
+from watchconv.commands.format import show_size
 from watchconv.encode import program
 from watchconv.errors import ConfigError, EnvironmentTrouble
-from watchconv.host import status_file as live
+from watchconv.host import status_file
 from watchconv.host.folders import find_state, make_state
 from watchconv.journal.jobs import Journal
-from watchconv.model import Candidate, Intent, JobState, Verdict
+from watchconv.model import Candidate, Cause, Intent, JobState, JobWarning, OutputFile, Verdict
 from watchconv.process.sandbox.support import support
+from watchconv.views import RunningJob, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +54,7 @@ SETTINGS: dict[str, Any] = {
     "max_attempts": 1,
     "profiles": {**QUICK["profiles"], "wrong": WRONG},
 }
-STATUS_KEYS = {"state", "pid", "counts", "running", "trouble"}
+STATUS_KEYS = {"state", "pid", "counts", "running", "trouble", "saved_bytes"}
 COUNT_KEYS = {"waiting", "queued", "running", "done", "failed", "ignored"}
 RUNNING_KEYS = {"id", "source", "profile", "progress", "speed", "fps", "eta_seconds"}
 JOB_KEYS = {
@@ -66,6 +68,14 @@ JOB_KEYS = {
     "queued_at",
     "started_at",
     "ended_at",
+    "cause",
+    "warnings",
+    "size",
+    "output_size",
+    "outputs",
+    "priority",
+    "media_seconds",
+    "encode_seconds",
 }
 
 
@@ -177,6 +187,12 @@ def test_jobs_have_exactly_the_documented_keys_and_types(place: Place, clip: Pat
     assert (good["output"], good["reason"]) == ("sub/jobs.webm", None)
     assert (bad["output"], bad["state"]) == (None, "failed")
     assert isinstance(bad["reason"], str) and bad["reason"]
+    assert bad["cause"] in set(Cause)
+    assert (good["cause"], good["warnings"], good["priority"]) == (None, [], 0)
+    assert (good["outputs"], bad["outputs"], bad["output_size"]) == (["sub/jobs.webm"], [], None)
+    made = place.outbox / "sub/jobs.webm"
+    assert (good["size"], good["output_size"]) == (clip.stat().st_size, made.stat().st_size)
+    assert good["encode_seconds"] > 0
     for job in (good, bad):
         times = [
             datetime.fromisoformat(job[key]) for key in ("queued_at", "started_at", "ended_at")
@@ -354,9 +370,10 @@ def test_status_lists_what_it_counts_though_the_daemon_said_something_else_a_sec
     ended, began = journal.claim(2.0), journal.claim(2.0)
     assert ended
     assert began
-    said = [live.Running(job.id, job.source, "webm", progress=0.5) for job in (ended, began)]
+    said = [RunningJob(job.id, job.source, "webm", progress=0.5) for job in (ended, began)]
     pid = os.getpid()
-    live.write(str(quiet.state), live.Status(pid, live.start_of(pid) or 0, "running", running=said))
+    started = status_file.start_of(pid) or 0
+    status_file.write(str(quiet.state), Status(pid, started, "running", running=said))
     assert journal.withdraw(ended.id, JobState.RUNNING, 3.0)
     fresh = journal.claim(4.0)
     journal.close()
@@ -368,6 +385,57 @@ def test_status_lists_what_it_counts_though_the_daemon_said_something_else_a_sec
         (began.id, 0.5),
         (fresh.id, None),
     ]
+
+
+def test_what_jobs_saved_is_summed_and_outlives_the_history(quiet: Place) -> None:
+    nothing = quiet.say("jobs", "--saved")
+    make_state(str(quiet.state))
+    with closing(Journal(str(quiet.state))) as journal:
+        for name, size, made in (("a.mkv", 4 << 30, 1 << 30), ("b.mkv", 1000, 1200)):
+            journal.add([Candidate(name, size, 1, "webm")], 1.0)
+            job = journal.claim(2.0)
+            assert job
+            output = OutputFile("output.webm", ".webm", made, name=f"{name}.webm")
+            warning = JobWarning("subtitles", "left out: a track")
+            journal.intend(job, Intent(Verdict.ENCODED, (output,), warnings=(warning,)))
+            journal.finish(job.id, JobState.DONE, 3.0)
+        lines = quiet.say("jobs")
+        rows = quiet.jobs()
+        assert journal.trim(0, 4.0) == 2
+    told = quiet.say("jobs", "--saved")
+    saved = (3 << 30) - 200
+
+    assert nothing.splitlines()[0] == "in     0 bytes, 0 B, of 0 done jobs"
+    assert lines.splitlines()[0].endswith("b.mkv → b.mkv.webm; warning: left out: a track")
+    assert rows[0]["warnings"] == [{"cause": "subtitles", "text": "left out: a track"}]
+    assert quiet.say("jobs") == ""
+    assert told.splitlines() == [
+        f"in     {(4 << 30) + 1000} bytes, 4.0 GiB, of 2 done jobs",
+        f"out    {(1 << 30) + 1200} bytes, 1.0 GiB",
+        f"saved  {saved} bytes, 3.0 GiB (75%)",
+    ]
+    assert json.loads(quiet.say("jobs", "--saved", "--json")) == {
+        "jobs": 2,
+        "input_bytes": (4 << 30) + 1000,
+        "output_bytes": (1 << 30) + 1200,
+        "saved_bytes": saved,
+    }
+    assert quiet.status()["saved_bytes"] == saved
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (-1536, "-1.5 KiB"),
+        (3 << 30, "3.0 GiB"),
+        (5 << 50, "5120.0 TiB"),
+    ],
+)
+def test_a_size_is_shown_in_its_largest_unit(size: int, shown: str) -> None:
+    assert show_size(size) == shown
 
 
 def test_status_after_a_sigkill_says_stopped(quiet: Place, minute: Path) -> None:

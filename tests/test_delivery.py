@@ -36,7 +36,16 @@ from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.folders import Folders
 from watchconv.journal.jobs import Journal
-from watchconv.model import Candidate, Job, JobState, OnSuccess, Verdict
+from watchconv.model import (
+    AttemptEnd,
+    AttemptOutcome,
+    Candidate,
+    Job,
+    JobState,
+    OnSuccess,
+    OutputFile,
+    Verdict,
+)
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
@@ -229,7 +238,7 @@ class World:
         (self.job,) = self.journal.add([candidate], 1.0)
 
     def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
-        job = self.journal.retarget(job_id, output=output, original=original)
+        job = self.journal.retarget(job_id, outputs=[output] if output else [], original=original)
         if self.scene.taken == "twice" and len(self.strangers) < 6:
             self.take_names(output, original)
         return job
@@ -277,13 +286,14 @@ class World:
         if encoded:
             self._put(work / "output.webm", OUTPUT)
         STEPS.armed = True
-        intent = self.outbox.plan(self.job, self.scene.verdict, WISH if encoded else None)
+        wishes = [OutputFile("output.webm", ".webm", len(OUTPUT), name=WISH)] if encoded else []
+        intent = self.outbox.plan(self.job, self.scene.verdict, wishes)
         if not encoded:
             intent = intent._replace(reason=REASON, report=REPORT)
         self.journal.intend(self.job, intent)
         STEPS.armed = False
         if self.scene.taken in ("after", "twice"):
-            self.take_names(intent.output, intent.original)
+            self.take_names(intent.outputs[0].name if encoded else None, intent.original)
 
     def recover(self, *, armed: bool = True) -> None:
         """Die, and start again as the daemon does."""
@@ -293,7 +303,10 @@ class World:
         STEPS.armed = armed
         self.outbox.sweep(lambda: self.journal.in_state(JobState.DELIVERING))
         for job in self.journal.in_state(JobState.RUNNING):
-            self.journal.requeue(job.id, refund=False, not_before=0.0, reason=None)
+            crashed = AttemptEnd(AttemptOutcome.CRASHED)
+            self.journal.requeue(
+                job.id, crashed, refund=False, not_before=0.0, wait_reason=None, reason=None
+            )
 
     def run(self) -> None:
         """Go on until the job has ended, whatever fails on the way."""

@@ -326,7 +326,7 @@ def loaded(*argv: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["show", "control"])
+@pytest.mark.parametrize("name", ["status", "jobs", "control"])
 def test_a_command_that_only_looks_loads_no_machinery(name: str) -> None:
     found = loaded("-c", f"import watchconv.commands.{name}")
 
@@ -344,7 +344,7 @@ def test_the_version_loads_next_to_nothing() -> None:
 def test_a_status_loads_no_machinery(tmp_path: Path) -> None:
     found = loaded("-m", "watchconv", "--root", str(tmp_path), "status", "--json")
 
-    assert "watchconv.commands.show" in found
+    assert "watchconv.commands.status" in found
     assert found & {"asyncio", "rich", "av", "watchdog"} == set()
 
 

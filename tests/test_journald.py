@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,9 @@ import pytest
 from tests.daemon import CHECKOUT, drop, tiny_clip
 from tests.test_reload import Scene
 from tests.waiting import LONG
-from watchconv.logs.format import TextFormat, log_transition, tell
+from watchconv.logs.format import TextFormat, log_job, log_transition
 from watchconv.logs.journald import JournalSink
-from watchconv.model import Job, JobState
+from watchconv.model import Cause, Job, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,11 +111,8 @@ def log(journal: Journal, stderr: Lines) -> Iterator[logging.Logger]:
 
 
 def a_job(source: str = "a.mov") -> Job:
-    nothing = dict.fromkeys(
-        ["started_at", "ended_at", "verdict", "output", "original", "reason", "report", "request"]
-    )
-    state = JobState.RUNNING
-    return Job(17, source, 1, 1, "my phone", state, 1, 1, 0, 0.0, 0.0, **nothing)
+    nothing = (None,) * 7
+    return Job(17, source, 1, 1, "my phone", JobState.RUNNING, 1, 1, 0, 0.0, 0.0, *nothing)
 
 
 def test_a_change_of_state_is_found_by_job_profile_and_state(
@@ -134,10 +132,17 @@ def test_a_change_of_state_is_found_by_job_profile_and_state(
     assert stderr.lines == []
 
 
+def test_a_failure_has_its_cause(log: logging.Logger, journal: Journal) -> None:
+    job = replace(a_job(), cause=Cause.STALL)
+    log_transition(log, job, JobState.DELIVERING, JobState.FAILED, "it stalled")
+
+    assert journal.take()["CAUSE"] == "stall"
+
+
 def test_words_about_a_job_have_no_state_and_others_no_job(
     log: logging.Logger, journal: Journal
 ) -> None:
-    tell(log, a_job(), "left out: a track", level=logging.WARNING)
+    log_job(log, a_job(), "left out: a track", level=logging.WARNING)
     log.error("no job at all: job=%d STATE=done", 3)
 
     found = journal.take()

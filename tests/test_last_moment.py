@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.test_delivery import MTIME_NS, ORIGINAL, OUTPUT, SOURCE, STEPS, Scene, World
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from watchconv.deliver import move as files
 from watchconv.deliver.ownership import Ownership
 from watchconv.deliver.reports import Reports

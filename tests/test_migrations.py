@@ -20,7 +20,19 @@ from watchconv.errors import JournalError
 from watchconv.journal.database import FILE_NAME, SCHEMA_VERSION
 from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.journal.schema import MIGRATIONS
-from watchconv.model import JobState, OnSuccess
+from watchconv.model import (
+    AttemptOutcome,
+    Cause,
+    EventKind,
+    JobState,
+    JobWarning,
+    OnSuccess,
+    OutputFile,
+    OutputState,
+    Savings,
+    Statistic,
+    WaitReason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +147,87 @@ def test_an_original_of_which_an_earlier_version_did_not_say_what_becomes_of_it_
         chosen = {job.id: job.on_success for job in journal.in_state(JobState.DELIVERING)}
 
     assert chosen == {6: None, 7: OnSuccess.KEEP, 8: OnSuccess.MOVE}
+
+
+UNMOUNTED = "the file system that holds it, or the outbox, is not mounted"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_an_earlier_version_knew_of_outputs_waits_and_failures_is_kept(
+    tmp_path: Path, version: int
+) -> None:
+    state = thaw(tmp_path / "state", version)
+    names = (b"a.b/caf\xe9.x/delivering.min.mp4", b"a.b/caf\xe9.x/done (2).webm")
+    with contextlib.closing(sqlite3.connect(state / FILE_NAME, isolation_level=None)) as db:
+        db.execute(
+            "UPDATE job SET state = 'delivering', verdict = 'encoded', output = ? WHERE id = 7",
+            names[:1],
+        )
+        db.execute("UPDATE job SET output = ? WHERE id = 1", names[1:])
+        db.execute("UPDATE job SET output = 'lost.webm' WHERE id = 5")
+        db.execute("UPDATE job SET reason = ?, not_before = 9e9 WHERE id = 10", (UNMOUNTED,))
+        db.execute("UPDATE job SET reason = 'it stalled', not_before = 9e9 WHERE id = 11")
+        db.execute(
+            "INSERT INTO job (source, folder, size, mtime_ns, profile, state, held, run, queued_at,"
+            " started_at, ended_at, verdict) VALUES (x'61', '', 9, 1, 'mp4', 'failed', 0, 1, 1000,"
+            " 1500, 90000, 'cancelled')"
+        )
+    with opened(Journal, state) as journal:
+        jobs = {job.id: job for job in journal.jobs()}
+        waits = {job.id: job.wait_reason for job in jobs.values() if job.wait_reason}
+        causes = {job.id: job.cause for job in jobs.values() if job.cause}
+        statistics, savings = journal.statistics(), journal.savings()
+        running = [(a.run, a.began, a.ended) for a in journal.attempts(8)]
+        assert journal.attempts(1) == []
+
+    intended, delivered = OutputState.INTENDED, OutputState.DELIVERED
+    assert jobs[7].outputs == (
+        OutputFile("output.mp4", ".mp4", 0, name=os.fsdecode(names[0]), state=intended),
+    )
+    assert jobs[1].outputs == (
+        OutputFile("output.webm", ".webm", 0, name=os.fsdecode(names[1]), state=delivered),
+    )
+    assert jobs[3].output == "kept.webm"
+    assert [job.id for job in jobs.values() if job.outputs] == [7, 3, 1]
+    assert waits == {10: WaitReason.UNMOUNTED, 11: WaitReason.BACKOFF}
+    assert causes == {12: Cause.CANCELLED}
+    assert running == [(2, 2000.0, None)]
+    assert statistics == [
+        Statistic("1970-01-01", "webm", "done", None, 2, 0, 0, 0.0, 0.0, 2000.0),
+        Statistic("1970-01-01", "webm", "failed", None, 1, 115, 0, 0.0, 0.0, 1000.0),
+        Statistic("1970-01-02", "mp4", "cancelled", Cause.CANCELLED, 1, 9, 0, 0.0, 0.0, 500.0),
+    ]
+    assert savings.saved_bytes == 0  # what the outputs of old measured nobody wrote down
+
+
+def test_a_delivery_that_an_earlier_version_began_saves_nothing_that_is_not_known(
+    tmp_path: Path,
+) -> None:
+    state = thaw(tmp_path / "state", 2)
+    with contextlib.closing(sqlite3.connect(state / FILE_NAME, isolation_level=None)) as db:
+        db.execute("UPDATE job SET verdict = 'encoded', output = 'a.webm' WHERE id = 6")
+    with opened(Journal, state) as journal:
+        assert journal.finish(6, JobState.DONE, 5000.0)
+        assert journal.savings() == Savings(3, 0, 0)
+
+
+def test_the_history_of_the_newest_version_is_read(tmp_path: Path) -> None:
+    state = thaw(tmp_path / "state", 3)
+    with opened(Journal, state) as journal:
+        failed, kept, queued = (journal.get(job_id) for job_id in (2, 3, 9))
+        attempts = [(a.run, a.outcome, a.cause, a.cpu_seconds) for a in journal.attempts(2)]
+        events = journal.events(0, 1000)
+        savings = journal.savings()
+
+    assert failed and kept and queued
+    assert (failed.cause, failed.encode_seconds) == (Cause.STALL, 25.0)
+    assert attempts == [(run, AttemptOutcome.BROKE, Cause.STALL, 25.0) for run in (1, 2)]
+    assert kept.warnings == (JobWarning("subtitles", "left out: a track of subtitles \udce9"),)
+    assert (kept.outputs[0].size, kept.media_seconds) == (40, 60.0)
+    assert queued.wait_reason is WaitReason.UNMOUNTED
+    assert savings == Savings(2, 108 + 108, 80)
+    assert [event.kind for event in events[-2:]] == [EventKind.TROUBLE, EventKind.CLEARED]
+    assert {event.cause for event in events if event.job == 2} == {None, "backoff", "stall"}
 
 
 # what is to come
@@ -269,25 +362,26 @@ Third(sys.argv[1], migrate=True).close()
 """
 
 
+# from the first version on there are many steps: a sample of them will do
+@pytest.mark.parametrize(("version", "stride"), [(SCHEMA_VERSION, 1), (1, 7)])
 def test_after_a_crash_at_any_step_the_journal_is_as_it_was_and_the_next_start_migrates_it(
-    tmp_path: Path,
+    tmp_path: Path, version: int, stride: int
 ) -> None:
-    whole = dump(thaw(tmp_path / "before") / FILE_NAME)
-    steps, ended = 0, 9
+    whole = dump(thaw(tmp_path / "before", version) / FILE_NAME)
+    steps, crashes, ended = 0, 0, 9
     while ended == 9:
-        state = thaw(tmp_path / str(steps))
+        state = thaw(tmp_path / str(steps), version)
         argv = [sys.executable, "-c", DIE, str(state), str(steps)]
         ended = subprocess.run(argv, cwd=CHECKOUT, check=False).returncode
         if ended == 9:
+            crashes += 1
             assert dump(state / FILE_NAME) == whole
-            with opened(Journal, state):
-                pass
         with opened(Third, state) as journal:
             assert journal.read("SELECT name FROM machine") == [("nas",)]
             assert len(list(journal.jobs())) == 11
-        assert dump(state / f"{FILE_NAME}.v{SCHEMA_VERSION}.backup") == whole
-        steps += 1
+        assert dump(state / f"{FILE_NAME}.v{version}.backup") == whole
+        steps += stride
 
-    print(f"\n{steps - 1} crashes while a journal was migrated")
+    print(f"\n{crashes} crashes while a journal was migrated")
     assert ended == 0
     assert steps > 20

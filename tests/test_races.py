@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ from tests.wrapped import WrappedPlace
 from watchconv.config import load_config
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
-from watchconv.daemon.recovery import recover
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import copies
@@ -48,6 +46,7 @@ from watchconv.model import (
     Intent,
     Job,
     JobState,
+    OutputFile,
     Rejected,
     Request,
     Verdict,
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from watchconv.daemon import Listener
-    from watchconv.host.status_file import Status
     from watchconv.policy import Decision
 
 FRAMES = 2  # of the clip
@@ -783,7 +781,7 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
     scene = Scene(tmp_path / "videos")
 
     async def step(life: Any, job: Job) -> None:
-        intent = Intent(Verdict.FAILED, None, "a.mkv", None, "why", "report")
+        intent = Intent(Verdict.FAILED, original="a.mkv", reason="why", report="report")
         after = life._journal._journal.intend(job, intent)  # its thread is held up
         await life._parts.deliveries.begin(after)
         assert await life._parts.deliveries.finish(60, asyncio.Event())
@@ -794,9 +792,9 @@ def test_run_once_is_not_over_while_the_end_of_a_delivery_is_still_to_be_told_of
 @pytest.mark.parametrize(
     "decision",
     [
-        Requeue(True, 60.0, "decided before the cancel came", "what ffmpeg said"),
-        Deliver(Verdict.ENCODED, made="output.mkv"),
-        Deliver(Verdict.FAILED, "no video", "what ffmpeg said"),
+        Requeue(refund=True, wait_seconds=60.0, report="what ffmpeg said"),
+        Deliver(Verdict.ENCODED, (OutputFile("output.mkv", ".mkv", 1),)),
+        Deliver(Verdict.FAILED, reason="no video", report="what ffmpeg said"),
     ],
 )
 def test_a_cancel_that_comes_when_an_attempt_has_just_ended_is_carried_out(
@@ -892,48 +890,6 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
     in_parts(scene, steps)
 
 
-class Ears:
-    """A listener that notes what it heard of jobs."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def job_changed(self, job: Job) -> None:
-        self.heard.append(f"{job.source} {job.state}")
-
-    def present(self, now: Status) -> None:
-        """Not asked for here."""
-
-
-def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
-    tmp_path: Path, clip: Path
-) -> None:
-    scene, ears = Scene(tmp_path / "videos"), Ears()
-    order = settled(scene, clip, "b.mkv")
-
-    async def steps(life: Any) -> None:
-        journal, parts = life._journal, life._parts
-        await journal.ask(Journal.add, [replace(order, source="a.mkv"), order], 1.0)
-        await journal.ask(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
-        await journal.ask(Journal.claim, 3.0)
-        await recover(journal, life._folders, parts.outbox, parts.pool, 3)
-        await journal.ask(requests.note, 2, Request.CANCEL)
-        await parts.requests.carry_out()
-        assert await parts.deliveries.finish(60, asyncio.Event())
-
-    in_parts(scene, steps, ears)
-
-    assert ears.heard == [
-        "a.mkv queued",
-        "b.mkv queued",
-        "a.mkv withdrawn",
-        "b.mkv running",
-        "b.mkv queued",
-        "b.mkv delivering",
-        "b.mkv failed",
-    ]
-
-
 HANGING = """
 import pathlib, sys, threading
 from watchconv.intake.scan import InboxScanner
@@ -1022,7 +978,7 @@ def delivering(tmp_path: Path) -> Iterator[JournalThread]:
     for job in journal.ask_blocking(Journal.add, clips, 1.0):
         claimed = journal.ask_blocking(Journal.claim, 2.0)
         assert claimed and claimed.id == job.id
-        journal.ask_blocking(Journal.intend, claimed, Intent(Verdict.ENCODED, "o", "p"))
+        journal.ask_blocking(Journal.intend, claimed, Intent(Verdict.ENCODED, original="p"))
     yield journal
     journal.close()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from watchconv.deliver.reports import REPORT_MARK
 from watchconv.encode.classify import failure
 from watchconv.encode.report import LIMIT_BYTES, compose

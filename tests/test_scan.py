@@ -129,7 +129,7 @@ class House:
         """Convert a job, as the daemon would."""
         claimed = self.journal.claim(NOW)
         assert claimed and claimed.id == job_id
-        self.journal.intend(self.job(job_id), Intent(Verdict.ENCODED, "o"))
+        self.journal.intend(self.job(job_id), Intent(Verdict.ENCODED))
         self.journal.finish(job_id, JobState.DONE, NOW, held=held)
 
 
@@ -375,7 +375,7 @@ def test_a_delivery_keeps_its_name_until_it_is_over(house: House) -> None:
     house.put("a.mov", age=1)
     house.scan()
     house.journal.claim(NOW)
-    house.journal.intend(house.job(1), Intent(Verdict.ENCODED, "o", "a.mov"))
+    house.journal.intend(house.job(1), Intent(Verdict.ENCODED, original="a.mov"))
     house.put("a.mov", age=2)
     house.scan()
 
@@ -391,7 +391,7 @@ def test_a_retry_under_way_is_no_new_order(house: House) -> None:
     house.put("a.mov", age=1)
     house.scan()
     house.journal.claim(NOW)
-    house.journal.intend(house.job(1), Intent(Verdict.FAILED, None, "a.mov", None, "r", "l"))
+    house.journal.intend(house.job(1), Intent(Verdict.FAILED, original="a.mov", reason="r"))
     house.journal.finish(1, JobState.FAILED, NOW)
     requests.begin_retry(house.journal, 1, "a.mov")
     house.scan()

@@ -110,10 +110,14 @@ def _command(name: str) -> Callable[[Config, argparse.Namespace], int]:
         from watchconv.commands.run import run
 
         return run
-    if name in ("status", "jobs"):
-        from watchconv.commands import show
+    if name == "status":
+        from watchconv.commands.status import status
 
-        return show.status if name == "status" else show.jobs
+        return status
+    if name == "jobs":
+        from watchconv.commands.jobs import jobs
+
+        return jobs
     if name in ("retry", "cancel", "pause", "resume"):
         from watchconv.commands import control as ask
 
@@ -158,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     jobs = commands.add_parser("jobs", help="the history")
     jobs.add_argument("--state", metavar="STATE", help="only the jobs in this state")
     jobs.add_argument("--json", action="store_true", help="for programs")
+    jobs.add_argument("--saved", action="store_true", help="bytes in, out and saved, of all time")
 
     retry = commands.add_parser("retry", help="failed jobs back into the inbox")
     retry.add_argument("jobs", metavar="JOB", type=int, nargs="*")

@@ -1,8 +1,8 @@
-"""The words that the whole house shares: jobs and their states, profiles, outcomes, media.
+"""The values that all packages share: jobs and their states, profiles, outcomes, media.
 
-Plain values; nothing here touches the file system or imports anything of ours. Paths inside
-one of the four folders are ``str`` relative to it, with surrogate escapes for bytes that are
-no UTF-8 (``os.fsencode`` gives the bytes back).
+Nothing here touches the file system or imports anything of ours. Paths inside one of the four
+folders are ``str`` relative to it, with surrogate escapes for bytes that are not UTF-8
+(``os.fsencode`` gives the bytes back).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class JobState(StrEnum):
-    """Where a job stands. The journal holds exactly one per job."""
+    """The state of a job."""
 
     QUEUED = "queued"  # waits for a worker (or for its backoff)
     RUNNING = "running"  # an attempt is under way
-    DELIVERING = "delivering"  # the verdict is in; files are being moved
+    DELIVERING = "delivering"  # the verdict is known; files are being moved
     DONE = "done"
     FAILED = "failed"
     WITHDRAWN = "withdrawn"  # the original was taken away before it was converted
-    SUPERSEDED = "superseded"  # the original changed; the next look makes a new job of it
+    SUPERSEDED = "superseded"  # the original changed; the next scan makes a new job of it
 
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
@@ -35,7 +35,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.RUNNING: frozenset(
         {JobState.QUEUED, JobState.DELIVERING, JobState.WITHDRAWN, JobState.SUPERSEDED}
     ),
-    # SUPERSEDED: the finished work has vanished from under a delivery; the original is made anew
+    # SUPERSEDED: the finished work vanished before it was delivered; the original is encoded again
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
     JobState.DONE: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
@@ -44,8 +44,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 }
 OPEN = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING})
 
-
-STALES_PER_ATTEMPT = 3  # so many changes while it is read cost one
+STALES_PER_ATTEMPT = 3  # this many changes of the original while it is read cost one attempt
 BACKOFF_LIMIT_SECONDS = 600.0
 
 
@@ -123,6 +122,14 @@ class Trouble(StrEnum):
     MAINTENANCE = "maintenance"
 
 
+class EventKind(StrEnum):
+    """What an event of the journal is about."""
+
+    STATE = "state"  # a job was added or changed its state
+    TROUBLE = "trouble"
+    CLEARED = "cleared"  # a trouble is over
+
+
 class OutputRole(StrEnum):
     """What an output is for."""
 
@@ -168,7 +175,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which file this is and in which condition; two equal ones are the same untouched file."""
+    """Which file this is, and its condition: where two are equal, the file was not touched."""
 
     device: int
     inode: int
@@ -178,12 +185,12 @@ class Identity:
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Identity:
-        """Take the identity out of a stat result."""
+        """Return the identity in a stat result."""
         return cls(stat.st_dev, stat.st_ino, stat.st_size, mtime_ns(stat), stat.st_ctime_ns)
 
 
 def mtime_ns(stat: os.stat_result) -> int:
-    """Give the time of the last change as the journal can hold it: a client may set year 2300."""
+    """Return the time of the last change, cut to what SQLite holds: a client may set year 2300."""
     return max(-(2**63), min(stat.st_mtime_ns, 2**63 - 1))
 
 
@@ -198,6 +205,26 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One output of a job."""
+
+    file: str  # its name inside the attempt's work directory
+    suffix: str  # what its final name ends with
+    size: int
+    role: OutputRole = OutputRole.VIDEO
+    name: str | None = None  # relative to the outbox, once it is intended
+    state: OutputState = OutputState.INTENDED
+
+
+@dataclass(frozen=True, slots=True)
+class JobWarning:
+    """What a person should know of a job although it is done."""
+
+    cause: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One row of the journal. Times are wall clock, seconds since the epoch."""
 
@@ -208,30 +235,116 @@ class Job:
     profile: str
     state: JobState
     attempt: int
-    run: int  # how often it was claimed; never given back, so that work has a name of its own
+    run: int  # how often it was claimed; never given back: it names the work directory
     stale: int  # how often in a row the original changed while it was read
-    not_before: float  # a queued job with a later time is passed over (backoff)
+    not_before: float  # a queued job is not claimed before this time (backoff)
     queued_at: float
     started_at: float | None
     ended_at: float | None
     verdict: Verdict | None
-    output: str | None  # relative to the outbox; the intent while DELIVERING
     original: str | None  # where the original goes, relative to done/ or error/
     reason: str | None  # one sentence for a person
     report: str | None  # the text of the .log, kept until it is delivered
     request: Request | None
     on_success: OnSuccess | None = None  # what is intended with the original
+    priority: int = 0  # a higher one is claimed first
+    cause: Cause | None = None  # of its failure
+    wait_reason: WaitReason | None = None  # why it is queued with a not_before
+    encode_seconds: float = 0.0  # of its attempts since it was queued or retried
+    media_seconds: float | None = None  # how long the original plays
+    warnings: tuple[JobWarning, ...] = ()
+    outputs: tuple[OutputFile, ...] = ()  # intended while DELIVERING, delivered when DONE
+
+    @property
+    def output(self) -> str | None:
+        """The name of the first output, relative to the outbox."""
+        return self.outputs[0].name if self.outputs else None
 
 
 class Intent(NamedTuple):
-    """What a delivery is to do. Names are relative to their folders."""
+    """What a delivery is to do. Names are relative to their folders; each output has one."""
 
     verdict: Verdict
-    output: str | None = None
+    outputs: tuple[OutputFile, ...] = ()
     original: str | None = None
     on_success: OnSuccess | None = None
+    cause: Cause | None = None
     reason: str | None = None
     report: str | None = None
+    warnings: tuple[JobWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """What is remembered of an attempt when it ends."""
+
+    outcome: AttemptOutcome
+    cause: Cause | None = None
+    seconds: float = 0.0  # spent on it
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    media_seconds: float | None = None  # how long the original plays, where that is known
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a job, as the journal remembers it."""
+
+    job: int
+    run: int
+    engine: str
+    owner: str
+    began: float
+    ended: float | None
+    outcome: AttemptOutcome | None  # None: it runs, or nobody said how it ended
+    cause: Cause | None
+    seconds: float
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+    media_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of a job's state, or one trouble that began or ended."""
+
+    id: int  # grows from one to the next
+    at: float
+    job: int | None  # None: it is about a trouble
+    kind: EventKind
+    from_state: JobState | None  # None: the job was added
+    to_state: JobState | None
+    cause: str | None  # the job's Cause, or WaitReason; or the Trouble
+    sentence: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """What jobs of a profile came to on one day (UTC); kept when the jobs are forgotten."""
+
+    day: str  # 2025-12-31
+    profile: str
+    outcome: str  # done, failed, cancelled
+    cause: Cause | None
+    jobs: int
+    input_bytes: int
+    output_bytes: int
+    media_seconds: float
+    encode_seconds: float
+    wait_seconds: float  # between queued and first claimed
+
+
+class Savings(NamedTuple):
+    """What all jobs that are done came to, as far as their sizes are known."""
+
+    jobs: int
+    input_bytes: int
+    output_bytes: int
+
+    @property
+    def saved_bytes(self) -> int:
+        """How much smaller the outputs are; negative where they are larger."""
+        return self.input_bytes - self.output_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +376,10 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What the probe found out about an input."""
+    """What the probe found in an input."""
 
     demuxer: str  # one name that ffmpeg's -f takes
-    duration_seconds: float | None  # proven by packets, never a header's word; None: unknown
+    duration_seconds: float | None  # proven by packets, never what a header says; None: unknown
     streams: tuple[Stream, ...]
 
     @property
@@ -284,38 +397,6 @@ class Content:
     codec: str
     packets: int
     decodes: bool  # its first packets give at least one frame
-
-
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """One output of a job."""
-
-    file: str  # its name inside the attempt's work directory
-    suffix: str  # what its final name ends with
-    size: int
-    role: OutputRole = OutputRole.VIDEO
-    name: str | None = None  # relative to the outbox, once it is intended
-    state: OutputState = OutputState.INTENDED
-
-
-@dataclass(frozen=True, slots=True)
-class JobWarning:
-    """What a person should know of a job although it is done."""
-
-    cause: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptEnd:
-    """What is remembered of an attempt when it ends."""
-
-    outcome: AttemptOutcome
-    cause: Cause | None = None
-    seconds: float = 0.0
-    cpu_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    media_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +442,7 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The original is no longer there, while its folder is."""
+    """The original is no longer there, but its folder is."""
 
 
 Outcome = Encoded | Rejected | Broke | Interrupted | Stale | Gone

@@ -1,8 +1,6 @@
-"""What follows from an outcome. Pure: a job and its outcome go in, a decision comes out.
+"""What follows from an outcome: pure functions from a job and its outcome to a decision.
 
-Guarantees: total: every outcome has a decision, and a type checker sees that.
-Does not carry the decision out: ``daemon`` does.
-Errors: none.
+Every outcome has a decision, and the type checker proves it. The daemon carries it out.
 """
 
 from __future__ import annotations
@@ -13,37 +11,46 @@ from typing import assert_never
 from watchconv.model import (
     BACKOFF_LIMIT_SECONDS,
     STALES_PER_ATTEMPT,
+    AttemptEnd,
+    AttemptOutcome,
     Broke,
+    Cause,
     Encoded,
     Gone,
     Interrupted,
     Job,
     JobState,
+    JobWarning,
     Outcome,
+    OutputFile,
     Rejected,
     Stale,
     Verdict,
+    WaitReason,
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requeue:
-    """Back to the queue."""
+    """Put the job back into the queue."""
 
-    refund: bool
+    refund: bool  # give the attempt back
     wait_seconds: float = 0.0
+    wait_reason: WaitReason | None = None
     reason: str | None = None
     report: str = ""  # of the attempt, for the .log if the job was cancelled meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Move files: the output and the original, or the original and its report."""
+    """Move files: the outputs and the original, or the original and its report."""
 
     verdict: Verdict
+    outputs: tuple[OutputFile, ...] = ()
+    cause: Cause | None = None
     reason: str | None = None
     report: str | None = None
-    made: str | None = None  # the output's name in the attempt's work directory
+    warnings: tuple[JobWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +63,40 @@ class Close:
 Decision = Requeue | Deliver | Close
 
 
-def too_restless(job: Job, max_attempts: int) -> Rejected | None:
-    """Give up a file that changed under so many attempts that it has none left.
+def changed_too_often(job: Job, max_attempts: int) -> Rejected | None:
+    """Return the failure of a file that changed under so many attempts that none is left.
 
-    Asked when it is admitted again: only then is it known as what it is now, and can be moved.
+    Asked once the file is open again: only then is it known what it is now, so that it can be
+    moved.
     """
     if job.stale // STALES_PER_ATTEMPT < max_attempts:
         return None
-    return Rejected("it changed each time it was converted")
+    return Rejected("it changed each time it was converted", cause=Cause.CHANGED)
 
 
 def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
-    """Decide what becomes of a job whose attempt ended like this."""
+    """Return what becomes of a job whose attempt ended like this."""
     match outcome:
-        case Encoded(outputs):
-            return Deliver(Verdict.ENCODED, made=outputs[0].file)
-        case Rejected(reason, report, _):
-            return Deliver(Verdict.FAILED, reason, report)
-        case Broke(reason, report, _):
-            if job.attempt < max_attempts:
-                return Requeue(False, backoff_seconds(job.attempt), reason, report)
-            return Deliver(Verdict.FAILED, reason, report)
-        case Interrupted(reason, wait_seconds, report, _):
-            return Requeue(True, wait_seconds, reason, report)
+        case Encoded(outputs, warnings):
+            return Deliver(Verdict.ENCODED, outputs, warnings=warnings)
+        case Broke(reason, report, _) if job.attempt < max_attempts:
+            return Requeue(
+                refund=False,
+                wait_seconds=backoff_seconds(job.attempt),
+                wait_reason=WaitReason.BACKOFF,
+                reason=reason,
+                report=report,
+            )
+        case Rejected(reason, report, cause) | Broke(reason, report, cause):
+            return Deliver(Verdict.FAILED, cause=cause, reason=reason, report=report)
+        case Interrupted(reason, wait_seconds, report, wait_reason):
+            return Requeue(
+                refund=True,
+                wait_seconds=wait_seconds,
+                wait_reason=wait_reason,
+                reason=reason,
+                report=report,
+            )
         case Stale():
             return Close(JobState.SUPERSEDED)
         case Gone():
@@ -88,5 +106,29 @@ def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
 
 
 def backoff_seconds(attempt: int) -> float:
-    """Say how long a job waits after its attempt-th failure: 5 s, 30 s, 3 min, 10 min."""
+    """Return how long a job waits after its attempt-th failure: 5 s, 30 s, 3 min, 10 min."""
     return min(5.0 * 6.0 ** (attempt - 1), BACKOFF_LIMIT_SECONDS)
+
+
+_REMEMBERED = {
+    Encoded: AttemptOutcome.ENCODED,
+    Rejected: AttemptOutcome.REJECTED,
+    Broke: AttemptOutcome.BROKE,
+    Interrupted: AttemptOutcome.INTERRUPTED,
+    Stale: AttemptOutcome.STALE,
+    Gone: AttemptOutcome.GONE,
+}
+
+
+def attempt_end(
+    outcome: Outcome,
+    *,
+    seconds: float = 0.0,
+    cpu_seconds: float | None = None,
+    peak_memory_bytes: int | None = None,
+    media_seconds: float | None = None,
+) -> AttemptEnd:
+    """Return what is remembered of an attempt that had this outcome."""
+    cause = outcome.cause if isinstance(outcome, (Rejected, Broke)) else None
+    kind = _REMEMBERED[type(outcome)]
+    return AttemptEnd(kind, cause, seconds, cpu_seconds, peak_memory_bytes, media_seconds)

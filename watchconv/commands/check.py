@@ -14,7 +14,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from watchconv.commands.show import open_journal
+from watchconv.commands.jobs import open_journal
 from watchconv.config.values import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.host import status_file as live

@@ -1,8 +1,7 @@
-"""``retry``, ``cancel``, ``pause``, ``resume``: asked in the journal, done by the daemon.
+"""``retry``, ``cancel``, ``pause``, ``resume``: noted in the journal, carried out by the daemon.
 
-Guarantees: what was asked is kept until it is done, whether a daemon runs or not; what cannot be
-done keeps nothing else from being asked.
-Does not touch a file of the inbox or of error/. Errors: ``JournalError``, ``EnvironmentTrouble``.
+A request is kept until it is carried out, whether a daemon runs or not. No file of the inbox or of
+error/ is touched here.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from watchconv.commands.show import open_journal
-from watchconv.host import status_file as live
+from watchconv.commands.jobs import open_journal
+from watchconv.host import status_file
 from watchconv.host.folders import make_state
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
@@ -41,16 +40,16 @@ def retry(config: Config, arguments: argparse.Namespace) -> int:
         if not ids:
             print("no failed jobs" if not gone else "no other failed jobs")
             return 0
-    return _ask(config, journal, ids, Request.RETRY)
+    return _request(config, journal, ids, Request.RETRY)
 
 
 def cancel(config: Config, arguments: argparse.Namespace) -> int:
     """End queued or running jobs."""
-    return _ask(config, open_journal(config), arguments.jobs, Request.CANCEL)
+    return _request(config, open_journal(config), arguments.jobs, Request.CANCEL)
 
 
-def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
-    code, asked = 0, False
+def _request(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
+    code, noted = 0, False
     done = "will be retried" if request is Request.RETRY else "will be cancelled"
     for job_id in ids:
         problem = _problem(config, journal, job_id, request)
@@ -59,10 +58,10 @@ def _ask(config: Config, journal: Journal | None, ids: Iterable[int], request: R
             code = 1
         else:
             print(f"job {job_id} {done}")
-            asked = True
+            noted = True
     if journal:
         journal.close()
-    if asked:
+    if noted:
         _wake(config)
     return code
 
@@ -80,7 +79,7 @@ def _problem(config: Config, journal: Journal | None, job_id: int, request: Requ
 
 
 def _is_gone(config: Config, job: Job) -> bool:
-    """Tell whether the original of a failed job is not where it was put; a retry may have begun."""
+    """Return whether a failed job's original has left error/, but for a retry that has begun."""
     if job.state is not JobState.FAILED or job.request is not None:
         return False
     return not os.path.lexists(os.path.join(config.error, job.original or ""))
@@ -97,7 +96,7 @@ def resume(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _set_paused(config: Config, value: str | None) -> int:
-    make_state(config.state, live.WAKE_DIR)
+    make_state(config.state, status_file.WAKE_DIR)
     journal = Journal(config.state)
     journal.remember(PAUSED, value)
     journal.close()
@@ -107,6 +106,6 @@ def _set_paused(config: Config, value: str | None) -> int:
 
 
 def _wake(config: Config) -> None:
-    live.wake(config.state)
-    if live.read(config.state) is None:
+    status_file.wake(config.state)
+    if status_file.read(config.state) is None:
         print("no watchconv is running; this takes effect when it starts")

@@ -87,7 +87,7 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
         end = container_end(descriptor, stat.st_size)
         if end.ending is Ending.INCOMPLETE:
             raise _Refused(f"it is not whole: {end.detail}")
-        media = asyncio.run(_probe(descriptor))
+        media = _probe(descriptor, config.sandbox)
     length = media.duration_seconds
     shown = "length unknown" if length is None else f"{length:.2f} s"
     yield f"container: {media.demuxer}, {shown}"

@@ -1,27 +1,34 @@
-"""How figures are said to people.
-
-Pure. Errors: none.
-"""
+"""How figures are shown to people."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from watchconv.host.status_file import Running
+    from watchconv.views import RunningJob
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as 0:07, 1:02:03."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    """Return a duration as 0:07 or 1:02:03."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours}:{rest:02}:{left:02}" if hours else f"{rest}:{left:02}"
 
 
-def describe_progress(row: Running) -> str:
-    """Say how far a job is: percent, speed and time left; or the time done where that is all."""
+def show_size(size: int) -> str:
+    """Return a number of bytes in its largest unit: 512 B, 1.5 GiB, -3.0 MiB."""
+    if abs(size) < 1024:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if abs(value) < 1024 or unit == "TiB":
+            break
+    return f"{value:.1f} {unit}"
+
+
+def describe_progress(row: RunningJob) -> str:
+    """Return how far a job is: percent, speed and time left; where that is all, the time done."""
     parts = []
     if row.progress is not None:
         parts.append(f"{row.progress:.0%}")
@@ -32,10 +39,3 @@ def describe_progress(row: Running) -> str:
     if row.eta_seconds is not None:
         parts.append(f"{clock(row.eta_seconds)} left")
     return ", ".join(parts) or "starting"
-
-
-def moment(seconds: float | None) -> str | None:
-    """Write a wall clock time as ISO 8601 UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

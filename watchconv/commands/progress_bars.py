@@ -1,7 +1,4 @@
-"""Live bars of running jobs on a terminal, with the log above them.
-
-Does not know the daemon: it is told, as its listener. Errors: none.
-"""
+"""Live bars of running jobs on a terminal, with the log above them."""
 
 from __future__ import annotations
 
@@ -16,8 +13,7 @@ from watchconv.commands.format import describe_progress
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from watchconv.host.status_file import Status
-    from watchconv.model import Job
+    from watchconv.views import Status
 
 
 class _Sink(logging.Handler):
@@ -33,7 +29,7 @@ class _Sink(logging.Handler):
 
 
 class ProgressBars:
-    """A listener that draws. Drawn only while jobs run: an idle terminal costs nothing."""
+    """Draws the daemon's status, and only while jobs run: an idle terminal costs nothing."""
 
     def __init__(self) -> None:
         console = Console(stderr=True, highlight=False)
@@ -47,9 +43,6 @@ class ProgressBars:
             transient=True,
         )
         self._tasks: dict[int, TaskID] = {}
-
-    def job_changed(self, job: Job) -> None:
-        """Hear of a job: the log tells it already."""
 
     def present(self, now: Status) -> None:
         """Draw what runs now."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,10 +29,11 @@ from watchconv.model import Intent, Job, JobState, OnSuccess, Verdict
 from watchconv.names import with_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from watchconv.deliver.ownership import Ownership
     from watchconv.host.folders import Folders
+    from watchconv.model import OutputFile
 
 _TAKEN = (FileExistsError, NotADirectoryError)
 
@@ -70,15 +71,16 @@ class Outbox:
         """Name the folder that one attempt of one job writes into; never used for another."""
         return work.work_dir(self._folders.work, job)
 
-    def plan(self, job: Job, verdict: Verdict, output: str | None) -> Intent:
-        """Choose names that are free now: the output's wish comes in, what to intend goes out."""
+    def plan(self, job: Job, verdict: Verdict, wishes: Sequence[OutputFile] = ()) -> Intent:
+        """Choose names that are free now: outputs with the names they wish for come in."""
         if verdict is not Verdict.ENCODED:
             return Intent(verdict, original=self._free_in_error(job.source))
-        assert output is not None
         original, on_success = None, self.disposal.on_success
         if on_success is OnSuccess.MOVE:
             original = free_name(self._folders.done, job.source)
-        return Intent(verdict, free_name(self._folders.outbox, output), original, on_success)
+        outbox = self._folders.outbox
+        outputs = tuple(replace(o, name=free_name(outbox, str(o.name))) for o in wishes)
+        return Intent(verdict, outputs, original, on_success)
 
     def deliver(self, job: Job) -> DeliveryResult:
         """Carry out the intent of a DELIVERING job; repeatable."""

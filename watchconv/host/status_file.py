@@ -1,9 +1,8 @@
-"""What the daemon does now, in one small file of the state directory: reading it asks nobody.
+"""The daemon's status in one small file of the state directory, and how a command wakes the daemon.
 
-Guarantees: the file is replaced atomically; whether its writer still lives is told by pid and
-start time together, so a pid that was given to another program fools nobody.
-Does not hold what the journal knows (counts by state, the history).
-Errors: ``OSError`` when it cannot be written; reading never fails, it finds nothing instead.
+The file is replaced atomically. Whether its writer still lives is told by pid and start time
+together, since a pid may be given to another program. Counts by state are in the journal, not here.
+Errors: ``OSError`` when it cannot be written; ``read`` returns None instead.
 """
 
 from __future__ import annotations
@@ -11,70 +10,44 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any
+
+from watchconv.views import RunningJob, Status, status_from_json, status_to_json
+
+__all__ = ["RunningJob", "Status", "read", "remove", "start_of", "wake", "write"]
 
 FILE_NAME = "live.json"
-WAKE_FILE = "up"
-WAKE_DIR = "wake"  # a folder of its own, so that watching it is not woken by the journal
+WAKE_FIFO = "wake.fifo"  # made by the daemon, where its state directory can hold one
+WAKE_DIR = "wake"  # a folder of its own, so that the journal's files do not wake who watches it
+WAKE_FILE = "up"  # touched in that folder, for a daemon without a FIFO
 _TOUCH = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
-@dataclass(slots=True)
-class Running:
-    """One running attempt."""
-
-    id: int
-    source: str
-    profile: str
-    progress: float | None = None  # 0..1
-    speed: float | None = None
-    fps: float | None = None
-    eta_seconds: float | None = None
-    out_seconds: float | None = None
-
-
-@dataclass(slots=True)
-class Status:
-    """The daemon's present."""
-
-    pid: int
-    started: int
-    state: str  # running, paused, trouble
-    waiting: int = 0
-    ignored: int = 0
-    running: list[Running] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
-
-
-def write(state_dir: str, live: Status) -> None:
+def write(state_dir: str, status: Status) -> None:
     """Replace the file."""
     path = os.path.join(state_dir, FILE_NAME)
     with open(f"{path}.new", "w", encoding="ascii") as writer:
-        json.dump(asdict(live), writer)
+        json.dump(status_to_json(status), writer)
     os.replace(f"{path}.new", path)
 
 
 def read(state_dir: str) -> Status | None:
-    """Read what a living daemon wrote; None when there is none."""
+    """Return what a living daemon wrote; None when there is none."""
     try:
         with open(os.path.join(state_dir, FILE_NAME), encoding="ascii") as reader:
-            values: dict[str, Any] = json.load(reader)
-        live = Status(**values)
-        live.running = [Running(**row) for row in values["running"]]
+            status = status_from_json(json.load(reader))
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return live if start_of(live.pid) == live.started else None
+    return status if start_of(status.pid) == status.started else None
 
 
 def remove(state_dir: str) -> None:
-    """Remove the file: the daemon stops. Idempotent; one that stays behind fools nobody."""
+    """Remove the file when the daemon stops. Idempotent; a file left behind does no harm."""
     with suppress(OSError):
         os.unlink(os.path.join(state_dir, FILE_NAME))
 
 
 def start_of(pid: int) -> int | None:
-    """Say when a living process was started, in clock ticks since boot; else None."""
+    """Return when a living process was started, in clock ticks since boot; else None."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
@@ -85,6 +58,14 @@ def start_of(pid: int) -> int | None:
 
 def wake(state_dir: str) -> None:
     """Wake the daemon: it has a request to read in the journal."""
+    with suppress(OSError):  # no FIFO, nobody reads it, it is full, or it is another user's
+        fifo = os.open(
+            os.path.join(state_dir, WAKE_FIFO), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        try:
+            os.write(fifo, b"\0")
+        finally:
+            os.close(fifo)
     folder = os.path.join(state_dir, WAKE_DIR)
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, WAKE_FILE)

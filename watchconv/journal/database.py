@@ -1,10 +1,9 @@
 """The file behind the journal: opened, brought to the present schema, written in transactions.
 
 Guarantees: WAL with ``synchronous=FULL``: what was committed survives a power cut; a transaction
-counts as a whole or not at all; several processes may use the file. The file of an older version
-is migrated in one transaction, by its daemon alone, and a copy of it as it was lies beside it.
-Does not know what the rows mean: that is ``journal``.
-Errors: ``JournalError``, with what to do about it.
+counts as a whole or not at all; several connections and processes may use the file. The file of
+an older version is migrated in one transaction, by its daemon alone, and a copy of it as it was is
+kept beside it. Errors: ``JournalError``, with what to do about it.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ log = logging.getLogger(__name__)
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 10
-PAGE_ROWS = 200
-_ID_MOST = 2**63 - 1
 _HINTS = {
     sqlite3.SQLITE_FULL: "is the disk full?",
     sqlite3.SQLITE_READONLY: "is the state directory writable?",
@@ -47,8 +44,8 @@ class Database:
     def __init__(self, state_dir: str, *, create: bool = True, migrate: bool = False) -> None:
         """Open the file; where it is missing, create it or raise JournalError.
 
-        migrate is for the daemon, which has the state to itself: others raise JournalError for
-        the file of an older version, lest they change it under a daemon of that version.
+        migrate is for the daemon, which has the state to itself: without it the file of an older
+        version raises JournalError, so that it is not changed under a daemon of that version.
         """
         self.path = os.path.join(state_dir, FILE_NAME)
         try:
@@ -72,7 +69,7 @@ class Database:
         self._db.execute("PRAGMA cache_size = -1024")
 
     def _open_again(self) -> None:
-        """Open the file anew: SQLite never tries to write what it once could open only to read."""
+        """Open the file anew: SQLite never tries to write what it could once only open to read."""
         before = self._db
         try:
             self._db = _connect(self.path, create=False)
@@ -93,11 +90,8 @@ class Database:
                     raise
                 time.sleep(0.02)
 
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
     def _bring_up_to_date(self, *, migrate: bool) -> None:
-        version, newest = self._version(), len(self.migrations)
+        version, newest = self.read("PRAGMA user_version")[0][0], len(self.migrations)
         if version > newest:
             raise JournalError(
                 f"the journal {self.path} was written by a newer watchconv (schema {version},"
@@ -116,15 +110,16 @@ class Database:
             self._migrate()
 
     def _migrate(self) -> None:
-        """Carry out the steps that are missing, as one."""
+        """Carry out the missing steps in one transaction."""
         with self.writing() as db:
-            for step in self.migrations[self._version() :]:  # read again: another was quicker?
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            for step in self.migrations[version:]:  # asked again: another may have been quicker
                 for statement in step.split(";;"):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(self.migrations)}")
 
     def _back_up(self, version: int) -> str:
-        """Put a copy of the file beside it, whole and on disk, and return its path."""
+        """Write a copy beside the file, synced to disk, and return its path."""
         path = f"{self.path}.v{version}.backup"
         scratch = f"{path}.new"
         try:
@@ -159,22 +154,11 @@ class Database:
             raise _journal_error("write", self.path, error) from error
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Run a query and take all of its rows."""
+        """Run a query and return all of its rows."""
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise _journal_error("read", self.path, error) from error
-
-    def pages(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """Run a query that takes an id to stay below and a limit, again and again to its end.
-
-        Its first column is the id, in falling order. Nothing is held open between two rows: who
-        reads slowly holds up nobody.
-        """
-        below = _ID_MOST
-        while page := self.read(sql, (below, PAGE_ROWS)):
-            yield from page
-            below = page[-1][0]
 
 
 def _connect(path: str, *, create: bool) -> sqlite3.Connection:
@@ -196,7 +180,7 @@ def _sync(path: str) -> None:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Give SQLite's primary code, whatever it says beyond; 0 for what Python says by itself."""
+    """Return SQLite's primary error code; 0 for an error that Python raises by itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

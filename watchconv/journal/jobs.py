@@ -1,79 +1,109 @@
 """The journal: every job and its state, in one SQLite file. It is the queue.
 
-Guarantees: a job is claimed by one worker only; a file of the inbox has at most one job that
-holds its name; what was committed survives a power cut (WAL with ``synchronous=FULL``); every
-change of state is one of ``model.TRANSITIONS``.
-Does not know the file system, ffmpeg or time limits; it is synchronous, and its owner calls it
-from one thread.
-Errors: ``JournalError`` when the file cannot be opened, read or written. A change of state that
-TRANSITIONS does not allow is a bug and raises ``AssertionError``; one that came too late, because
-the job has moved on, changes nothing and returns None.
+Guarantees: a job is claimed once; a file of the inbox has at most one job that holds its name;
+every change of state is one of ``model.TRANSITIONS``, and its event, its attempt, its outputs and
+the sums of its day are written in the same transaction.
+Errors: ``JournalError`` when the file cannot be read or written. A change of state that TRANSITIONS
+does not allow is a bug and raises ``AssertionError``; one that came too late, because the job has
+moved on, changes nothing and returns None.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import astuple
+from typing import TYPE_CHECKING
 
-from watchconv.journal.database import Database
-from watchconv.journal.rows import COLUMNS, blob, job_of
+from watchconv.journal.history import MOUNTS, PAUSED, TRIM_JOBS, History
+from watchconv.journal.rows import JOB, blob, warnings_text
 from watchconv.model import (
     BACKOFF_LIMIT_SECONDS,
-    OPEN,
     STALES_PER_ATTEMPT,
     TRANSITIONS,
+    AttemptEnd,
     Candidate,
     Intent,
     Job,
     JobState,
     Verdict,
+    WaitReason,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    import sqlite3
+    from collections.abc import Sequence
 
-TRIM_JOBS = 500
-PAUSED, MOUNTS = "paused", "mounts"  # the settings that it remembers
+__all__ = ["MOUNTS", "PAUSED", "TRIM_JOBS", "Journal"]
+
+# the jobs that may be claimed, in order: ready now, or put off so far that the clock was set since
+_CLAIMABLE = """
+    SELECT id FROM job INDEXED BY job_claim WHERE state = 'queued' AND request IS NULL
+        AND (not_before <= ? OR not_before > ?)
+    ORDER BY priority DESC, id LIMIT 1
+"""
+_CLOSED = "ended_at = ?, held = 0, request = NULL, wait_reason = NULL, reason = ?"
+# in the order of AttemptEnd
+_END_ATTEMPT = """
+    UPDATE attempt SET ended = ?, outcome = ?, cause = ?, seconds = ?, cpu_seconds = ?,
+        peak_memory_bytes = ?, media_seconds = ?
+    WHERE job = ? AND ended IS NULL
+"""
+_ADD_SECONDS = """
+    UPDATE job SET encode_seconds = encode_seconds + ?, media_seconds = ifnull(?, media_seconds)
+    WHERE id = ?
+"""
+# no bytes count where the size of an output is not known
+_COUNT = """
+    INSERT INTO stat
+    SELECT ifnull(date(ended_at, 'unixepoch'), ''), profile,
+        CASE verdict WHEN 'cancelled' THEN 'cancelled' ELSE state END, ifnull(cause, ''), 1,
+        CASE WHEN unknown THEN 0 ELSE size END, CASE WHEN unknown THEN 0 ELSE made END,
+        ifnull(media_seconds, 0), encode_seconds, max(0, ifnull(began, ended_at) - queued_at)
+    FROM job,
+        (SELECT ifnull(sum(size), 0) made, count(*) > count(size) unknown
+            FROM output WHERE job = ?),
+        (SELECT min(began) began FROM attempt JOIN job ON id = job WHERE job = ?
+            AND began >= queued_at)
+    WHERE id = ?
+    ON CONFLICT (day, profile, outcome, cause) DO UPDATE SET
+        jobs = jobs + 1,
+        input_bytes = input_bytes + excluded.input_bytes,
+        output_bytes = output_bytes + excluded.output_bytes,
+        media_seconds = media_seconds + excluded.media_seconds,
+        encode_seconds = encode_seconds + excluded.encode_seconds,
+        wait_seconds = wait_seconds + excluded.wait_seconds
+"""
 
 
-class Journal(Database):
-    """The jobs of one state directory. Close it when done.
-
-    ``changed`` is called with each job whose state was changed, new ones too, once that is
-    committed, on the owner's thread.
-    """
-
-    changed: Callable[[Job], None] = staticmethod(lambda job: None)
+class Journal(History):
+    """The jobs of one state directory. Close it when done."""
 
     # what the inbox holds
 
     def held(self, sources: Sequence[str]) -> dict[str, Job]:
-        """Find the jobs that hold these names; at most a few hundred names a call."""
+        """Return the jobs that hold these names, by name; ask for a few hundred names at most."""
         marks = ",".join("?" * len(sources))
-        rows = self.read(
-            f"SELECT {COLUMNS} FROM job WHERE held AND source IN ({marks})",
-            [os.fsencode(s) for s in sources],
-        )
-        return {job.source: job for job in map(job_of, rows)}
+        sql = f"SELECT {JOB.columns} FROM job WHERE held AND source IN ({marks})"
+        rows = self.read(sql, [os.fsencode(source) for source in sources])
+        return {job.source: job for job in map(JOB.value, rows)}
 
     def held_in(self, folder: str, after: str, limit: int = 500) -> list[str]:
-        """Page through the names that jobs hold directly in a folder, in their order."""
-        rows = self.read(
-            "SELECT source FROM job WHERE held AND folder = ? AND source > ?"
-            " ORDER BY source LIMIT ?",
-            (os.fsencode(folder), os.fsencode(after), limit),
-        )
+        """Return the next names after one, in their order, that jobs hold directly in a folder."""
+        where = "held AND folder = ? AND source > ? ORDER BY source LIMIT ?"
+        values = (os.fsencode(folder), os.fsencode(after), limit)
+        rows = self.read(f"SELECT source FROM job WHERE {where}", values)
         return [os.fsdecode(row[0]) for row in rows]
 
     def held_counts(self, folder: str | None = None) -> dict[str, int]:
-        """Count the jobs that hold names directly in each folder, or in one of them."""
+        """Return how many jobs hold names directly in each folder, or in one of them."""
         where = "" if folder is None else " AND folder = ?"
         values = () if folder is None else (os.fsencode(folder),)
         sql = f"SELECT folder, count(*) FROM job WHERE held{where} GROUP BY folder"
         return {os.fsdecode(name): int(count) for name, count in self.read(sql, values)}
 
     def add(self, candidates: Sequence[Candidate], now: float) -> list[Job]:
-        """Queue settled files; a name that a job already holds is passed over (idempotent).
+        """Queue settled files, and return their jobs; a name that a job holds is passed over.
 
         A file that changed under the attempt before brings the count of such changes in a row
         along: some of them count as an attempt.
@@ -82,74 +112,63 @@ class Journal(Database):
         with self.writing() as db:
             for new in candidates:
                 source = os.fsencode(new.source)
-                last = db.execute(
-                    "SELECT state, stale FROM job WHERE source = ? ORDER BY id DESC LIMIT 1",
-                    (source,),
-                ).fetchone()
-                count = last[1] if last and last[0] == JobState.SUPERSEDED else 0
+                sql = "SELECT state, stale FROM job WHERE source = ? ORDER BY id DESC LIMIT 1"
+                last = db.execute(sql, (source,)).fetchone()
+                stale = last[1] if last and last[0] == JobState.SUPERSEDED else 0
+                found = (source, os.path.dirname(source), new.size, new.mtime_ns, new.profile)
                 row = db.execute(
                     "INSERT INTO job (source, folder, size, mtime_ns, profile, state, queued_at,"
                     " stale, attempt) VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?)"
-                    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
-                    (
-                        source,
-                        os.path.dirname(source),
-                        new.size,
-                        new.mtime_ns,
-                        new.profile,
-                        now,
-                        count,
-                        count // STALES_PER_ATTEMPT,
-                    ),
+                    " ON CONFLICT DO NOTHING RETURNING id",
+                    (*found, now, stale, stale // STALES_PER_ATTEMPT),
                 ).fetchone()
                 if row:
-                    added.append(job_of(row))
-        for job in added:
-            self.changed(job)
+                    added.append(_job(db, row[0]))
         return added
 
     def release(self, job_id: int) -> None:
-        """Let an ended job go of its name: the original that it kept is gone or changed."""
+        """Let an ended job's name go: the original that it kept is gone or has changed."""
         with self.writing() as db:
             db.execute("UPDATE job SET held = 0 WHERE id = ?", (job_id,))
 
     # the queue
 
-    def claim(self, now: float) -> Job | None:
-        """Take the oldest ready job and mark it RUNNING.
+    def claim(self, now: float, *, engine: str = "local", owner: str = "") -> Job | None:
+        """Mark the first ready job RUNNING and begin its attempt; None when nothing is ready.
 
-        now is wall clock, seconds since the epoch; jobs with a later not_before are passed over,
-        unless it lies so far ahead that only a stepped clock explains it.
-        One attempt is charged here, not at failure: a file that takes the machine down
-        must still run out of tries.
-
-        Returns the job as it now stands, or None when nothing is ready.
+        A higher priority comes first, then the older job. now is wall clock, seconds since the
+        epoch; a job with a later not_before is passed over, unless that lies so far ahead that
+        only a stepped clock explains it. One attempt is charged here, not at failure: a file that
+        takes the machine down must still run out of attempts.
         """
+        ready = (now, now + 2 * BACKOFF_LIMIT_SECONDS)
+        if not self.read(_CLAIMABLE, ready):  # the usual answer takes no lock
+            return None
         with self.writing() as db:
             row = db.execute(
                 "UPDATE job SET state = 'running', attempt = attempt + 1, run = run + 1,"
-                " started_at = ?, ended_at = NULL, reason = NULL WHERE id ="
-                " (SELECT id FROM job INDEXED BY job_queued"
-                " WHERE state = 'queued' AND request IS NULL"
-                " AND (not_before <= ? OR not_before > ?)"
-                f" ORDER BY id LIMIT 1) RETURNING {COLUMNS}",
-                (now, now, now + 2 * BACKOFF_LIMIT_SECONDS),
+                " started_at = ?, ended_at = NULL, reason = NULL, wait_reason = NULL"
+                f" WHERE id = ({_CLAIMABLE}) RETURNING id, run",
+                (now, *ready),
             ).fetchone()
-        return self._told(row)
+            if row is None:
+                return None
+            db.execute(
+                "INSERT INTO attempt (job, run, engine, owner, began) VALUES (?, ?, ?, ?, ?)",
+                (*row, engine, owner, now),
+            )
+            return _job(db, row[0])
 
     def next_ready(self, now: float, limit: int) -> list[Job]:
-        """List the jobs that ``claim`` would take next, oldest first, without taking them."""
-        return [
-            job_of(row)
-            for row in self.read(
-                f"SELECT {COLUMNS} FROM job INDEXED BY job_queued WHERE state = 'queued'"
-                " AND request IS NULL AND not_before <= ? ORDER BY id LIMIT ?",
-                (now, limit),
-            )
-        ]
+        """Return the jobs that ``claim`` would take next, in that order, without taking them."""
+        sql = (
+            f"SELECT {JOB.columns} FROM job INDEXED BY job_claim WHERE state = 'queued'"
+            " AND request IS NULL AND not_before <= ? ORDER BY priority DESC, id LIMIT ?"
+        )
+        return [JOB.value(row) for row in self.read(sql, (now, limit))]
 
     def next_ready_at(self) -> float | None:
-        """Say when the next queued job may be claimed (wall clock), or None without any."""
+        """Return when the next queued job may be claimed (wall clock), or None without any."""
         rows = self.read(
             "SELECT min(not_before) FROM job INDEXED BY job_ready"
             " WHERE state = 'queued' AND request IS NULL"
@@ -157,76 +176,93 @@ class Journal(Database):
         return None if rows[0][0] is None else float(rows[0][0])
 
     def requeue(
-        self, job_id: int, *, refund: bool, not_before: float, reason: str | None
+        self,
+        job_id: int,
+        ended: AttemptEnd,
+        *,
+        refund: bool,
+        not_before: float,
+        wait_reason: WaitReason | None,
+        reason: str | None,
     ) -> Job | None:
         """Put a running job back (RUNNING → QUEUED); refund gives the attempt back."""
-        columns = "attempt = attempt - ?, not_before = ?, reason = ?"
-        values = (int(refund), not_before, reason)
-        return self._advance(job_id, JobState.RUNNING, JobState.QUEUED, columns, values)
+        columns = "attempt = attempt - ?, not_before = ?, wait_reason = ?, reason = ?"
+        values = (int(refund), not_before, wait_reason, reason)
+        return self._advance(job_id, JobState.RUNNING, JobState.QUEUED, columns, values, ended)
 
-    def hurry(self, reason: str) -> None:
-        """Let the queued jobs that were put off for this reason be claimed now."""
+    def release_delayed(self, wait_reason: WaitReason) -> int:
+        """Let the queued jobs that wait for this reason be claimed now; return how many."""
+        waiting = "state = 'queued' AND wait_reason = ?"
+        if not self.read(f"SELECT 1 FROM job WHERE {waiting} LIMIT 1", (wait_reason,)):
+            return 0
         with self.writing() as db:
-            db.execute(
-                "UPDATE job SET not_before = 0 WHERE state = 'queued' AND reason = ?", (reason,)
-            )
+            sql = f"UPDATE job SET not_before = 0, wait_reason = NULL WHERE {waiting}"
+            return db.execute(sql, (wait_reason,)).rowcount
 
-    def intend(self, job: Job, intent: Intent) -> Job | None:
+    def intend(self, job: Job, intent: Intent, ended: AttemptEnd | None = None) -> Job | None:
         """Commit what will be moved where, before it is (QUEUED or RUNNING → DELIVERING).
 
-        None also where a cancel was asked for meanwhile, unless this is its answer.
+        ended is how the attempt of a running job ended. Returns None also where a cancel was
+        asked for meanwhile, unless this is its answer.
         """
         columns = (
-            "verdict = ?, output = ?, original = ?, on_success = ?, reason = ?, report = ?,"
-            " request = NULL"
+            "verdict = ?, original = ?, on_success = ?, cause = ?, wait_reason = NULL, reason = ?,"
+            " report = ?, warnings = ?, request = NULL"
         )
         values = (
             intent.verdict,
-            blob(intent.output),
             blob(intent.original),
             intent.on_success,
+            intent.cause,
             intent.reason,
             intent.report,
+            warnings_text(intent.warnings),
         )
-        answers = intent.verdict is Verdict.CANCELLED
-        also = "" if answers else " AND request IS NULL"
-        return self._advance(job.id, job.state, JobState.DELIVERING, columns, values, also)
+        return self._advance(job.id, job.state, JobState.DELIVERING, columns, values, ended, intent)
 
-    def retarget(self, job_id: int, *, output: str | None, original: str | None) -> Job:
-        """Change the names that a delivery intends, because one was taken."""
+    def retarget(self, job_id: int, *, outputs: Sequence[str], original: str | None) -> Job:
+        """Change the names that a delivery intends, because one was taken; outputs in order."""
         with self.writing() as db:
-            row = db.execute(
-                "UPDATE job SET output = ?, original = ? WHERE id = ? AND state = 'delivering'"
-                f" RETURNING {COLUMNS}",
-                (blob(output), blob(original), job_id),
-            ).fetchone()
-        return job_of(row)
+            where = "id = ? AND state = 'delivering'"
+            db.execute(f"UPDATE job SET original = ? WHERE {where}", (blob(original), job_id))
+            where = "job = ? AND ordinal = ? AND state = 'intended'"
+            for ordinal, name in enumerate(outputs):
+                values = (blob(name), job_id, ordinal)
+                db.execute(f"UPDATE output SET name = ? WHERE {where}", values)
+            return _job(db, job_id)
 
     def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job | None:
         """Close a delivery; held when its original stays in the inbox."""
         columns = "ended_at = ?, held = ?, report = NULL, request = NULL"
         return self._advance(job_id, JobState.DELIVERING, state, columns, (now, int(held)))
 
-    def withdraw(self, job_id: int, expected: JobState, now: float) -> Job | None:
+    def withdraw(
+        self, job_id: int, expected: JobState, now: float, ended: AttemptEnd | None = None
+    ) -> Job | None:
         """Close a job whose original was taken away."""
-        columns = "ended_at = ?, held = 0, request = NULL, reason = 'the original was taken away'"
-        return self._advance(job_id, expected, JobState.WITHDRAWN, columns, (now,))
+        values = (now, "the original was taken away")
+        return self._advance(job_id, expected, JobState.WITHDRAWN, _CLOSED, values, ended)
 
-    def supersede(self, job_id: int, expected: JobState, now: float, *, stale: bool) -> Job | None:
+    def supersede(
+        self,
+        job_id: int,
+        expected: JobState,
+        now: float,
+        *,
+        stale: bool,
+        ended: AttemptEnd | None = None,
+    ) -> Job | None:
         """Close a job whose original changed; stale when that happened while it was read."""
-        columns = (
-            "ended_at = ?, held = 0, request = NULL, stale = stale + ?,"
-            " reason = 'the original changed'"
-        )
-        values = (now, int(stale))
-        return self._advance(job_id, expected, JobState.SUPERSEDED, columns, values)
+        columns, values = f"{_CLOSED}, stale = stale + ?", (now, "the original changed", int(stale))
+        return self._advance(job_id, expected, JobState.SUPERSEDED, columns, values, ended)
 
     def retry(self, job_id: int, size: int, mtime_ns: int, profile: str, now: float) -> Job | None:
         """Queue a failed job again, its original being back (FAILED → QUEUED)."""
         columns = (
             "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
-            " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, output = NULL,"
-            " original = NULL, on_success = NULL, reason = NULL, report = NULL, request = NULL"
+            " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, original = NULL,"
+            " on_success = NULL, cause = NULL, reason = NULL, report = NULL, request = NULL,"
+            " warnings = NULL, encode_seconds = 0, media_seconds = NULL"
         )
         values = (size, mtime_ns, profile, now)
         return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)
@@ -238,75 +274,47 @@ class Journal(Database):
         to: JobState,
         columns: str,
         values: Sequence[object],
-        also: str = "",
+        ended: AttemptEnd | None = None,
+        intent: Intent | None = None,
     ) -> Job | None:
-        """Change a job's state; None when it is no longer what is expected."""
+        """Change a job's state and all that goes with it; None when it is not as expected."""
         assert to in TRANSITIONS[expected], (job_id, expected, to)
+        unless = ""
+        if intent and intent.verdict is not Verdict.CANCELLED:  # a cancel comes first
+            unless = " AND request IS NULL"
         with self.writing() as db:
-            row = db.execute(
-                f"UPDATE job SET state = ?, {columns} WHERE id = ? AND state = ?{also}"
-                f" RETURNING {COLUMNS}",
+            changed = db.execute(
+                f"UPDATE job SET state = ?, {columns} WHERE id = ? AND state = ?{unless}",
                 (to, *values, job_id, expected),
-            ).fetchone()
-        return self._told(row)
+            ).rowcount
+            if not changed:
+                return None
+            if expected is JobState.RUNNING:
+                _end_attempt(db, job_id, ended)
+            for ordinal, made in enumerate(intent.outputs if intent else ()):
+                paths = (blob(made.file), blob(made.suffix), blob(made.name))
+                db.execute(
+                    "INSERT INTO output (job, ordinal, role, size, file, suffix, name, state)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
+                    (job_id, ordinal, made.role, made.size, *paths),
+                )
+            if to is JobState.DONE:
+                db.execute("UPDATE output SET state = 'delivered' WHERE job = ?", (job_id,))
+            elif expected is JobState.DELIVERING:  # what was intended has not come about
+                db.execute("DELETE FROM output WHERE job = ?", (job_id,))
+            if to in (JobState.DONE, JobState.FAILED):
+                db.execute(_COUNT, (job_id,) * 3)
+            return _job(db, job_id)
 
-    def _told(self, row: Sequence[Any] | None) -> Job | None:
-        """Give the job of a row that was changed, if one was, and tell of it."""
-        if row is None:
-            return None
-        job = job_of(row)
-        self.changed(job)
-        return job
 
-    # the whole
+def _job(db: sqlite3.Connection, job_id: int) -> Job:
+    """Return a job as the transaction has left it."""
+    sql = f"SELECT {JOB.columns} FROM job WHERE id = ?"
+    return JOB.value(db.execute(sql, (job_id,)).fetchone())
 
-    def get(self, job_id: int) -> Job | None:
-        """Look one job up."""
-        rows = self.read(f"SELECT {COLUMNS} FROM job WHERE id = ?", (job_id,))
-        return job_of(rows[0]) if rows else None
 
-    def jobs(self, state: JobState | None = None) -> Generator[Job]:
-        """Yield the history, newest first."""
-        where = f"state = '{state}' AND " if state else ""
-        sql = f"SELECT {COLUMNS} FROM job WHERE {where}id < ? ORDER BY id DESC LIMIT ?"
-        yield from map(job_of, self.pages(sql))
-
-    def in_state(self, state: JobState) -> list[Job]:
-        """List the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
-        assert state in OPEN
-        # each has its index: the history may be long
-        index = f"INDEXED BY job_{state}"
-        sql = f"SELECT {COLUMNS} FROM job {index} WHERE state = '{state}' ORDER BY id"
-        return [job_of(row) for row in self.read(sql)]
-
-    def counts(self) -> dict[JobState, int]:
-        """Count the jobs by state, without reading them."""
-        counts = {JobState(s): int(n) for s, n in self.read("SELECT * FROM tally")}
-        return {state: counts.get(state, 0) for state in JobState}
-
-    def trim(self, keep_days: float, now: float) -> int:
-        """Delete the history that ended before; never of files that are still in the inbox.
-
-        At most ``TRIM_JOBS`` a call, lest all who wait for the journal wait for a long history.
-        Returns how many; 0 when nothing is left to delete.
-        """
-        old = "ended_at IS NOT NULL AND NOT held AND ended_at < ?"
-        before = now - keep_days * 86400
-        if not self.read(f"SELECT 1 FROM job WHERE {old} LIMIT 1", (before,)):
-            return 0
-        some = f"SELECT id FROM job INDEXED BY job_ended WHERE {old} LIMIT {TRIM_JOBS}"
-        with self.writing() as db:
-            return db.execute(f"DELETE FROM job WHERE id IN ({some})", (before,)).rowcount
-
-    def setting(self, name: str) -> str | None:
-        """Read a remembered setting, such as ``paused``."""
-        rows = self.read("SELECT value FROM setting WHERE name = ?", (name,))
-        return str(rows[0][0]) if rows else None
-
-    def remember(self, name: str, value: str | None) -> None:
-        """Write a setting, or forget it with None."""
-        with self.writing() as db:
-            if value is None:
-                db.execute("DELETE FROM setting WHERE name = ?", (name,))
-            else:
-                db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
+def _end_attempt(db: sqlite3.Connection, job_id: int, ended: AttemptEnd | None) -> None:
+    values = astuple(ended) if ended else (None, None, 0.0, None, None, None)
+    _, _, seconds, _, _, media_seconds = values
+    db.execute(_END_ATTEMPT, (time.time(), *values, job_id))
+    db.execute(_ADD_SECONDS, (seconds, media_seconds, job_id))

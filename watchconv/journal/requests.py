@@ -1,9 +1,7 @@
 """What people asked of jobs, kept in the journal until the daemon has done it.
 
-Guarantees: no request is noted that does not fit its job; the name that a retry takes in the inbox
-is reserved before the original is moved to it.
-Does not carry anything out: ``daemon.requests`` does.
-Errors: ``JournalError``.
+A request is noted only if it fits its job's state. The name that a retry takes in the inbox is
+reserved before the original is moved to it. ``daemon.control`` carries the requests out.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from watchconv.journal.rows import COLUMNS, blob, job_of
+from watchconv.journal.rows import JOB, blob
 from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def note(journal: Journal, job_id: int, request: Request) -> str | None:
-    """Note a request for the daemon. Returns what is wrong with it, as a sentence, or None."""
+    """Note a request for the daemon. Returns why it cannot be noted, as a sentence, or None."""
     if request is Request.RETRY:
         wants, done = [JobState.FAILED], "retried"
     else:
@@ -36,45 +34,39 @@ def note(journal: Journal, job_id: int, request: Request) -> str | None:
 
 
 def noted(journal: Journal) -> list[Job]:
-    """List the jobs with a request that is not yet carried out."""
-    sql = f"SELECT {COLUMNS} FROM job WHERE request IS NOT NULL ORDER BY id"
-    return [job_of(row) for row in journal.read(sql)]
+    """Return the jobs with a request that is not yet carried out, oldest first."""
+    sql = f"SELECT {JOB.columns} FROM job WHERE request IS NOT NULL ORDER BY id"
+    return [JOB.value(row) for row in journal.read(sql)]
 
 
 def drop(journal: Journal, job_id: int) -> None:
-    """Forget a request that cannot be carried out, and the name that it may have reserved."""
+    """Forget a request that cannot be carried out; release the name that it may have reserved."""
     with journal.writing() as db:
-        db.execute(
-            "UPDATE job SET request = NULL, held = held AND state <> 'failed' WHERE id = ?",
-            (job_id,),
-        )
+        columns = "request = NULL, held = held AND state <> 'failed'"
+        db.execute(f"UPDATE job SET {columns} WHERE id = ?", (job_id,))
 
 
 def begin_retry(journal: Journal, job_id: int, source: str) -> bool:
     """Reserve the name under which a failed original goes back; False when a job holds it."""
     name = os.fsencode(source)
     with journal.writing() as db:
-        taken = db.execute(
-            "SELECT 1 FROM job WHERE held AND source = ? AND id <> ?", (name, job_id)
-        ).fetchone()
-        if taken:
-            return False
-        db.execute(
-            "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ?",
-            (name, os.path.dirname(name), job_id),
+        reserved = db.execute(
+            "UPDATE job SET source = ?, folder = ?, held = 1 WHERE id = ? AND NOT EXISTS"
+            " (SELECT 1 FROM job other WHERE other.held AND other.source = ? AND other.id <> ?)",
+            (name, os.path.dirname(name), job_id, name, job_id),
         )
-    return True
+        return reserved.rowcount > 0
 
 
 def has_begun(journal: Journal, job_id: int) -> bool:
-    """Tell whether a failed job's retry has begun: it holds a name in the inbox."""
+    """Return whether a failed job's retry has begun: it holds a name in the inbox."""
     return bool(journal.read("SELECT 1 FROM job WHERE id = ? AND held", (job_id,)))
 
 
 def newest_failed(journal: Journal, original: str) -> int | None:
-    """Find the last of the failed jobs whose originals had this name in error/."""
+    """Return the last of the failed jobs whose originals had this name in error/."""
     rows = journal.read(
-        "SELECT max(id) FROM job INDEXED BY job_failed WHERE state = 'failed' AND original = ?",
+        "SELECT max(id) FROM job INDEXED BY job_state WHERE state = 'failed' AND original = ?",
         (blob(original),),
     )
     return None if rows[0][0] is None else int(rows[0][0])

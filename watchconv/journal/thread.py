@@ -1,32 +1,29 @@
 """The journal's own thread, and the two ways to call it.
 
-Guarantees: the journal is used by one thread only, in the order of the calls; the loop never
-waits for SQLite's fsync, which may stall behind ffmpeg's writes.
-Errors: ``JournalError``, as the journal raises it.
+The journal is used by one thread, in the order of the calls, so that the event loop never waits
+for SQLite's fsync, which may take long behind ffmpeg's writes. Errors are raised as the journal
+raises them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
 
 from watchconv.journal.jobs import Journal
 
-if TYPE_CHECKING:
-    from watchconv.model import Job
-
-CLOSE_SECONDS = 10.0  # what is given to a thread that a dead disk may hold
+CLOSE_SECONDS = 10.0  # how long closing waits for a thread that a dead disk may hold
 
 T = TypeVar("T")
 P = ParamSpec("P")
-Question = Callable[Concatenate[Journal, P], T]  # a method, or of ``requests``
+Question = Callable[Concatenate[Journal, P], T]  # a method of Journal, or a function on one
 
 
 class JournalThread:
-    """The thread that owns a journal, and nothing else."""
+    """The thread that owns a connection to the journal, and nothing else."""
 
     def __init__(self, state_dir: str) -> None:
         """Start the thread and open the journal on it, migrated if need be. Raises JournalError."""
@@ -37,21 +34,26 @@ class JournalThread:
             self._executor.shutdown()
             raise
 
-    def tell(self, hear: Callable[[Job], None]) -> None:
-        """Have somebody hear of each job whose state changes, on the journal's thread."""
-        self._journal.changed = hear
-
     async def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a question there and wait without blocking the loop."""
-        future = self._executor.submit(question, self._journal, *args, **kwargs)
-        return await asyncio.wrap_future(future)
+        """Run a question on the thread and wait without blocking the loop."""
+        return await asyncio.wrap_future(self._submit(question, *args, **kwargs))
 
     def ask_blocking(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a question there and wait: for threads other than the loop's."""
-        return self._executor.submit(question, self._journal, *args, **kwargs).result()
+        """Run a question on the thread and wait: for threads other than the loop's."""
+        return self._submit(question, *args, **kwargs).result()
+
+    def _submit(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        def run() -> T:
+            """Ask on the journal's thread."""
+            answer = question(self._journal, *args, **kwargs)
+            if isinstance(answer, Iterator):  # such as ``Journal.jobs``
+                raise TypeError(f"{question} is lazy: it would use the journal on another thread")
+            return answer
+
+        return self._executor.submit(run)
 
     def close(self) -> None:
-        """Close the journal and end the thread; one that a dead disk holds is left to itself."""
+        """Close the journal and end the thread; one that a dead disk holds is left behind."""
         closed = self._executor.submit(self._journal.close)
         with contextlib.suppress(TimeoutError):
             closed.result(CLOSE_SECONDS)

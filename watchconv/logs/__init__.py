@@ -1,1 +1,1 @@
-"""What is said, and where it goes."""
+"""How the log is written, and where it goes."""

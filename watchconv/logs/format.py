@@ -1,9 +1,8 @@
-"""How the log is written: text for people and the system's journal, JSON for collectors.
+"""How the log is written: text for people and for systemd's journal, JSON for collectors.
 
-Guarantees: one line a record but for a bug's traceback, whatever bytes a name holds; each change
-of a job's state is one line. Under systemd's journal there are no time stamps, but priorities and
-the fields JOB_ID, PROFILE, SOURCE and STATE (``journald``).
-Errors: none; a stream that went away is left at that.
+A record is one line but for a bug's traceback, whatever bytes a name holds; each change of a job's
+state is one record. Under systemd's journal there are no time stamps, but priorities and the fields
+JOB_ID, PROFILE, SOURCE, STATE and CAUSE (``journald``). A stream that went away is no error.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
 Stamp = Literal["time", "priority", "none"]
 
 
-def tell(
+def log_job(
     log: logging.Logger,
     job: Job,
-    words: str,
+    text: str,
     *,
     state: JobState | None = None,
     level: int = logging.INFO,
 ) -> None:
-    """Log something of a job, so that it is found by the job; state is the one it came into."""
+    """Log something about a job; state is the one it changed to."""
     extra = about(job, state)
-    log.log(level, "job=%d profile=%s %s", job.id, job.profile, words, extra=extra)
+    log.log(level, "job=%d profile=%s %s", job.id, job.profile, text, extra=extra)
 
 
 def log_transition(
@@ -42,25 +41,29 @@ def log_transition(
 ) -> None:
     """Log a job's change of state, with the reason if there is one."""
     why = f": {printable(reason)}" if reason else ""
-    tell(log, job, f"{before}→{after} {printable(job.source)}{why}", state=after)
+    log_job(log, job, f"{before}→{after} {printable(job.source)}{why}", state=after)
 
 
 def about(job: Job, state: JobState | None = None) -> dict[str, dict[str, object]]:
-    """Say for a record's extra what it is about."""
+    """Return a record's extra: its fields for those who ask by job."""
     fields: dict[str, object] = {"job": job.id, "profile": job.profile, "source": job.source}
-    return {"fields": fields | {"state": state} if state else fields}
+    if state:
+        fields["state"] = state
+    if job.cause:
+        fields["cause"] = job.cause
+    return {"fields": fields}
 
 
 class TextFormat(logging.Formatter):
     """One line of text a record."""
 
     def __init__(self, stamp: Stamp = "time") -> None:
-        """Begin lines with the local time, with the priority as the journal reads it, or not."""
+        """Begin lines with the local time, with the priority as systemd reads it, or with none."""
         super().__init__()
         self._stamp = stamp
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record; control characters are escaped, a traceback keeps its lines."""
+        """Return a record's line; control characters are escaped, a traceback keeps its lines."""
         line = printable(record.getMessage())
         if record.levelno > logging.INFO:
             line = f"{record.levelname.lower()}: {line}"
@@ -76,10 +79,10 @@ class TextFormat(logging.Formatter):
 
 
 class JsonFormat(logging.Formatter):
-    """One JSON object a record: time, level, message; job, profile, source, state if known."""
+    """A JSON object a record: time, level, message; job, profile, source, state, cause if known."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Return a record's line."""
         message = record.getMessage()
         row: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -94,28 +97,23 @@ class JsonFormat(logging.Formatter):
 
 def set_up(log_format: str, sink: logging.Handler | None = None) -> None:
     """Send the log to stderr, or to a sink of the caller's, in one of the two formats."""
-    under_journal = sink is None and _is_journal(sys.stderr.fileno())
     target = sink or logging.StreamHandler(sys.stderr)
-    target.setFormatter(_format(log_format, "priority" if under_journal else "time"))
-    if under_journal:
-        target = JournalSink(target)
-        target.setFormatter(_format(log_format, "none"))
+    stamp: Stamp = "time"
+    stat = os.fstat(sys.stderr.fileno()) if sink is None else None
+    if stat and os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}":
+        target.setFormatter(_format(log_format, "priority"))
+        target, stamp = JournalSink(target), "none"
+    target.setFormatter(_format(log_format, stamp))
     logging.raiseExceptions = False
-    # what no format of ours shows is not found out for each record
+    # none of our formats shows these: do not look them up for each record
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [target]
     root.setLevel(logging.WARNING)
     logging.getLogger("watchconv").setLevel(logging.INFO)
-    # it calls its own orderly stop an error; what really dies there, the watcher finds out
+    # it logs its own orderly stop as an error; the watcher notices by itself what really died
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 
 def _format(log_format: str, stamp: Stamp) -> logging.Formatter:
     return JsonFormat() if log_format == "json" else TextFormat(stamp)
-
-
-def _is_journal(descriptor: int) -> bool:
-    """Tell whether a stream is the one that systemd has connected to its journal."""
-    stat = os.fstat(descriptor)
-    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"

@@ -1,10 +1,8 @@
-"""Send log records to systemd's journal with their fields, so that it can be asked by job.
+"""Send log records to systemd's journal with their fields: ``journalctl -u watchconv JOB_ID=17``.
 
 The journal's own protocol: one datagram for each record, or, where that is too large, a sealed
-memory file that is handed over. Found by ``journalctl -u watchconv JOB_ID=17``.
-
-Guarantees: a record reaches the journal, or the stream that it would have gone to without one.
-Does not decide whether the journal is there: ``logs`` does. Errors: none.
+memory file whose descriptor is sent. A record reaches the journal, or else the stream that it
+would have gone to without one.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 
 class JournalSink(logging.Handler):
-    """Gives each record to the journal; what it does not take goes to another sink."""
+    """Sends each record to the journal; what the journal does not take goes to another sink."""
 
     def __init__(self, otherwise: logging.Handler, address: str = ADDRESS) -> None:
         super().__init__()
@@ -37,11 +35,11 @@ class JournalSink(logging.Handler):
             "PRIORITY": PRIORITIES.get(record.levelno, 5),
             "SYSLOG_IDENTIFIER": "watchconv",
         }
-        for name, value in getattr(record, "fields", {}).items():  # job, profile, source, state
+        for name, value in getattr(record, "fields", {}).items():  # see ``format.about``
             values["JOB_ID" if name == "job" else name.upper()] = value
         try:
             self._send(b"".join(_field(name, str(value)) for name, value in values.items()))
-        except OSError:  # it is not there, or is being started anew
+        except OSError:  # it is not there, or is being restarted
             self._otherwise.handle(record)
 
     def _send(self, message: bytes) -> None:
@@ -66,7 +64,7 @@ class JournalSink(logging.Handler):
 
 
 def _field(name: str, value: str) -> bytes:
-    """Write one field; a value with line breaks is preceded by its length."""
+    """Return one field as sent; a value with line breaks is preceded by its length."""
     content = value.encode("utf-8", "backslashreplace")
     if b"\n" not in content:
         return b"%s=%s\n" % (name.encode(), content)

@@ -1,7 +1,8 @@
-"""What the daemon does now: a small file that is whole whenever it is read, and never a lie."""
+"""The status file is whole whenever it is read, and no other process's; wake reaches the daemon."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,12 +13,13 @@ import pytest
 
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
-from watchconv.host import status_file as live
-from watchconv.host.status_file import FILE_NAME, WAKE_DIR, Running, Status
+from watchconv.host import status_file
+from watchconv.host.status_file import FILE_NAME, WAKE_DIR, WAKE_FIFO, WAKE_FILE, wake
+from watchconv.views import RunningJob, Status
 
 
 def mine(waiting: int = 0, ignored: int = 0) -> Status:
-    start = live.start_of(os.getpid())
+    start = status_file.start_of(os.getpid())
     assert start
     return Status(os.getpid(), start, "running", waiting=waiting, ignored=ignored)
 
@@ -26,40 +28,40 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     now = mine(waiting=3, ignored=4)
     now.trouble = ["the inbox /x does not exist"]
     now.running = [
-        Running(7, "caf\udce9/🎬\n.mov", "webm", 0.5, 2.0, 25.0, 9.0, 4.5),
-        Running(8, "b.mov", "mp4"),
+        RunningJob(7, "caf\udce9/🎬\n.mov", "webm", 0.5, 2.0, 25.0, 9.0, 4.5),
+        RunningJob(8, "b.mov", "mp4"),
     ]
-    live.write(str(tmp_path), now)
+    status_file.write(str(tmp_path), now)
 
-    assert live.read(str(tmp_path)) == now
+    assert status_file.read(str(tmp_path)) == now
     assert os.listdir(tmp_path) == [FILE_NAME]
 
 
 def test_a_user_wakes_the_daemon_where_root_did_before() -> None:
     with open_folder() as folder:
         with as_nobody():
-            live.wake(str(folder))
-        path = folder / WAKE_DIR / live.WAKE_FILE
+            wake(str(folder))
+        path = folder / WAKE_DIR / WAKE_FILE
         path.unlink()
         path.touch(mode=0o444)
 
         with as_nobody():
-            live.wake(str(folder))
+            wake(str(folder))
 
         assert path.stat().st_mode & 0o200
 
 
 def test_nothing_is_read_where_nothing_is(tmp_path: Path) -> None:
-    assert live.read(str(tmp_path)) is None
-    assert live.read(str(tmp_path / "nowhere")) is None
+    assert status_file.read(str(tmp_path)) is None
+    assert status_file.read(str(tmp_path / "nowhere")) is None
 
 
 def test_the_file_is_removed_as_often_as_one_likes(tmp_path: Path) -> None:
-    live.write(str(tmp_path), mine())
-    live.remove(str(tmp_path))
-    live.remove(str(tmp_path))
+    status_file.write(str(tmp_path), mine())
+    status_file.remove(str(tmp_path))
+    status_file.remove(str(tmp_path))
 
-    assert live.read(str(tmp_path)) is None
+    assert status_file.read(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
@@ -80,34 +82,34 @@ def test_the_file_is_removed_as_often_as_one_likes(tmp_path: Path) -> None:
 def test_a_damaged_file_is_no_present(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
 
-    assert live.read(str(tmp_path)) is None
+    assert status_file.read(str(tmp_path)) is None
 
 
 def test_another_programs_pid_fools_nobody(tmp_path: Path) -> None:
     now = mine()
     now.started += 1
-    live.write(str(tmp_path), now)
+    status_file.write(str(tmp_path), now)
 
-    assert live.read(str(tmp_path)) is None
+    assert status_file.read(str(tmp_path)) is None
 
 
 def written_by(child: subprocess.Popen[bytes], folder: Path) -> None:
-    start = live.start_of(child.pid)
+    start = status_file.start_of(child.pid)
     assert start
-    live.write(str(folder), Status(pid=child.pid, started=start, state="running"))
+    status_file.write(str(folder), Status(pid=child.pid, started=start, state="running"))
 
 
 def test_a_daemon_that_was_killed_is_not_there(tmp_path: Path) -> None:
     child = subprocess.Popen(["sleep", "600"])
     written_by(child, tmp_path)
 
-    assert live.read(str(tmp_path)) is not None
+    assert status_file.read(str(tmp_path)) is not None
 
     child.kill()
     child.wait()
 
-    assert live.start_of(child.pid) is None
-    assert live.read(str(tmp_path)) is None
+    assert status_file.start_of(child.pid) is None
+    assert status_file.read(str(tmp_path)) is None
 
 
 def test_a_killed_daemon_whose_parent_does_not_care_is_not_there(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_killed_daemon_whose_parent_does_not_care_is_not_there(tmp_path: Path)
     written_by(child, tmp_path)
     child.kill()
     wait_until(lambda: ") Z " in Path(f"/proc/{child.pid}/stat").read_text())
-    seen = live.read(str(tmp_path))
+    seen = status_file.read(str(tmp_path))
     child.wait()
 
     assert seen is None
@@ -127,7 +129,7 @@ def test_a_process_with_any_name_has_a_start(tmp_path: Path) -> None:
     program.symlink_to("/bin/sleep")
     with subprocess.Popen([program, "600"]) as child:
         wait_until(lambda: b"(x" in Path(f"/proc/{child.pid}/stat").read_bytes())
-        start, own = live.start_of(child.pid), live.start_of(os.getpid())
+        start, own = status_file.start_of(child.pid), status_file.start_of(os.getpid())
         child.kill()
 
     assert start and own
@@ -136,38 +138,73 @@ def test_a_process_with_any_name_has_a_start(tmp_path: Path) -> None:
 
 def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     now = mine()
-    now.running = [Running(n, "x" * 200, "webm") for n in range(50)]
-    live.write(str(tmp_path), now)
+    now.running = [RunningJob(n, "x" * 200, "webm") for n in range(50)]
+    status_file.write(str(tmp_path), now)
     ended = threading.Event()
 
     def write_on() -> None:
         while not ended.is_set():
-            live.write(str(tmp_path), now)
+            status_file.write(str(tmp_path), now)
 
     writer = threading.Thread(target=write_on)
     writer.start()
     try:
         for _ in range(300):
-            assert live.read(str(tmp_path)) == now
+            assert status_file.read(str(tmp_path)) == now
     finally:
         ended.set()
         writer.join()
 
 
 def test_other_programs_can_read_it(tmp_path: Path) -> None:
-    live.write(str(tmp_path), mine(waiting=2))
+    status_file.write(str(tmp_path), mine(waiting=2))
 
     assert json.loads((tmp_path / FILE_NAME).read_bytes())["waiting"] == 2
 
 
 def test_a_wake_touches_a_file_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    live.wake(str(tmp_path))
-    live.wake(str(tmp_path))
+    wake(str(tmp_path))
+    wake(str(tmp_path))
 
     assert os.listdir(tmp_path) == [WAKE_DIR]
     assert len(os.listdir(tmp_path / WAKE_DIR)) == 1
 
 
+def test_a_wake_is_read_from_the_fifo_and_touches_the_file_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / WAKE_FIFO)
+    reader = os.open(tmp_path / WAKE_FIFO, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        wake(str(tmp_path))
+        wake(str(tmp_path))
+
+        assert len(os.read(reader, 100)) == 2
+        assert (tmp_path / WAKE_DIR / WAKE_FILE).exists()
+
+        writer = os.open(tmp_path / WAKE_FIFO, os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, bytes(4096)):
+                pass
+        os.close(writer)
+        wake(str(tmp_path))  # a command never waits for the daemon to read
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("kind", ["nobody reads", "no fifo", "a file", "a folder", "closed"])
+def test_a_wake_without_a_reader_touches_the_file(kind: str) -> None:
+    with open_folder() as folder:
+        if kind in ("nobody reads", "closed"):
+            os.mkfifo(folder / WAKE_FIFO, 0o600 if kind == "nobody reads" else 0)
+        elif kind == "a file":
+            (folder / WAKE_FIFO).touch()
+        elif kind == "a folder":
+            (folder / WAKE_FIFO).mkdir()
+        with as_nobody():
+            wake(str(folder))
+
+        assert (folder / WAKE_DIR / WAKE_FILE).exists()
+
+
 def test_a_state_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        live.write(str(tmp_path / "gone"), mine())
+        status_file.write(str(tmp_path / "gone"), mine())

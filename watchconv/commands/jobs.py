@@ -1,0 +1,93 @@
+"""``jobs``: the history. Works when the daemon is down; changes nothing.
+
+A history of any length is printed in little memory, and a slow reader holds up no daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from watchconv.commands.format import show_size
+from watchconv.host.folders import find_state
+from watchconv.journal.database import FILE_NAME
+from watchconv.journal.jobs import Journal
+from watchconv.model import JobState, Savings
+from watchconv.names import printable
+from watchconv.views import job_json, moment, savings_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from watchconv.config import Config
+    from watchconv.model import Job
+
+
+def open_journal(config: Config) -> Journal | None:
+    """Open the journal of a daemon that has run here; None when none has."""
+    if not find_state(config.state) or not os.path.exists(os.path.join(config.state, FILE_NAME)):
+        return None
+    return Journal(config.state, create=False)
+
+
+def jobs(config: Config, arguments: argparse.Namespace) -> int:
+    """Print the history, newest first, or with ``--saved`` what it came to."""
+    state = None
+    if arguments.state is not None:
+        if arguments.state not in set(JobState):
+            known = f"the states are {', '.join(JobState)}"
+            print(f"watchconv: there is no state {arguments.state}; {known}", file=sys.stderr)
+            return 2
+        state = JobState(arguments.state)
+    journal = open_journal(config)
+    if arguments.saved:
+        _print_savings(journal, as_json=arguments.json)
+    elif journal is None:
+        print("[]" if arguments.json else "no jobs yet")
+    else:
+        with closing(journal), closing(journal.jobs(state)) as rows:
+            if arguments.json:
+                _print_json(rows)
+            else:
+                for job in rows:
+                    print(_line(job))
+    return 0
+
+
+def _print_savings(journal: Journal | None, *, as_json: bool) -> None:
+    savings = Savings(0, 0, 0)
+    if journal:
+        with closing(journal):
+            savings = journal.savings()
+    if as_json:
+        print(json.dumps(savings_json(savings)))
+        return
+    share = f" ({savings.saved_bytes / savings.input_bytes:.0%})" if savings.input_bytes else ""
+    for name, size, more in (
+        ("in", savings.input_bytes, f", of {savings.jobs} done jobs"),
+        ("out", savings.output_bytes, ""),
+        ("saved", savings.saved_bytes, share),
+    ):
+        print(f"{name:<6} {size} bytes, {show_size(size)}{more}")
+
+
+def _print_json(rows: Iterable[Job]) -> None:
+    """Print a list without holding it in memory."""
+    print("[", end="")
+    for number, job in enumerate(rows):
+        print(("," if number else "") + "\n" + json.dumps(job_json(job)), end="")
+    print("]")
+
+
+def _line(job: Job) -> str:
+    when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19].replace("T", " ")
+    outputs = f" → {', '.join(str(made.name) for made in job.outputs)}" if job.outputs else ""
+    why = f": {job.reason}" if job.reason else ""
+    warned = "".join(f"; warning: {warning.text}" for warning in job.warnings)
+    return printable(
+        f"{job.id:>6} {when} UTC {job.state:<10} [{job.profile}] {job.source}{outputs}{why}{warned}"
+    )

@@ -1,0 +1,89 @@
+"""``status``: what the daemon does now. Works when it is down; changes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, NoReturn
+
+from watchconv.commands.format import describe_progress
+from watchconv.commands.jobs import open_journal
+from watchconv.host import status_file
+from watchconv.journal.jobs import PAUSED
+from watchconv.model import JobState, Savings
+from watchconv.names import printable
+from watchconv.views import Present, status_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from watchconv.config import Config
+
+
+def status(config: Config, arguments: argparse.Namespace) -> int:
+    """Print what the daemon does now."""
+    if arguments.watch:
+        try:
+            _watch(config, as_json=arguments.json)
+        except KeyboardInterrupt:
+            return 0
+    print(_text(config, as_json=arguments.json))
+    return 0
+
+
+def _text(config: Config, *, as_json: bool) -> str:
+    present = _present(config)
+    return json.dumps(status_json(present)) if as_json else "\n".join(_lines(config, present))
+
+
+def _present(config: Config) -> Present:
+    shown = status_file.read(config.state)
+    journal = open_journal(config)
+    if journal is None:
+        return Present(shown, dict.fromkeys(JobState, 0), [], Savings(0, 0, 0), is_paused=False)
+    with closing(journal):
+        # a running job of a daemon that is down does not run
+        states = [JobState.DELIVERING, *([JobState.RUNNING] if shown else [])]
+        return Present(
+            shown,
+            journal.counts(),
+            [job for state in states for job in journal.in_state(state)],
+            journal.savings(),
+            is_paused=journal.setting(PAUSED) is not None,
+        )
+
+
+def _lines(config: Config, present: Present) -> Iterator[str]:
+    now = status_json(present)
+    pid = f" (pid {now['pid']})" if now["pid"] else ""
+    state = "in trouble" if now["state"] == "trouble" else now["state"]
+    if present.is_paused and state != "paused":
+        state += ", and paused"
+    yield f"watchconv is {state}{pid}; inbox {printable(config.inbox)}"
+    yield ", ".join(f"{count} {name}" for name, count in now["counts"].items())
+    delivering = {job.id for job in present.jobs if job.state is JobState.DELIVERING}
+    for row in present.running:
+        progress = "delivering" if row.id in delivering else describe_progress(row)
+        yield printable(f"  job {row.id} [{row.profile}] {row.source}: {progress}")
+    for sentence in now["trouble"]:
+        yield f"  trouble: {printable(sentence)}"
+
+
+def _watch(config: Config, *, as_json: bool) -> NoReturn:
+    """Print it once a second until KeyboardInterrupt: drawn over itself on a terminal."""
+    if as_json or not sys.stdout.isatty():
+        while True:
+            print(_text(config, as_json=as_json), end="\n" if as_json else "\n\n", flush=True)
+            time.sleep(1)
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    with Live(console=console, auto_refresh=False) as screen:
+        while True:
+            screen.update(Text(_text(config, as_json=False)), refresh=True)
+            time.sleep(1)
