@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from watchconv.commands.show import open_journal
-from watchconv.config.values import show_bytes
+from watchconv.config.problems import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.host import status_file as live
 from watchconv.host.folders import WORK_DIR, Folders, find_state
@@ -37,7 +37,7 @@ INSTANCES = 2  # of inotify: for the inbox, and for what people ask
 
 def check(config: Config, arguments: argparse.Namespace) -> int:
     """Print what is well and what is not; return 0, 1 (trouble) or 78 (configuration)."""
-    from watchconv.config import effective_yaml
+    from watchconv.config.load import effective_yaml
 
     if arguments.forget_mounts and (journal := open_journal(config)):
         journal.remember(MOUNTS, None)
@@ -64,7 +64,7 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
 
 def print_schema() -> None:
     """Print the JSON Schema of the configuration, which needs none."""
-    from watchconv.config import schema
+    from watchconv.config.load import schema
 
     print(json.dumps(schema(), indent=2))
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from watchconv.commands import units
 from watchconv.commands.changes import SystemChanges, is_booted, read_text
 from watchconv.commands.units import SYSUSERS, Service
-from watchconv.config import load_config
+from watchconv.config.load import load_config, written_keys
 from watchconv.errors import WatchconvError
 from watchconv.host.folders import WORK_DIR
 from watchconv.process.sandbox.support import support
@@ -64,7 +64,8 @@ def _install(service: Service, hand: SystemChanges) -> None:
     if service.home:
         writable = []
     else:
-        writable = units.writable_paths(service, config) if config else [service.root]
+        keys = written_keys(service.config_file)
+        writable = units.writable_paths(service, config, keys) if config else [service.root]
     _make_folders(service, hand, is_new=is_new)
     hand.write(service.unit_file, units.unit_text(service, program, writable))
     if service.drop_in:

@@ -19,6 +19,8 @@ import watchconv
 from watchconv.errors import WatchconvError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from watchconv.config import Config
 
 # What ProtectHome= and PrivateTmp= hide from a system service.
@@ -136,10 +138,13 @@ def config_text(service: Service, *, sandbox: str) -> str:
     return text
 
 
-def writable_paths(service: Service, config: Config) -> list[str]:
-    """Say what the unit must open: the common parent of the folders, and a state elsewhere."""
+def writable_paths(service: Service, config: Config, written: Container[str]) -> list[str]:
+    """Return what the unit must open: the common parent of the folders, and a state elsewhere.
+
+    written: the keys that the configuration holds; without a state in it, the unit's is used.
+    """
     named = folders = [config.inbox, config.outbox, config.done, config.error]
-    if "state" in config.model_fields_set and not _is_open(config.state, [service.state]):
+    if "state" in written and not _is_open(config.state, [service.state]):
         named = [*folders, config.state]
     for path in named:
         if hidden := below_hidden(path):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from watchconv.config.values import show
+from watchconv.config.problems import show
 
 # What watchconv writes on every command line itself: these would answer its questions twice,
 # silence the lines it reads, or hang a child on a terminal.

@@ -15,9 +15,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from watchconv.config.problems import Problem
+
+if TYPE_CHECKING:
+    from watchconv.config.problems import Path
 
 LARGEST_BYTES = 1 << 20
 DEEPEST = 20
@@ -32,28 +37,11 @@ _GUESSED = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool"})
 _NULL = f"{_TAG}null"
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-Path = tuple[str | int, ...]
-
 
 class Plain(str):
     """A scalar that YAML would have made a number or a truth value of."""
 
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where (a path of keys and indexes), what, and what to write."""
-
-    path: Path
-    text: str
-    line: int | None = None
-
-    @property
-    def key(self) -> str:
-        """The path as people write it: ``profiles.phone.args[3]``."""
-        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
-        return "".join(parts).removeprefix(".")
 
 
 class Unreadable(Exception):  # noqa: N818 (a state of the file; load makes a ConfigError of it)

@@ -13,7 +13,7 @@ import functools
 import time
 from typing import TYPE_CHECKING
 
-from watchconv.config.values import show_bytes
+from watchconv.config.problems import show_bytes
 from watchconv.daemon.wakeup import EarliestTimer
 from watchconv.errors import JournalError
 from watchconv.model import JobState

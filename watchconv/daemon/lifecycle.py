@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from watchconv.daemon.app import Components
 from watchconv.daemon.maintenance import maintain
 from watchconv.daemon.recovery import recover
-from watchconv.daemon.reload import Settings
+from watchconv.daemon.reload import examine_start, read_again
 from watchconv.daemon.systemd import notify
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.wakeup import call
@@ -35,8 +35,6 @@ from watchconv.names import printable
 from watchconv.process.orphans import end_orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from watchconv.config import Config
     from watchconv.daemon.scan_loop import ScanLoop
     from watchconv.daemon.status import Listener
@@ -63,21 +61,24 @@ class Daemon:
         once: bool = False,
         make_folders: bool = False,
         listener: Listener | None = None,
-        reread: Callable[[], Config] | None = None,
+        config_file: str | None = None,
     ) -> None:
         """Take the configuration; once ends when the inbox is worked off.
 
-        make_folders makes the four folders that are missing, as --root promises. reread gives
-        what the configuration's file holds by now, for SIGHUP.
+        make_folders makes the four folders that are missing, as --root promises. config_file is
+        what SIGHUP reads again.
         """
-        self._settings = Settings(config, reread)
-        self._config = self._settings.now
+        self._now, self._config_file = config, config_file
+        self._config = self._get_config
         self._once, self._make_folders, self._listener = once, make_folders, listener
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._reload = asyncio.Event()
         self._folders = Folders(config.inbox, config.outbox, config.done, config.error)
         self._troubles = Troubles()
+
+    def _get_config(self) -> Config:
+        return self._now
 
     async def run(self) -> int:
         """Live from start to end; return the exit code.
@@ -118,7 +119,7 @@ class Daemon:
         if self._make_folders:
             self._folders.make()
         self._folders.lock(state)
-        program = self._settings.examine()
+        program = self._program = examine_start(self._now)
         if mount_of(state).is_network:
             log.warning("the state %s is on a network file system", state)
         mark = os.path.realpath(state)
@@ -240,13 +241,19 @@ class Daemon:
             self._reload.clear()
             notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
-                config = await asyncio.to_thread(self._settings.read_again)
+                if self._config_file:
+                    self._now = await asyncio.to_thread(
+                        read_again, self._now, self._program, self._config_file
+                    )
+                    self._parts.renew(self._now)
+                else:
+                    log.warning(
+                        "there is no configuration to read again: with --root there is no file"
+                    )
             except (ConfigError, MissingExtra) as error:
                 self._refuse(str(error))
             else:
                 self._troubles.end("reload")
-                if config:
-                    self._parts.renew(config)
             notify("READY=1")
             self._parts.announce()
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from watchconv.config.document import Problem
+from watchconv.config.problems import Problem
 from watchconv.encode.ffmpeg import encoders_named, parse_encoders, parse_version
 from watchconv.errors import ConfigError, MissingExtra
 
