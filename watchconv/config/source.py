@@ -85,23 +85,23 @@ def load_apart(
     demands is a function that can be imported by its name.
     """
     name = f"{demands.__module__}:{demands.__qualname__}"
-    argv = [sys.executable, "-B", "-P", "-m", "watchconv.config", path, name, f"{seconds:.0f}"]
     child = subprocess.Popen(
-        argv,
+        [sys.executable, "-B", "-P", "-m", "watchconv.config", path, name, f"{seconds:.0f}"],
         stdout=subprocess.PIPE,
         close_fds=False,  # the file may be one that was opened for us: /dev/fd/63
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        process_group=0,  # ends together with the ffmpeg that it asks
+        process_group=0,  # to be ended together with the ffmpeg that it asks
     )
     try:
         answer, _ = child.communicate(timeout=seconds)
-    except BaseException as error:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        if isinstance(error, subprocess.TimeoutExpired):
-            why = f"cannot be read: no answer within {seconds:g} s; does its disk answer?"
-            raise refuse(path, [Problem((), why)]) from error
-        raise
+    except subprocess.TimeoutExpired as error:
+        why = f"cannot be read: no answer within {seconds:g} s; does its disk answer?"
+        raise refuse(path, [Problem((), why)]) from error
+    finally:
+        if child.returncode is None:
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait(1)  # a dead mount may hold it longer
     if child.returncode:
         raise RuntimeError(f"the reading of {path} ended with status {child.returncode}")
     result: Config | ConfigError = pickle.loads(answer)  # noqa: S301 (our own child's)
