@@ -130,14 +130,14 @@ MISTAKES = [
     ("profiles: {p: {suffix: ..}}", "profiles.p.suffix: '..' is no suffix; write one that"),
     (
         "profiles: {p: {suffix: .%s}}" % ("x" * 32),
-        "profiles.p.suffix: is too long; write one that starts with a dot, of at most 32 bytes",
+        f"profiles.p.suffix: '.{'x' * 32}' is no suffix; write one that starts with a dot, of at",
     ),
     ("profiles: {a/b: {suffix: .x}}", "profiles.a/b: cannot name a folder; write a name"),
     ("profiles: {.a: {suffix: .x}}", "profiles..a: cannot name a folder; write a name"),
     ("profiles: {'..': {suffix: .x}}", "profiles...: cannot name a folder; write a name"),
     (
         "profiles: {%s: {suffix: .x}}" % ("é" * 128),
-        f"profiles.{'é' * 128}: is too long to name a folder; write a name of at most 255 bytes",
+        f"profiles.{'é' * 128}: cannot name a folder; write a name of at most 255 bytes",
     ),
     (
         "profiles: {p: {suffix: .x, args: -vf 'a}}",

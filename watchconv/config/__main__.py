@@ -19,7 +19,7 @@ from watchconv.errors import ConfigError
 def main(path: str, demands: str, seconds: str) -> None:
     """Read a file and hand the answer back."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the one who asked says what is to be said
-    signal.alarm(int(seconds))  # where nobody waits for us any more
+    signal.alarm(int(seconds))  # where nobody is left who waits for us
     try:
         answer: object = load_config(path, pkgutil.resolve_name(demands))
     except ConfigError as error:

@@ -99,10 +99,58 @@ class ProfileKeys(Group):
 
 # Names of containers and raw streams that ffmpeg's whitelisted demuxers open; .ogg is music,
 # .y4m, .nut, .wtv and .obu would need demuxers that are not on that list.
-_EXTENSIONS = (
-    "mp4 m4v mov qt f4v mj2 3gp 3gpp 3g2 3gpp2 mkv mk3d webm avi divx flv wmv asf dvr-ms "
-    "mpg mpeg mpe m2p vob evo m1v m2v mpv ts mts m2ts m2t tod trp mxf ogv ogm ogx rm rmvb gif "
-    "dv dif ivf h264 264 h265 265 hevc"
+_EXTENSIONS = tuple(
+    [
+        "mp4",
+        "m4v",
+        "mov",
+        "qt",
+        "f4v",
+        "mj2",
+        "3gp",
+        "3gpp",
+        "3g2",
+        "3gpp2",
+        "mkv",
+        "mk3d",
+        "webm",
+        "avi",
+        "divx",
+        "flv",
+        "wmv",
+        "asf",
+        "dvr-ms",
+        "mpg",
+        "mpeg",
+        "mpe",
+        "m2p",
+        "vob",
+        "evo",
+        "m1v",
+        "m2v",
+        "mpv",
+        "ts",
+        "mts",
+        "m2ts",
+        "m2t",
+        "tod",
+        "trp",
+        "mxf",
+        "ogv",
+        "ogm",
+        "ogx",
+        "rm",
+        "rmvb",
+        "gif",
+        "dv",
+        "dif",
+        "ivf",
+        "h264",
+        "264",
+        "h265",
+        "265",
+        "hevc",
+    ]
 )
 
 
@@ -114,37 +162,22 @@ class Config(Group):
     outbox: v.Folder = key("/srv/watchconv/outbox", "finished outputs, nothing else")
     done: v.Folder = key("/srv/watchconv/done", "originals after success")
     error: v.Folder = key("/srv/watchconv/error", "originals that failed, each with its .log")
-    state: v.Folder = key(
-        default_state, "the journal; never inside the four folders, best on a local disk"
-    )
+    state: v.Folder = key(default_state, "the journal: beside the four folders, on a local disk")
     jobs: v.Jobs = key(
         usable_cpus,
         "ffmpeg children at once; auto is one for each usable processor",
         json_schema_extra={"default": "auto"},
     )
     profile: str = key("webm", "for files outside a profile's sub-folder", examples=["webm"])
-    on_success: OnSuccess = key(
-        OnSuccess.MOVE, "the original: move (to done), delete or keep (in the inbox)"
-    )
-    extensions: v.Extensions = key(
-        tuple(_EXTENSIONS.split()),
-        "what counts as a video by name, in any case; any is every file",
-    )
+    on_success: OnSuccess = key(OnSuccess.MOVE, "the original: move (to done), delete or keep")
+    extensions: v.Extensions = key(_EXTENSIONS, "of videos, in any case; any is every file")
     ignore: tuple[v.Pattern, ...] = key(
-        (),
-        "patterns added to the built-in list of partial and system files",
-        examples=[["*.bak"]],
+        (), "patterns added to the built-in list of partial and system files", examples=[["*.bak"]]
     )
-    settle_seconds: v.Seconds = key(
-        2, "how long a file must be left alone where the kernel sees every writer"
-    )
+    settle_seconds: v.Seconds = key(2, "to be left alone for, where the kernel sees every writer")
     settle_network_seconds: v.Seconds = key(10, "and where it does not: network mounts, FUSE")
-    incomplete_after_seconds: v.Seconds = key(
-        3600, "a file that ends too early, left alone this long, is truncated"
-    )
-    scan_seconds: v.ScanSeconds = key(
-        None, "the regular scan; auto is 900 where events are live, 30 elsewhere"
-    )
+    incomplete_after_seconds: v.Seconds = key(3600, "then a file that ends too early is truncated")
+    scan_seconds: v.ScanSeconds = key(None, "auto is 900 where events are live, 30 elsewhere")
     max_attempts: int = key(3, "then the file goes to error", ge=1, le=1000)
     stall_seconds: v.Limit = key(300, "no progress for this long ends an encode")
     time_limit: TimeLimit = key(TimeLimit(), "the wall clock of one encode")
@@ -152,37 +185,24 @@ class Config(Group):
         134217728, "of one decoded frame; small files can unpack to huge ones", ge=1, le=2**31 - 1
     )
     max_output: v.OutputSize = key(
-        256 << 30, "of one output; a small file can unpack to a full disk; 0 is off"
+        256 << 30, "of one output: a small file can fill a disk; 0 is off"
     )
-    min_free: v.Size = key(
-        1 << 30, "with less than this free in the outbox no new job starts; 0 is off"
-    )
-    stop_grace_seconds: v.Seconds = key(
-        5, "what running jobs are given to finish when the daemon stops"
-    )
+    min_free: v.Size = key(1 << 30, "with less free in the outbox no new job starts; 0 is off")
+    stop_grace_seconds: v.Seconds = key(5, "for running jobs to finish when the daemon stops")
     keep_history_days: float = key(
-        90,
-        "then ended jobs are forgotten, but never while their file is in the inbox",
-        ge=0,
-        le=36500,
+        90, "then ended jobs are forgotten, not while their file is in the inbox", ge=0, le=36500
     )
     ffmpeg: v.Program = key(None, "a path; auto is the one on PATH, then the embedded one")
-    sandbox: Sandbox = key(
-        Sandbox.AUTO, "confine ffmpeg: auto (what the kernel can), require or off"
-    )
+    sandbox: Sandbox = key(Sandbox.AUTO, "of ffmpeg: auto (what the kernel can), require or off")
     nice: int = key(10, "how far ffmpeg steps back for others, 0 (not) to 19", ge=0, le=19)
     ionice: IoNice = key(IoNice.IDLE, "and on the disk: idle, best-effort or none (as it is)")
-    address_space: v.ChildSize = key(
-        4 << 30, "what one ffmpeg may map, but where a GPU encodes; 0 is off"
-    )
+    address_space: v.ChildSize = key(4 << 30, "of one ffmpeg, but where a GPU encodes; 0 is off")
     owner: v.User = key(None, "of what lands in outbox, done and error; needs the right to chown")
     group: v.SystemGroup = key(None, "the same for the group")
     mode: v.Mode = key(None, "permissions of files there, in octal: 0664")
     directory_mode: v.FolderMode = key(None, "permissions of folders made there, in octal: 2775")
     preserve_mtime: bool = key(True, "outputs keep the original's time of change")
-    log_format: LogFormat = key(
-        LogFormat.TEXT, "text for people and the system's journal, json for collectors"
-    )
+    log_format: LogFormat = key(LogFormat.TEXT, "text (for people, journald) or json")
     profiles: dict[v.ProfileName, ProfileKeys] = key(
         dict, "your own, added to the built-in ones or in their place"
     )

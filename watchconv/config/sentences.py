@@ -21,29 +21,17 @@ if TYPE_CHECKING:
 
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _RANGE = "is out of range"
-_VERDICTS = {
-    **dict.fromkeys(
-        ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"),
-        _RANGE,
-    ),
-    **dict.fromkeys(
-        ("int_parsing", "int_type", "int_from_float", "int_parsing_size"), "is no whole number"
-    ),
-    **dict.fromkeys(("float_parsing", "float_type"), "is no number"),
-    **dict.fromkeys(("bool_parsing", "bool_type"), "is neither"),
-    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "is no list"),
-    **dict.fromkeys(("dataclass_type", "model_type", "dict_type"), "is no group of keys"),
-    **dict.fromkeys(("too_short", "string_too_short"), "is too short"),
-    **dict.fromkeys(("too_long", "string_too_long"), "is too long"),
-    **dict.fromkeys(("enum", "literal_error"), "is not possible"),
-    "finite_number": "is no finite number",
+_VERDICTS = {  # by the first word of a type of error
+    **dict.fromkeys(("greater", "less", "multiple"), _RANGE),
+    **dict.fromkeys(("list", "tuple", "set", "frozen"), "is no list"),
+    **dict.fromkeys(("dataclass", "model", "dict"), "is no group of keys"),
+    **dict.fromkeys(("enum", "literal"), "is not possible"),
+    "int": "is no whole number",
+    "float": "is no number",
+    "finite": "is no finite number",
+    "bool": "is neither",
     "string_type": "is no text",
 }
-# Where several types of a union refuse a value, the one that came closest is heard.
-_CLOSENESS = {kind: 0 for kind, verdict in _VERDICTS.items() if verdict == _RANGE}
-_CLOSENESS["value_error"] = 1
-
-
 _ENDS = {"minimum": "from", "exclusiveMinimum": "above"}
 _ENDS |= {"maximum": "to", "exclusiveMaximum": "below"}
 
@@ -119,7 +107,11 @@ def _by_place(told: _Told) -> Iterator[tuple[Path, list[ErrorDetails]]]:
 
 def _sentence(path: Path, found: Sequence[ErrorDetails], schema: dict[str, Any]) -> str:
     """Say what is wrong with one value, and what to write instead."""
-    detail = min(found, key=lambda one: _CLOSENESS.get(one["type"], 2))
+    verdicts = [_verdict(detail) for detail in found]
+    if _RANGE in verdicts:  # of the types of a union, the one that came closest
+        at = verdicts.index(_RANGE)
+        found, verdicts = [found[at]], [_RANGE]
+    detail = next((one for one in found if one["type"] == "value_error"), found[0])
     kind = detail["type"]
     if kind == "value_error":
         return str(detail["ctx"]["error"])
@@ -127,17 +119,21 @@ def _sentence(path: Path, found: Sequence[ErrorDetails], schema: dict[str, Any])
         known = [name for node in _nodes(schema, path[:-1]) for name in node.get("properties", ())]
         if near := near_miss(str(path[-1]), known):
             return f"unknown key; did you mean {near}?"
-        if len(path) == 1:
-            return "unknown key; config.example.yaml names them all"
-        return f"unknown key; write {', '.join(known)}"
+        names = (
+            "config.example.yaml names them all" if not path[1:] else f"write {', '.join(known)}"
+        )
+        return f"unknown key; {names}"
     nodes = _nodes(schema, path)
     if kind == "missing":
         about = next((node["description"] for node in nodes if "description" in node), None)
         return f"is missing; write it ({about or _wanted(nodes)})"
-    verdict = _VERDICTS.get(kind) or f"is not possible ({detail['msg']})"
-    if len({one["type"] for one in found}) > 1 and kind not in _CLOSENESS:
-        verdict = "is not possible"
+    verdict = "is not possible" if len(set(verdicts)) > 1 else verdicts[0]
     return f"{show(detail['input'])} {verdict}; write {_wanted(nodes)}"
+
+
+def _verdict(detail: ErrorDetails) -> str:
+    known = _VERDICTS.get(detail["type"]) or _VERDICTS.get(detail["type"].partition("_")[0])
+    return known or f"is not possible ({detail['msg']})"
 
 
 def _wanted(nodes: Iterable[dict[str, Any]]) -> str:

@@ -86,18 +86,20 @@ def load_apart(
     """
     name = f"{demands.__module__}:{demands.__qualname__}"
     child = subprocess.Popen(
-        [sys.executable, "-B", "-P", "-m", "watchconv.config", path, name, f"{seconds:.0f}"],
+        [sys.executable, "-B", "-P", "-m", "watchconv.config", path, name, f"{seconds + 10:.0f}"],
         stdout=subprocess.PIPE,
         close_fds=False,  # the file may be one that was opened for us: /dev/fd/63
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         process_group=0,  # to be ended together with the ffmpeg that it asks
     )
+    assert child.stdout
     try:
         answer, _ = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
         why = f"cannot be read: no answer within {seconds:g} s; does its disk answer?"
         raise refuse(path, [Problem((), why)]) from error
     finally:
+        child.stdout.close()
         if child.returncode is None:
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(child.pid, signal.SIGKILL)

@@ -121,10 +121,8 @@ def _read_size(text: str, least: int = 0) -> int:
     base = 1000 if unit and not binary else 1024
     factor = base ** ("KMGTP".index(letter.upper()) + 1) if letter else 1
     size = int(number) * factor if number.isdecimal() else int(float(number) * factor)
-    if size > BYTES_MAX:
-        raise ValueError(f"{show(text)} is out of range, 8192PiB is too much")
-    if 0 < size < least:
-        raise ValueError(f"{show(text)} is too little")
+    if size > BYTES_MAX or 0 < size < least:
+        raise ValueError(f"{show(text)} is too {'little' if size < least else 'much'}")
     return size
 
 
@@ -142,17 +140,11 @@ def _size(least: int = 0) -> Any:
     return _reader("size", wanted, partial(_read_size, least=least), written)
 
 
-def _read_mode(text: str) -> int:
-    if not re.fullmatch("(0o)?[0-7]{1,5}", text, re.ASCII):
+def _read_mode(text: str, needed: int = 0) -> int:
+    if not re.fullmatch("(0o)?[0-7]{1,5}", text, re.ASCII) or (mode := int(text, 8)) > 0o7777:
         raise ValueError
-    if (mode := int(text, 8)) > 0o7777:
-        raise ValueError(f"{show(text)} is out of range, 7777 is the most")
-    return mode
-
-
-def _read_folder_mode(text: str) -> int:
-    if (mode := _read_mode(text)) & 0o700 != 0o700:
-        raise ValueError(f"{mode:04o} shuts the owner out of the folder, 0700 is the least")
+    if mode & needed != needed:
+        raise ValueError(f"{mode:04o} shuts the owner out of the folder, {needed:04o} is the least")
     return mode
 
 
@@ -186,78 +178,56 @@ def _some_once(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_profile_name(text: str) -> str:
-    if "/" in text or text.startswith("."):
+    too_long = len(os.fsencode(text)) > NAME_MAX
+    if "/" in text or text.startswith(".") or too_long or printable(text) != text:
         raise ValueError("cannot name a folder")
-    if len(os.fsencode(text)) > NAME_MAX:
-        raise ValueError("is too long to name a folder")
-    if printable(text) != text:
-        raise ValueError("holds characters that cannot be seen")
     return str(text)
 
 
 def _read_suffix(text: str) -> str:
-    if not re.fullmatch(r"(?:\.[^\s./]+)+", text):
-        raise ValueError
     if text.lower().endswith(_UNFINISHED):
         raise ValueError(f"{show(text)} is how unfinished files end")
-    if len(os.fsencode(text)) > SUFFIX_MAX_BYTES:
-        raise ValueError("is too long")
-    if printable(text) != text:
-        raise ValueError("holds characters that cannot be seen")
+    too_long = len(os.fsencode(text)) > SUFFIX_MAX_BYTES
+    if not re.fullmatch(r"(?:\.[^\s./]+)+", text) or too_long or printable(text) != text:
+        raise ValueError
     return str(text)
 
 
-# The types that keys names.
-Folder = Annotated[
-    str,
-    _reader("path", "the path of a folder", _expand),
-    AfterValidator(_absolute),
-    AfterValidator(os.path.realpath),
-]
-# links are kept: some programs look at the name by which they were called
-_Path = Annotated[
-    str,
-    _reader("path", "the path of a program, or auto", _find_program),
-    AfterValidator(_absolute),
-    AfterValidator(os.path.normpath),
-]
-Program = Annotated[_Path | None, Or("auto")]
+_PATH = "the path of a folder"
+_PROGRAM = "the path of a program, or auto"  # links of it are kept: some look at their own name
+_MODE, _FOLDER_MODE = (f"octal digits such as {mode}, or inherit" for mode in ("0664", "2775"))
+_NAME = "a name of at most 255 bytes that can be seen, without / and with no dot at its start"
+_SUFFIX = "one that starts with a dot, of at most 32 bytes: .mp4"
+_octal = PlainSerializer("{:04o}".format)
+_bytes = PlainSerializer(_write_size)
+_realpath, _normpath = AfterValidator(os.path.realpath), AfterValidator(os.path.normpath)
+_base = AfterValidator(_absolute)
+
+# The types that keys names; those with _ are half of one.
+Folder = Annotated[str, _reader("path", _PATH, _expand), _base, _realpath]
+_Program = Annotated[str, _reader("path", _PROGRAM, _find_program), _base, _normpath]
+Program = Annotated[_Program | None, Or("auto")]
 Jobs = Annotated[Annotated[int, Field(ge=1, le=1024)], Or("auto", usable_cpus)]
 _Extension = Annotated[str, _reader("extension", "one such as mp4", _read_extension)]
-_Extensions = Annotated[
-    tuple[_Extension, ...], Field(examples=[["mp4", "mkv"]]), AfterValidator(_some_once)
-]
-Extensions = Annotated[_Extensions | None, Or("any")]
+_Some = Annotated[tuple[_Extension, ...], Field(examples=[["mp4", "mkv"]])]
+Extensions = Annotated[Annotated[_Some, AfterValidator(_some_once)] | None, Or("any")]
 Pattern = Annotated[str, _reader("pattern", 'one such as "*.bak"', str)]
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
 Limit = Annotated[float, Field(ge=1, le=SECONDS_MAX)]
 ScanSeconds = Annotated[Limit | None, Or("auto")]
-Size = Annotated[int, _size(), PlainSerializer(_write_size)]
-OutputSize = Annotated[int, _size(1 << 20), PlainSerializer(_write_size)]  # least that is a video
-ChildSize = Annotated[int, _size(64 << 20), PlainSerializer(_write_size)]  # no ffmpeg starts below
-User = Annotated[
-    Annotated[int, _id("user", lambda name: pwd.getpwnam(name).pw_uid)] | None, Or("inherit")
-]
-SystemGroup = Annotated[
-    Annotated[int, _id("group", lambda name: grp.getgrnam(name).gr_gid)] | None, Or("inherit")
-]
-_MODE = "octal digits such as 0664, or inherit"
-_OCTAL = PlainSerializer("{:04o}".format)
-Mode = Annotated[Annotated[int, _reader("mode", _MODE, _read_mode), _OCTAL] | None, Or("inherit")]
-FolderMode = Annotated[
-    Annotated[int, _reader("mode", _MODE, _read_folder_mode), _OCTAL] | None, Or("inherit")
-]
-ProfileName = Annotated[
-    str,
-    _reader(
-        "name", "a name of at most 255 bytes without /, that starts with no dot", _read_profile_name
-    ),
-]
-Suffix = Annotated[
-    str, _reader("suffix", "one that starts with a dot, of at most 32 bytes: .mp4", _read_suffix)
-]
-Arguments = Annotated[
-    tuple[str, ...],
-    BeforeValidator(read_args, json_schema_input_type=str | list[str | float]),
-    PlainSerializer(shlex.join),
-]
+Size = Annotated[int, _size(), _bytes]
+OutputSize = Annotated[int, _size(1 << 20), _bytes]  # below this hardly anything is a video
+ChildSize = Annotated[int, _size(64 << 20), _bytes]  # below this no ffmpeg starts
+_User = Annotated[int, _id("user", lambda name: pwd.getpwnam(name).pw_uid)]
+User = Annotated[_User | None, Or("inherit")]
+_Group = Annotated[int, _id("group", lambda name: grp.getgrnam(name).gr_gid)]
+SystemGroup = Annotated[_Group | None, Or("inherit")]
+_Mode = Annotated[int, _reader("mode", _MODE, _read_mode), _octal]
+Mode = Annotated[_Mode | None, Or("inherit")]
+_read_folder_mode = partial(_read_mode, needed=0o700)
+_FolderMode = Annotated[int, _reader("mode", _FOLDER_MODE, _read_folder_mode), _octal]
+FolderMode = Annotated[_FolderMode | None, Or("inherit")]
+ProfileName = Annotated[str, _reader("name", _NAME, _read_profile_name)]
+Suffix = Annotated[str, _reader("suffix", _SUFFIX, _read_suffix)]
+_written_args = BeforeValidator(read_args, json_schema_input_type=str | list[str | float])
+Arguments = Annotated[tuple[str, ...], _written_args, PlainSerializer(shlex.join)]
