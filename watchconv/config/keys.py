@@ -99,58 +99,10 @@ class ProfileKeys(Group):
 
 # Names of containers and raw streams that ffmpeg's whitelisted demuxers open; .ogg is music,
 # .y4m, .nut, .wtv and .obu would need demuxers that are not on that list.
-_EXTENSIONS = tuple(
-    [
-        "mp4",
-        "m4v",
-        "mov",
-        "qt",
-        "f4v",
-        "mj2",
-        "3gp",
-        "3gpp",
-        "3g2",
-        "3gpp2",
-        "mkv",
-        "mk3d",
-        "webm",
-        "avi",
-        "divx",
-        "flv",
-        "wmv",
-        "asf",
-        "dvr-ms",
-        "mpg",
-        "mpeg",
-        "mpe",
-        "m2p",
-        "vob",
-        "evo",
-        "m1v",
-        "m2v",
-        "mpv",
-        "ts",
-        "mts",
-        "m2ts",
-        "m2t",
-        "tod",
-        "trp",
-        "mxf",
-        "ogv",
-        "ogm",
-        "ogx",
-        "rm",
-        "rmvb",
-        "gif",
-        "dv",
-        "dif",
-        "ivf",
-        "h264",
-        "264",
-        "h265",
-        "265",
-        "hevc",
-    ]
+_EXTENSIONS = (
+    "mp4 m4v mov qt f4v mj2 3gp 3gpp 3g2 3gpp2 mkv mk3d webm avi divx flv wmv asf dvr-ms mpg mpeg "
+    "mpe m2p vob evo m1v m2v mpv ts mts m2ts m2t tod trp mxf ogv ogm ogx rm rmvb gif dv dif ivf "
+    "h264 264 h265 265 hevc"
 )
 
 
@@ -170,7 +122,7 @@ class Config(Group):
     )
     profile: str = key("webm", "for files outside a profile's sub-folder", examples=["webm"])
     on_success: OnSuccess = key(OnSuccess.MOVE, "the original: move (to done), delete or keep")
-    extensions: v.Extensions = key(_EXTENSIONS, "of videos, in any case; any is every file")
+    extensions: v.Extensions = key(tuple(_EXTENSIONS.split()), "of videos; any: every file")
     ignore: tuple[v.Pattern, ...] = key(
         (), "patterns added to the built-in list of partial and system files", examples=[["*.bak"]]
     )
@@ -184,9 +136,7 @@ class Config(Group):
     max_pixels: int = key(
         134217728, "of one decoded frame; small files can unpack to huge ones", ge=1, le=2**31 - 1
     )
-    max_output: v.OutputSize = key(
-        256 << 30, "of one output: a small file can fill a disk; 0 is off"
-    )
+    max_output: v.OutputSize = key(256 << 30, "of one output, that none fills the disk; 0 is off")
     min_free: v.Size = key(1 << 30, "with less free in the outbox no new job starts; 0 is off")
     stop_grace_seconds: v.Seconds = key(5, "for running jobs to finish when the daemon stops")
     keep_history_days: float = key(
