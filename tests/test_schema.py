@@ -51,6 +51,7 @@ class Video(Group):
     quality: int | Target | Bitrate = key(22, "the encoder's own scale, or a target")
     depth: Literal["keep", "8", "10"] = key("keep", "bits of a sample")
     copy_when: CopyWhen | None = key(None, "absent: never")
+    also_when: CopyWhen = key(CopyWhen((Codec.AV1,)), "a group that is used twice")
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ MISTAKES = [
     (
         "profiles: {p: {container: mkv, video: cpy}}",
         "1: profiles.p.video: 'cpy' is not possible; write key: value lines under it (codec,"
-        " quality, depth, copy_when), or one of copy, none",
+        " quality, depth, copy_when, also_when), or one of copy, none",
     ),
     (
         "profiles: {p: {container: mkv, video: [copy]}}",
@@ -237,6 +238,7 @@ def test_the_schema_describes_what_is_nested() -> None:
     assert groups["Video"]["required"] == ["codec"]
     assert groups["Video"]["properties"]["quality"]["default"] == 22
     assert "default" not in groups["Video"]["properties"]["copy_when"]
+    assert groups["Video"]["properties"]["also_when"]["default"]["codec"] == ["av1"]
     assert groups["Wish"]["properties"]["video"]["default"] == "copy"
     assert groups["Sprite"]["properties"]["sprite"] == {
         "default": 10,

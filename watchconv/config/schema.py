@@ -6,6 +6,7 @@ Works for any dataclass that is declared as ``keys`` declares its own, however d
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 # looking for plugins means reading the metadata of every installed package: 15 ms for nothing
@@ -13,7 +14,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import SchemaSerializer
+from pydantic_core import SchemaError, SchemaSerializer
 
 from watchconv.config import values
 
@@ -77,11 +78,11 @@ class _Written(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         """Write the default as its key would be; None that no word stands for is no default."""
         described = super().default_schema(schema)
-        if "default" in described:
-            writer = SchemaSerializer(schema["schema"])
-            described["default"] = _tidy(writer.to_python(schema["default"], mode="json"))
-            if described["default"] is None:
-                del described["default"]
+        with suppress(KeyError, SchemaError):  # made later, or of a group that several keys have
+            written = SchemaSerializer(schema["schema"]).to_python(schema["default"], mode="json")
+            described["default"] = _tidy(written)
+        if described.get("default", 0) is None:
+            del described["default"]
         return described
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
