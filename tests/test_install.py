@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +19,8 @@ from tests.daemon import CHECKOUT
 from watchconv.cli import main
 from watchconv.commands import units
 from watchconv.commands.units import Service
-from watchconv.config import Config, load_config
+from watchconv.config import Config
+from watchconv.config.load import load_config
 from watchconv.errors import WatchconvError
 
 SYSTEMD = CHECKOUT / "systemd"
@@ -86,10 +89,6 @@ def test_the_files_are_found_in_a_checkout_and_come_with_a_wheel() -> None:
 # what is filled in
 
 
-def config(**folders: str) -> Config:
-    return Config.model_validate(folders)
-
-
 @pytest.mark.parametrize(
     ("folders", "opened"),
     [
@@ -104,15 +103,15 @@ def config(**folders: str) -> Config:
     ],
 )
 def test_what_may_be_written_is_the_common_parent_of_the_folders(
-    folders: dict[str, str], opened: list[str]
+    folders: dict[str, Any], opened: list[str]
 ) -> None:
     """Entries of their own would be mounts of their own: no rename from one to the other."""
-    assert units.writable_paths(Service(), config(**folders)) == opened
+    assert units.writable_paths(Service(), Config(**folders), folders) == opened
 
 
 def test_folders_that_a_service_does_not_see_are_refused() -> None:
     with pytest.raises(WatchconvError, match=r"/home/me/in is below /home.*--user"):
-        units.writable_paths(Service(), config(inbox="/home/me/in"))
+        units.writable_paths(Service(), Config(inbox="/home/me/in"), ["inbox"])
 
 
 def test_the_unit_names_the_program_and_the_folders_whatever_they_are_called() -> None:
@@ -145,7 +144,11 @@ def test_the_configuration_is_the_example_with_folders_of_its_own(
     example = load_config(str(CHECKOUT / "config.example.yaml"))
     written = load_config(str(path))
     tag = f"-{name}" if name else ""
-    differ = {key for key in Config.model_fields if getattr(written, key) != getattr(example, key)}
+    differ = {
+        key.name
+        for key in fields(Config)
+        if getattr(written, key.name) != getattr(example, key.name)
+    }
 
     assert written.inbox == f"/srv/watchconv{tag}/inbox"
     assert written.state == f"/var/lib/watchconv{tag}"

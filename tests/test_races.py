@@ -23,7 +23,7 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from tests.wrapped import WrappedPlace
-from watchconv.config import load_config
+from watchconv.config.load import load_config
 from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.slots import Slots

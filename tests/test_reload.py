@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from tests.wrapped import without_seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 FRAMES = 2  # of the clip
 COPY: dict[str, Any] = {"suffix": ".mkv", "args": "-c copy", "verify": "off"}
@@ -104,6 +104,19 @@ def test_a_new_profile_is_used_and_a_running_job_keeps_its_own(
 
     assert tree(scene.outbox) == ["a.mkv", "b.mov", "c.mp4"]
     assert tree(scene.done) == ["a.mkv", "b.mkv", "c.mkv"]
+
+
+def test_the_daemon_stays_small_whatever_it_reads(scene: Scene, daemon: Daemon) -> None:
+    """pydantic and yaml take 10 MB; children of a moment read the configuration with them."""
+    for text in ("jobs: 2", "jobs: many"):
+        scene.config.write_text(scene.config.read_text(encoding="utf-8") + f"{text}\n")
+        daemon.signal(signal.SIGHUP)
+    wait_until(lambda: "jobs" in scene.log())
+    assert daemon.process is not None
+    mapped = Path(f"/proc/{daemon.process.pid}/maps").read_text(encoding="utf-8")
+
+    assert "sqlite" in mapped
+    assert [name for name in ("pydantic", "yaml") if name in mapped] == []
 
 
 def test_a_running_job_whose_profile_is_taken_away_is_delivered(

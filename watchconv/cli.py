@@ -1,8 +1,7 @@
 """The command line: what was typed becomes one call of one command.
 
-Guarantees: exit codes as README lists them (0 well, 1 trouble, 2 usage, 75 already running, 78
-bad configuration); what is only for people is imported only when a person looks.
-Does not do any work itself: ``commands`` does. Errors: none leave it but bugs.
+Exit codes are README's: 0 well, 1 trouble, 2 usage, 75 already running, 78 bad configuration.
+What only one command needs is imported for that one, so that the quick ones are quick.
 """
 
 from __future__ import annotations
@@ -19,55 +18,24 @@ from watchconv.errors import AlreadyRunning, ConfigError, WatchconvError
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from watchconv.config import Config
 
-_NEED_FFMPEG = ("run", "check")  # others are to be quick, and leave it alone
 EXIT_TROUBLE, EXIT_USAGE, EXIT_ALREADY_RUNNING, EXIT_CONFIG = 1, 2, 75, 78
+_OUTPUT_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    if arguments.command in ("install", "uninstall") and (arguments.config or arguments.root):
+        parser.error("a service has a configuration of its own: --name N tells which")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # it may know no more than ASCII
     try:
-        return _run(arguments, parser)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        _close_output()
-        return 0
-    except _Unprintable as error:
-        _close_output()
-        print(f"watchconv: the answer cannot be written: {error}", file=sys.stderr)
-        return EXIT_TROUBLE
-    except KeyboardInterrupt:
-        return 130
-
-
-class _Unprintable(Exception):  # noqa: N818 (a state of affairs)
-    """The output takes no more."""
-
-
-def _close_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    try:
-        if arguments.command in ("install", "uninstall"):
-            if arguments.config or arguments.root:
-                parser.error("a service has a configuration of its own: --name N tells which")
-            from watchconv.commands import install
-
-            return int(getattr(install, arguments.command)(arguments))
-        if arguments.command == "check" and arguments.schema:
-            from watchconv.commands.check import print_schema
-
-            print_schema()
-            return 0
-        code = _command(arguments.command)(_configuration(arguments), arguments)
+        code = _run(arguments)
         sys.stdout.flush()
         return code
     except WatchconvError as error:
@@ -76,23 +44,63 @@ def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if isinstance(error, ConfigError):
             return EXIT_CONFIG
         return EXIT_ALREADY_RUNNING if isinstance(error, AlreadyRunning) else EXIT_TROUBLE
+    except BrokenPipeError:  # the reader of our output has seen enough
+        _close_output()
+        return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and error.filename is None:
-            raise _Unprintable(error.strerror) from error
-        raise
+        if error.filename is not None or error.errno not in _OUTPUT_IS_FULL:
+            raise
+        _close_output()
+        print(f"watchconv: the answer cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_TROUBLE
+    except KeyboardInterrupt:
+        return 130
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    name = arguments.command
+    if name in ("install", "uninstall"):
+        from watchconv.commands import install
+
+        return install.install(arguments) if name == "install" else install.uninstall(arguments)
+    if name == "check" and arguments.schema:
+        from watchconv.commands.check import print_schema
+
+        print_schema()
+        return 0
+    config = _configuration(arguments)
+    if name == "run":
+        from watchconv.commands.run import run
+
+        return run(config, arguments)
+    if name == "status":
+        from watchconv.commands.status import status
+
+        return status(config, arguments)
+    if name == "jobs":
+        from watchconv.commands.jobs import jobs
+
+        return jobs(config, arguments)
+    if name in ("retry", "cancel", "pause", "resume"):
+        from watchconv.commands import control
+
+        return int(getattr(control, name)(config, arguments))
+    from watchconv.commands import check, explain
+
+    asked = {"check": check.check, "explain": explain.explain, "profiles": explain.profiles}
+    return asked[name](config, arguments)
 
 
 def _configuration(arguments: argparse.Namespace) -> Config:
-    from watchconv.config import (
-        NoConfigError,
-        config_for_root,
-        find_config,
-        load_config,
-        nothing_more,
-    )
+    from watchconv.config import NoConfigError, config_for_root, find_config, load_apart
+    from watchconv.config.source import nothing_more
 
     demands = nothing_more
-    if arguments.command in _NEED_FFMPEG:
+    if arguments.command in ("run", "check"):  # the others are to be quick: they leave ffmpeg alone
         from watchconv.encode.program import find_unusable as demands
     if arguments.root is not None:
         return config_for_root(arguments.root, demands)
@@ -102,29 +110,11 @@ def _configuration(arguments: argparse.Namespace) -> Config:
         if arguments.command != "profiles":  # those that are built in, then
             raise
         return config_for_root(os.curdir)
+    if arguments.command == "run":  # which stays, and is to stay small
+        return load_apart(arguments.config, demands)
+    from watchconv.config.load import load_config
+
     return load_config(arguments.config, demands)
-
-
-def _command(name: str) -> Callable[[Config, argparse.Namespace], int]:
-    if name == "run":
-        from watchconv.commands.run import run
-
-        return run
-    if name == "status":
-        from watchconv.commands.status import status
-
-        return status
-    if name == "jobs":
-        from watchconv.commands.jobs import jobs
-
-        return jobs
-    if name in ("retry", "cancel", "pause", "resume"):
-        from watchconv.commands import control as ask
-
-        return getattr(ask, name)  # type: ignore[no-any-return]
-    from watchconv.commands import check, explain
-
-    return {"check": check.check, "explain": explain.explain, "profiles": explain.profiles}[name]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -184,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _named(path: str) -> str:
-    """Take a path that is one: an unset variable of a script is not the folder it runs in."""
+    """Refuse an empty path: an unset variable of a script is not the folder it runs in."""
     if not path:
         raise argparse.ArgumentTypeError("is empty")
     return path
@@ -195,11 +185,11 @@ def _add_services(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ("install", "write a service for systemd; starts nothing"),
         ("uninstall", "remove it; files stay"),
     ):
-        command = commands.add_parser(name, help=does)
-        whose = command.add_mutually_exclusive_group()
+        service = commands.add_parser(name, help=does)
+        whose = service.add_mutually_exclusive_group()
         whose.add_argument("--user", action="store_true", help="a service of your own")
         whose.add_argument(
             "--system", action="store_true", help="of the machine; the default for root"
         )
-        command.add_argument("--name", metavar="N", help="one of several: watchconv@N")
-        command.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+        service.add_argument("--name", metavar="N", help="one of several: watchconv@N")
+        service.add_argument("--dry-run", action="store_true", help="only tell what would be done")

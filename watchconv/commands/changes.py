@@ -1,7 +1,7 @@
-"""A hand that changes a machine, or only tells what it would do; each change is a line.
+"""Changes of a machine, each printed as a line, or only printed.
 
-Guarantees: a file is written whole, and only when it is not there as it should be; a folder that
-holds anything stays. Errors: ``OSError`` of the files, ``WatchconvError`` of the programs.
+A file is written whole, and only when it is not there as it should be; a folder that holds anything
+stays. Raises ``OSError`` of the files, ``WatchconvError`` of the programs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _BOOTED = "/run/systemd/system"  # is there while systemd runs
 
 @dataclass(frozen=True, slots=True)
 class SystemChanges:
-    """What does things, or only tells them."""
+    """Makes changes, or only prints them."""
 
     is_dry: bool
-    _gone: set[str] = field(default_factory=set)  # so that a dry run tells of the folder too
+    _gone: set[str] = field(default_factory=set)  # so that a dry run names the folder too
 
     def write(self, path: str, text: str) -> None:
         """Write a file whole, when it is not there as it should be."""
@@ -45,6 +45,13 @@ class SystemChanges:
             self._gone.add(path)
             if not self.is_dry:
                 os.unlink(path)
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder that is not there, with those above it."""
+        if not os.path.isdir(path):
+            print(f"make         {path}")
+            if not self.is_dry:
+                os.makedirs(path)
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder that is there and empty; one with files stays."""
@@ -75,12 +82,12 @@ class SystemChanges:
 
 
 def is_booted() -> bool:
-    """Tell whether systemd runs here."""
+    """Return whether systemd runs here."""
     return os.path.isdir(_BOOTED) and shutil.which("systemctl") is not None
 
 
 def read_text(path: str) -> str | None:
-    """Read a text file; None where there is none."""
+    """Return the text of a file; None where there is none."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

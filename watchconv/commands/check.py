@@ -1,8 +1,7 @@
 """``check``: is everything there that ``run`` needs? Every finding at once.
 
-Guarantees: what is tried (a rename, an escape from the sandbox) leaves nothing behind; one finding
-that fails keeps none of the others from being made. Does not mend anything.
-Errors: none but those of the journal with ``--forget-mounts``; findings are printed.
+What is tried (a rename, an escape from the sandbox) leaves nothing behind; a finding that cannot be
+made keeps none of the others from being made.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import errno
 import json
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from watchconv.commands.jobs import open_journal
-from watchconv.config.values import show_bytes
+from watchconv.config.problems import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.host import status_file as live
 from watchconv.host.folders import WORK_DIR, Folders, find_state
@@ -32,12 +31,12 @@ if TYPE_CHECKING:
     Finding = tuple[bool | None, str]  # well, not well, or only to be known
 
 
-INSTANCES = 2  # of inotify: for the inbox, and for what people ask
+INSTANCES = 1  # of inotify
 
 
 def check(config: Config, arguments: argparse.Namespace) -> int:
     """Print what is well and what is not; return 0, 1 (trouble) or 78 (configuration)."""
-    from watchconv.config import effective_yaml
+    from watchconv.config.load import effective_yaml
 
     if arguments.forget_mounts and (journal := open_journal(config)):
         journal.remember(MOUNTS, None)
@@ -63,8 +62,8 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def print_schema() -> None:
-    """Print the JSON Schema of the configuration, which needs none."""
-    from watchconv.config import schema
+    """Print the JSON Schema of the configuration."""
+    from watchconv.config.load import schema
 
     print(json.dumps(schema(), indent=2))
 
@@ -127,8 +126,14 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     yield True, "the folders are there and can be written"
     yield try_rename("inbox", folders.inbox, "done", folders.done)
     yield try_rename("inbox", folders.inbox, "error", folders.error)
-    with _work_folder(folders) as work:
-        yield try_rename(f"outbox/{WORK_DIR}", work, "outbox", folders.outbox)
+    made = not os.path.isdir(folders.work)
+    os.makedirs(folders.work, exist_ok=True)
+    try:
+        yield try_rename(f"outbox/{WORK_DIR}", folders.work, "outbox", folders.outbox)
+    finally:
+        if made:
+            with suppress(OSError):  # a daemon has begun to use it
+                os.rmdir(folders.work)
     from watchconv.deliver.ownership import Ownership
 
     for sentence in Ownership.of(config).lacks():
@@ -138,19 +143,6 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     advice = "" if enough else "; no job starts until there is room: free some, or lower min_free"
     least = show_bytes(config.min_free)
     yield enough, f"{show_bytes(free)} are free in the outbox, and min_free is {least}{advice}"
-
-
-@contextmanager
-def _work_folder(folders: Folders) -> Iterator[str]:
-    """Give the folder of the work in progress; one that had to be made goes again."""
-    made = not os.path.isdir(folders.work)
-    os.makedirs(folders.work, exist_ok=True)
-    try:
-        yield folders.work
-    finally:
-        if made:
-            with suppress(OSError):  # a daemon has begun to use it
-                os.rmdir(folders.work)
 
 
 def try_rename(source: str, source_path: str, target: str, target_path: str) -> Finding:
@@ -181,26 +173,20 @@ def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
         yield None, f"no proof of writers there: files must be left alone for {seconds:g} s"
     if os.path.isdir(config.inbox):
         folders = sum(1 for _ in os.walk(config.inbox))
-        instances = _limit("max_user_instances")
-        if instances is not None:
-            enough = instances >= INSTANCES
-            advice = "" if enough else "; raise fs.inotify.max_user_instances (sysctl)"
-            needs = f"inotify allows a user {instances} instances, and watchconv takes {INSTANCES}"
-            yield enough, f"{needs}{advice}"
-        limit = _limit("max_user_watches")
-        if limit is not None:
-            enough = folders < limit
-            advice = "" if enough else "; raise fs.inotify.max_user_watches (sysctl)"
-            watches = f"inotify can watch {limit} folders, and the inbox has {folders}"
-            yield enough, f"{watches}{advice}"
+        yield from _limit("max_user_instances", "{} instances", INSTANCES, "watchconv takes {}")
+        yield from _limit("max_user_watches", "watches of {} folders", folders, "the inbox has {}")
 
 
-def _limit(name: str) -> int | None:
+def _limit(name: str, allowed: str, needed: int, needs: str) -> Iterator[Finding]:
+    """Compare one of inotify's limits with what is needed; yield nothing where it is not known."""
     try:
         with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as value:
-            return int(value.read())
+            limit = int(value.read())
     except (OSError, ValueError):
-        return None
+        return
+    advice = "" if needed <= limit else f"; raise fs.inotify.{name} (sysctl)"
+    said = f"inotify allows a user {allowed.format(limit)}, and {needs.format(needed)}{advice}"
+    yield needed <= limit, said
 
 
 def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:

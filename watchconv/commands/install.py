@@ -1,9 +1,8 @@
 """``install`` and ``uninstall``: watchconv as a service of systemd's, of the machine or of a user.
 
-Guarantees: starts nothing; can be repeated, and then changes only what is no longer right; a
-configuration that is there is never changed, a folder with files never removed. ``--dry-run``
-tells and does nothing.
-Errors: ``WatchconvError`` before anything is done, where it cannot be done.
+Starts nothing, and can be repeated: only what is not as it should be is changed. A configuration
+that is there is never changed, a folder with files never removed. What cannot be done at all is
+said before anything is done. ``--dry-run`` prints what would be done.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from watchconv.commands import units
 from watchconv.commands.changes import SystemChanges, is_booted, read_text
 from watchconv.commands.units import SYSUSERS, Service
-from watchconv.config import load_config
+from watchconv.config.load import load_config, written_keys
 from watchconv.errors import WatchconvError
 from watchconv.host.folders import WORK_DIR
 from watchconv.process.sandbox.support import support
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from watchconv.config import Config
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}")
 USER = "watchconv"
@@ -36,15 +34,15 @@ USER = "watchconv"
 
 def install(arguments: argparse.Namespace) -> int:
     """Write what systemd needs to run watchconv; start nothing."""
-    return _act(_install, arguments)
+    return _change(_install, arguments)
 
 
 def uninstall(arguments: argparse.Namespace) -> int:
     """Take away what install made, but no file of anybody's."""
-    return _act(_uninstall, arguments)
+    return _change(_uninstall, arguments)
 
 
-def _act(act: Callable[[Service, SystemChanges], None], arguments: argparse.Namespace) -> int:
+def _change(act: Callable[[Service, SystemChanges], None], arguments: argparse.Namespace) -> int:
     try:
         act(_service(arguments), SystemChanges(arguments.dry_run))
     except OSError as error:
@@ -55,50 +53,81 @@ def _act(act: Callable[[Service, SystemChanges], None], arguments: argparse.Name
     return 0
 
 
-def _install(service: Service, hand: SystemChanges) -> None:
+def _install(service: Service, changes: SystemChanges) -> None:
     program = _program(service)
     is_new = not os.path.lexists(service.config_file)
     missing = support().missing
     text = units.config_text(service, sandbox="auto" if missing else "require")
     config = None if is_new else load_config(service.config_file)
-    if service.home:
-        writable = []
-    else:
-        writable = units.writable_paths(service, config) if config else [service.root]
-    _make_folders(service, hand, is_new=is_new)
-    hand.write(service.unit_file, units.unit_text(service, program, writable))
+    writable = [] if service.home else [service.root]
+    if config and not service.home:
+        writable = units.writable_paths(service, config, written_keys(service.config_file))
+    _make_folders(service, changes, is_new=is_new)
+    changes.write(service.unit_file, units.unit_text(service, program, writable))
     if service.drop_in:
-        hand.write(service.drop_in, units.drop_in_text(writable))
+        changes.write(service.drop_in, units.drop_in_text(writable))
     if is_new:  # last: what was interrupted before is begun again as a whole
-        hand.write(service.config_file, text)
+        changes.write(service.config_file, text)
     else:
         print(f"stays        {service.config_file}")
-    _reload(service, hand)
-    _say_next(service, config, program, missing if is_new else ())
+    _reload(service, changes)
+    for sentence in missing if is_new else ():
+        print(f"\n{sentence} So the configuration says sandbox: auto.")
+    rights = "" if service.home else f"-o {USER} -g {USER} -m 2775 "
+    for folder in [config.inbox, config.outbox, config.done, config.error] if config else []:
+        if not os.path.isdir(folder):
+            print(f"\n{folder} does not exist yet: install -d {rights}{folder}, or mount it")
+    manager = " ".join(_systemctl(service))
+    as_user = "" if service.home else f"runuser -u {USER} -- "
+    print("\nNothing was started. Next:")
+    print(f"  {as_user}{program} --config {service.config_file} check")
+    print(f"  {manager} enable --now {service.unit}")
+    print(f"  {manager} status {service.unit}")
+    if service.home:
+        print("  loginctl enable-linger         # to run when you are not logged in, too")
+    else:
+        print(f"  usermod -aG {USER} NAME      # who may drop files into {service.root}/inbox")
 
 
-def _uninstall(service: Service, hand: SystemChanges) -> None:
-    manager = _systemctl(service)
+def _uninstall(service: Service, changes: SystemChanges) -> None:
     if os.path.lexists(service.unit_file) and is_booted():
-        hand.run(*manager, "disable", "--now", service.unit)
-    made = _folders_made(service)
+        changes.run(*_systemctl(service), "disable", "--now", service.unit)
+    made = service.home or os.path.lexists(service.tmpfiles)  # by install, as far as can be known
     if service.drop_in:
-        hand.remove(service.drop_in)
-        hand.remove_folder(os.path.dirname(service.drop_in))
-    if not _others(service):
-        hand.remove(service.unit_file)
+        changes.remove(service.drop_in)
+        changes.remove_folder(os.path.dirname(service.drop_in))
+    if not _is_shared(service):
+        changes.remove(service.unit_file)
     text = read_text(service.config_file)
     if text in [units.config_text(service, sandbox=word) for word in ("auto", "require")]:
-        hand.remove(service.config_file)
-        hand.remove_folder(os.path.dirname(service.config_file))
+        changes.remove(service.config_file)
+        changes.remove_folder(os.path.dirname(service.config_file))
     elif text is not None:
         print(f"stays        {service.config_file}: it was changed")
-    for folder in made:
-        hand.remove_folder(folder)
+    inner = ("inbox", f"outbox/{WORK_DIR}", "outbox", "done", "error", "")
+    for name in inner if made else ():
+        changes.remove_folder(os.path.join(service.root, name).rstrip("/"))
     if not service.home:
-        hand.remove(service.tmpfiles)
-    _reload(service, hand)
-    _leave(service, hand)
+        changes.remove(service.tmpfiles)
+    _reload(service, changes)
+    state = os.path.expanduser(service.state)
+    if os.path.isdir(state):
+        print(f"stays        {state}: the history of its jobs; rm -r {state} removes it")
+    if not service.home:
+        _remove_user(changes)
+
+
+def _remove_user(changes: SystemChanges) -> None:
+    """Remove the user with the last service, unless files may be theirs."""
+    if any(os.path.lexists(Service(name=name).unit_file) for name in (None, "any")):
+        return
+    changes.remove(SYSUSERS)
+    if not _has_user():
+        return
+    if left := [*glob("/var/lib/watchconv*"), *glob("/srv/watchconv*")]:
+        print(f"stays        the user {USER}, for the files in {', '.join(left)}")
+    else:
+        changes.run("userdel", USER)
 
 
 def _service(arguments: argparse.Namespace) -> Service:
@@ -115,7 +144,7 @@ def _service(arguments: argparse.Namespace) -> Service:
 
 
 def _program(service: Service) -> str:
-    """Find the command of this environment, by the path that it was called by.
+    """Return the command of this environment, by the path that it was called by.
 
     Raises WatchconvError where the service could not see it.
     """
@@ -136,37 +165,22 @@ def _program(service: Service) -> str:
     return program
 
 
-def _make_folders(service: Service, hand: SystemChanges, *, is_new: bool) -> None:
+def _make_folders(service: Service, changes: SystemChanges, *, is_new: bool) -> None:
     """Make the user and the folders of a configuration of ours; those of others are theirs."""
     if service.home:
-        for folder in _siblings(service) if is_new else []:
-            if not os.path.isdir(folder):
-                print(f"make         {folder}")
-                if not hand.is_dry:
-                    os.makedirs(folder)
+        for name in ("inbox", "outbox", "done", "error") if is_new else ():
+            changes.make_folder(f"{service.root}/{name}")
         return
-    hand.write(SYSUSERS, Path(units.shipped("systemd/watchconv.sysusers")).read_text("utf-8"))
+    changes.write(SYSUSERS, Path(units.shipped("systemd/watchconv.sysusers")).read_text("utf-8"))
     if not _has_user():
-        hand.run("systemd-sysusers", SYSUSERS)
+        changes.run("systemd-sysusers", SYSUSERS)
     if is_new or os.path.lexists(service.tmpfiles):
-        hand.write(service.tmpfiles, units.tmpfiles_text(service))
-        hand.run("systemd-tmpfiles", "--create", service.tmpfiles)
+        changes.write(service.tmpfiles, units.tmpfiles_text(service))
+        changes.run("systemd-tmpfiles", "--create", service.tmpfiles)
 
 
-def _siblings(service: Service) -> list[str]:
-    return [f"{service.root}/{name}" for name in ("inbox", "outbox", "done", "error")]
-
-
-def _folders_made(service: Service) -> list[str]:
-    """List what install may have made, inner folders first."""
-    if not service.home and not os.path.lexists(service.tmpfiles):
-        return []
-    inbox, outbox, done, error = _siblings(service)
-    return [inbox, f"{outbox}/{WORK_DIR}", outbox, done, error, service.root]
-
-
-def _others(service: Service) -> bool:
-    """Tell whether another instance shares this one's unit."""
+def _is_shared(service: Service) -> bool:
+    """Return whether another instance uses this one's unit."""
     if not service.name:
         return False
     if service.drop_in:
@@ -176,33 +190,13 @@ def _others(service: Service) -> bool:
     return bool(left - {service.config_file, Service(service.home).config_file})
 
 
-def _reload(service: Service, hand: SystemChanges) -> None:
+def _reload(service: Service, changes: SystemChanges) -> None:
     if not is_booted():
         return
     try:
-        hand.run(*_systemctl(service), "daemon-reload")
+        changes.run(*_systemctl(service), "daemon-reload")
     except WatchconvError as error:  # no bus to a user's systemd, in a cron job, say
         print(f"             {error}")
-
-
-def _leave(service: Service, hand: SystemChanges) -> None:
-    """Remove the user with the last service, unless files may be theirs; say what is left."""
-    state = os.path.expanduser(service.state)
-    if os.path.isdir(state):
-        print(f"stays        {state}: the history of its jobs; rm -r {state} removes it")
-    if service.home or _is_used():
-        return
-    hand.remove(SYSUSERS)
-    if not _has_user():
-        return
-    if left := [*glob("/var/lib/watchconv*"), *glob("/srv/watchconv*")]:
-        print(f"stays        the user {USER}, for the files in {', '.join(left)}")
-    else:
-        hand.run("userdel", USER)
-
-
-def _is_used() -> bool:
-    return any(os.path.lexists(Service(name=name).unit_file) for name in (None, "any"))
 
 
 def _has_user() -> bool:
@@ -215,25 +209,3 @@ def _has_user() -> bool:
 
 def _systemctl(service: Service) -> tuple[str, ...]:
     return ("systemctl", "--user") if service.home else ("systemctl",)
-
-
-def _say_next(
-    service: Service, config: Config | None, program: str, missing: tuple[str, ...]
-) -> None:
-    for sentence in missing:
-        print(f"\n{sentence} So the configuration says sandbox: auto.")
-    folders = [config.inbox, config.outbox, config.done, config.error] if config else []
-    for folder in folders:
-        if not os.path.isdir(folder):
-            rights = "" if service.home else f"-o {USER} -g {USER} -m 2775 "
-            print(f"\n{folder} does not exist yet: install -d {rights}{folder}, or mount it")
-    manager = " ".join(_systemctl(service))
-    print("\nNothing was started. Next:")
-    as_user = "" if service.home else f"runuser -u {USER} -- "
-    print(f"  {as_user}{program} --config {service.config_file} check")
-    print(f"  {manager} enable --now {service.unit}")
-    print(f"  {manager} status {service.unit}")
-    if service.home:
-        print("  loginctl enable-linger         # to run when you are not logged in, too")
-    else:
-        print(f"  usermod -aG {USER} NAME      # who may drop files into {service.root}/inbox")

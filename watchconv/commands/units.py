@@ -1,10 +1,8 @@
 """What a service of systemd's is made of: its files, as they are written for this machine.
 
-Guarantees: the shipped unit with two lines filled in (ExecStart=, ReadWritePaths=), for the only
-service or for a named instance, of the system or of a user; the example as a configuration of its
-own folders. Pure but for reading what the package ships.
-Does not write or run anything: ``install`` does. Errors: ``WatchconvError`` for what no unit can be
-made of.
+The shipped unit with two lines filled in (ExecStart=, ReadWritePaths=), for the only service or for
+a named instance, of the system or of a user; the example as a configuration of its own folders.
+Writes nothing: ``install`` does. Raises ``WatchconvError`` for what no unit can be made of.
 """
 
 from __future__ import annotations
@@ -19,6 +17,8 @@ import watchconv
 from watchconv.errors import WatchconvError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from watchconv.config import Config
 
 # What ProtectHome= and PrivateTmp= hide from a system service.
@@ -37,12 +37,12 @@ class Service:
 
     @property
     def tag(self) -> str:
-        """Tell it apart in the names of files and folders."""
+        """What its files and folders are told apart by."""
         return f"-{self.name}" if self.name else ""
 
     @property
     def unit(self) -> str:
-        """Name it as systemctl does."""
+        """Its name for systemctl."""
         return f"watchconv@{self.name}.service" if self.name else "watchconv.service"
 
     @property
@@ -87,7 +87,7 @@ SYSUSERS = "/etc/sysusers.d/watchconv.conf"
 
 
 def shipped(name: str) -> str:
-    """Give the path of a file that comes with the package, in a wheel or in a checkout."""
+    """Return the path of a file that comes with the package, in a wheel or in a checkout."""
     package = Path(watchconv.__file__).parent
     for folder in (package, package.parent):
         if (found := folder / name).is_file():
@@ -96,7 +96,7 @@ def shipped(name: str) -> str:
 
 
 def unit_text(service: Service, program: str, writable: list[str]) -> str:
-    """Write the unit for a program and, where it is not shared, for what it may write."""
+    """Return the unit for a program and, where it is not shared, for what it may write."""
     kind = "-user" if service.home else "@" if service.name else ""
     text = Path(shipped(f"systemd/watchconv{kind}.service")).read_text(encoding="utf-8")
     config = "%h/.config/watchconv" if service.home else "/etc/watchconv"
@@ -108,7 +108,7 @@ def unit_text(service: Service, program: str, writable: list[str]) -> str:
 
 
 def drop_in_text(writable: list[str]) -> str:
-    """Write what an instance may write, in the place of what the shared unit says."""
+    """Return what an instance may write, in the place of what the shared unit says."""
     return (
         "# The common parent of this instance's folders, by `watchconv install`.\n"
         f"[Service]\nReadWritePaths=\nReadWritePaths={_paths(writable)}\n"
@@ -116,13 +116,13 @@ def drop_in_text(writable: list[str]) -> str:
 
 
 def tmpfiles_text(service: Service) -> str:
-    """Write what makes the folders of a system service."""
+    """Return what makes the folders of a system service."""
     text = Path(shipped("systemd/watchconv.tmpfiles")).read_text(encoding="utf-8")
     return text.replace("/srv/watchconv", service.root)
 
 
 def config_text(service: Service, *, sandbox: str) -> str:
-    """Write the example with the folders and the state of this service."""
+    """Return the example with the folders and the state of this service."""
     text = Path(shipped("config.example.yaml")).read_text(encoding="utf-8")
     root = "~" + service.root.removeprefix(service.home) if service.home else service.root
     for old, new, times in (
@@ -136,10 +136,13 @@ def config_text(service: Service, *, sandbox: str) -> str:
     return text
 
 
-def writable_paths(service: Service, config: Config) -> list[str]:
-    """Say what the unit must open: the common parent of the folders, and a state elsewhere."""
+def writable_paths(service: Service, config: Config, written: Container[str]) -> list[str]:
+    """Return what the unit must open: the common parent of the folders, and a state elsewhere.
+
+    written: the keys that the configuration holds; without a state in it, the unit's is used.
+    """
     named = folders = [config.inbox, config.outbox, config.done, config.error]
-    if "state" in config.model_fields_set and not _is_open(config.state, [service.state]):
+    if "state" in written and not _is_open(config.state, [service.state]):
         named = [*folders, config.state]
     for path in named:
         if hidden := below_hidden(path):
@@ -157,7 +160,7 @@ def _is_open(path: str, opened: list[str]) -> bool:
 
 
 def below_hidden(path: str) -> str | None:
-    """Name the folder above a path that a system service does not see."""
+    """Return the folder above a path that a system service does not see."""
     return next((folder for folder in HIDDEN if _is_open(path, [folder])), None)
 
 
@@ -173,7 +176,7 @@ def _paths(paths: list[str]) -> str:
 
 
 def _word(text: str) -> str:
-    """Write one word of a unit's line, whatever is in it."""
+    """Return one word of a unit's line, whatever is in it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     if any(ord(character) < 0x20 for character in text):
         raise WatchconvError(f"systemd has no way to write the path {text!r}; name another")

@@ -1,30 +1,18 @@
 """The configuration: YAML to one frozen ``Config``, or every error at once.
 
-The way through the rooms: ``document`` (text to values with lines), ``values`` (what one value
-may be), ``keys`` (which key has which value and default), ``conflicts`` (what needs two keys),
-``load`` (all of it together), ``show`` (back to text).
+``keys`` is the table of what can be written: names, types, ranges, defaults. ``document`` turns
+YAML into texts with lines, ``values`` reads the texts that pydantic cannot read by itself,
+``schema`` has pydantic validate against the table, ``sentences`` says what it found wrong,
+``conflicts`` finds what is wrong between keys, ``load`` does it all, ``source`` finds the file.
 
-Does not look at ffmpeg or touch the folders. Import stays cheap: YAML and pydantic, no more.
-
-Errors: ``errors.ConfigError``, whose text holds every problem, one a line.
+pydantic and yaml take 10 MB, so the process that stays (the daemon) does not load them: what is
+imported here needs neither, and ``load_apart`` has a child of its own read the file.
 """
 
 from __future__ import annotations
 
-import os
-
-# looking for plugins means reading the metadata of every installed package: 15 ms for nothing
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-
 from watchconv.config.keys import Config, IoNice, LogFormat, Sandbox, TimeLimit
-from watchconv.config.load import (
-    NoConfigError,
-    config_for_root,
-    find_config,
-    load_config,
-    nothing_more,
-)
-from watchconv.config.show import effective_yaml, schema
+from watchconv.config.source import NoConfigError, config_for_root, find_config, load_apart
 from watchconv.model import OnSuccess
 
 __all__ = [
@@ -36,9 +24,6 @@ __all__ = [
     "Sandbox",
     "TimeLimit",
     "config_for_root",
-    "effective_yaml",
     "find_config",
-    "load_config",
-    "nothing_more",
-    "schema",
+    "load_apart",
 ]

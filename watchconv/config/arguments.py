@@ -1,10 +1,7 @@
 """The arguments of a profile, as far as they can be judged without an ffmpeg.
 
-Guarantees: what is refused can never work: it would be a second input or output, leave an option
-without its value, or take what watchconv sets itself.
-Does not know ffmpeg's options but for the usual ones: what is doubtful is left to ffmpeg.
-
-Errors: ``ValueError`` with a sentence: what is wrong; what to write instead.
+What is refused can never work: it would be a second input or output, leave an option without its
+value, or take what watchconv sets itself. What is doubtful is left to ffmpeg.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from watchconv.config.values import show
+from watchconv.config.problems import show
 
 # What watchconv writes on every command line itself: these would answer its questions twice,
 # silence the lines it reads, or hang a child on a terminal.
@@ -25,8 +22,22 @@ _VALUED = re.compile(  # that take one, whatever it looks like
 
 
 def read_args(value: object) -> tuple[str, ...]:
-    """Take arguments for ffmpeg: a text that is split as a shell would, or a list."""
-    args = _split(value) if isinstance(value, str) else _listed(value)
+    """Return arguments for ffmpeg, from a text that is split as a shell would, or a list.
+
+    Raises ValueError with a sentence: what is wrong; what to write instead.
+    """
+    if isinstance(value, str):
+        try:
+            args = tuple(shlex.split(value))
+        except ValueError as error:
+            raise ValueError("a quote is not closed, or a \\ is the last character") from error
+    elif isinstance(value, list | tuple):
+        wrong = [item for item in value if not isinstance(item, str | int | float)]
+        if wrong:
+            raise ValueError(f"{show(wrong[0])} is no argument; write texts and numbers")
+        args = tuple(map(str, value))
+    else:
+        raise ValueError(f"{show(value)} is no text; write arguments as a text or a list")
     for arg in args:
         if "\0" in arg:
             raise ValueError(f"{show(arg)} holds a NUL byte, which no argument can")
@@ -52,19 +63,3 @@ def _check_places(args: tuple[str, ...]) -> None:
             option = ""
     if _VALUED.fullmatch(option):
         raise ValueError(f"{option} has no value; write one, or remove it")
-
-
-def _split(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text, comments=False))
-    except ValueError as error:
-        raise ValueError("a quote is not closed, or a \\ is the last character") from error
-
-
-def _listed(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{show(value)} is no text; write arguments as a text or a list")
-    for item in value:
-        if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise ValueError(f"{show(item)} is no argument; write texts and numbers")
-    return tuple(str(item) for item in value)

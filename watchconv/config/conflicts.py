@@ -1,12 +1,8 @@
-"""What is wrong only between keys: folders inside one another, a profile that nobody wrote.
+"""What is wrong only with a whole configuration: folders inside one another, an unknown profile.
 
-Guarantees: folders are compared by their resolved paths, by device and inode of every folder
-above them, and through the mount table: a bind mount of ``inbox/out`` as outbox is found (it is
-how containers are usually given their volumes).
-
-Does not create or need the folders; one that is missing is compared by its path alone.
-
-Errors: none; a list of problems.
+Folders are compared by their resolved paths, by device and inode of every folder above them, and
+through the mount table: a bind mount of ``inbox/out`` as outbox is found (it is how containers are
+usually given their volumes). One that is missing is compared by its path alone.
 """
 
 from __future__ import annotations
@@ -16,8 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from watchconv.config.document import Problem
-from watchconv.config.values import show
+from watchconv.config.problems import Problem, near_miss, show
 from watchconv.host.mounts import is_below, mount_of, table
 
 if TYPE_CHECKING:
@@ -26,6 +21,7 @@ if TYPE_CHECKING:
     from watchconv.config.keys import Config
 
 FOLDERS = ("inbox", "outbox", "done", "error")
+STATE_BYTES_MAX = 470  # SQLite takes 504, its files' names included
 
 
 def find_conflicts(
@@ -35,31 +31,28 @@ def find_conflicts(
 
     written: names of profiles that are known to be meant, whether they are sound or not.
     """
-    problems = list(_nested(config, broken))
-    known = list(dict.fromkeys([*config.all_profiles, *written]))
-    if "profile" not in broken and config.profile not in known:
-        problems.append(Problem(("profile",), _unknown_profile(config.profile, known)))
-    return problems
-
-
-def _unknown_profile(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"write one of {', '.join(known)}"
-    return f"there is no profile {show(name)}; {hint}"
-
-
-def _nested(config: Config, broken: Collection[str]) -> Iterator[Problem]:
     mounts = table()
     places = {
         key: Place.of(getattr(config, key), mounts)
         for key in (*FOLDERS, "state")
         if key not in broken
     }
-    for one, other in combinations(places, 2):
-        if text := _relation(places, one, other):
-            yield Problem((other,), text)
+    problems = [
+        Problem((other,), text)
+        for one, other in combinations(places, 2)
+        if (text := _relation(places, one, other))
+    ]
+    if "state" not in broken and len(os.fsencode(config.state)) > STATE_BYTES_MAX:
+        text = f"is too long for SQLite; write a path of at most {STATE_BYTES_MAX} bytes"
+        problems.append(Problem(("state",), text))
+    known = list(dict.fromkeys([*config.all_profiles, *written]))
+    if "profile" not in broken and config.profile not in known:
+        near = near_miss(config.profile, known)
+        hint = f"did you mean {near}?" if near else f"write one of {', '.join(known)}"
+        problems.append(
+            Problem(("profile",), f"there is no profile {show(config.profile)}; {hint}")
+        )
+    return problems
 
 
 def _relation(places: dict[str, Place], one: str, other: str) -> str | None:
@@ -100,7 +93,7 @@ class Place:
         return cls(path, seen[0], above, mount.device, inner)
 
     def holds(self, other: Place) -> bool:
-        """Tell whether other is this folder or lies inside it."""
+        """Return whether other is this folder or lies inside it."""
         if is_below(other.path, self.path) or self.identity in other.above:
             return True
         if not self.device or self.device != other.device or not is_below(other.inner, self.inner):

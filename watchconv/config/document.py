@@ -1,23 +1,23 @@
 """YAML as it was written: words, groups, lists, and the line of each.
 
-Guarantees: YAML's guesses are not used. A scalar stays the text that stands in the file, so
-``off`` is a word, ``0664`` keeps its zero and ``1080`` can name a profile; the keys decide the
-types. No file can make this hang, crash or eat memory: size, depth and number of values are
-bounded, before the recursive C composer sees them.
-
-Does not know any key, nor read any file.
-
-Errors: ``Unreadable`` where no structure can be had; what is wrong inside a readable one is
-listed in ``Document.problems``.
+YAML's guesses are not used: a scalar stays the text that stands in the file, so that ``off`` is a
+word, ``0664`` keeps its zero and ``1080`` can name a profile; the keys decide the types. No file
+can make this hang, crash or eat memory: size, depth and number of values are bounded, before the
+recursive C composer sees them.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from watchconv.config.problems import Problem
+
+if TYPE_CHECKING:
+    from watchconv.config.problems import Path
 
 LARGEST_BYTES = 1 << 20
 DEEPEST = 20
@@ -32,28 +32,11 @@ _GUESSED = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool"})
 _NULL = f"{_TAG}null"
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-Path = tuple[str | int, ...]
-
 
 class Plain(str):
     """A scalar that YAML would have made a number or a truth value of."""
 
     __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where (a path of keys and indexes), what, and what to write."""
-
-    path: Path
-    text: str
-    line: int | None = None
-
-    @property
-    def key(self) -> str:
-        """The path as people write it: ``profiles.phone.args[3]``."""
-        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
-        return "".join(parts).removeprefix(".")
 
 
 class Unreadable(Exception):  # noqa: N818 (a state of the file; load makes a ConfigError of it)
@@ -78,7 +61,7 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, path: Path) -> int | None:
-        """Find the line of a path, or of the nearest thing around it that has one."""
+        """Return the line of a path, or of the nearest thing around it that has one."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
@@ -88,7 +71,12 @@ def parse(content: bytes) -> Document:
     """Read one YAML text whose outermost level holds keys."""
     text = _decode(content)
     try:
-        _measure(text)
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:  # it would overflow the composer's C stack (seen: a crash at 5000)
+                raise _too_deep(_line(event))
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         raise _syntax(error) from error
@@ -115,18 +103,6 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _measure(text: str) -> None:
-    """Refuse depths that would overflow the C stack of the composer (seen: a crash at 5000)."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > DEEPEST:
-            raise _too_deep(_line(event))
-
-
 class _Walk:
     """Turns nodes into values. Aliases are written out, within MOST_VALUES."""
 
@@ -135,7 +111,7 @@ class _Walk:
         self._room = MOST_VALUES
 
     def visit(self, node: yaml.Node, path: Path) -> Any:
-        """Give the value of a node; path is where it stands. Raises Unreadable for too much."""
+        """Return the value of a node; path is where it stands. Raises Unreadable for too much."""
         self._room -= 1
         if self._room < 0 or len(path) > DEEPEST:
             line = self._document.line(path[:1])

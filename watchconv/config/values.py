@@ -1,290 +1,233 @@
-"""Single values, as a person writes them: folders, sizes, numbers, modes, owners, suffixes.
+"""Single values, as a person writes them: folders, sizes, modes, owners, suffixes.
 
-Guarantees: each ``read_*`` takes what stands in the file (text) and what a program passes
-(the finished value), and gives the finished value. None stands for the words auto, any and
-inherit. A mode is read as octal digits, as ``chmod`` does, whatever YAML thinks of its zero.
-
-Does not know which key it reads for; ``keys`` puts the readers to the keys.
-
-Errors: ``ValueError`` with a sentence: what is wrong; what to write instead.
+pydantic reads numbers, truth values, enums, lists and groups by itself. These are the types that it
+cannot know: the finished type, annotated with what reads the text, and what writes it again.
 """
 
 from __future__ import annotations
 
 import grp
-import math
 import os
 import pwd
 import re
+import shlex
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable  # noqa: TC003 (pydantic reads it)
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import GetCoreSchemaHandler as Handler
+from pydantic import ValidationInfo as Info
+from pydantic_core import CoreSchema, core_schema
+
+from watchconv.config.arguments import read_args
 from watchconv.config.document import Plain
+from watchconv.config.keys import usable_cpus
+from watchconv.config.problems import show
 from watchconv.names import SUFFIX_MAX_BYTES, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SECONDS_MAX = 315_360_000  # ten years; no timer of the system takes offence
 BYTES_MAX = 2**63 - 1
-CHILD_BYTES_MIN = 64 << 20  # below this no ffmpeg starts
-OUTPUT_BYTES_MIN = 1 << 20  # below this hardly anything is a video
-STATE_BYTES_MAX = 470  # SQLite takes 504, its files' names included
 UID_MAX = 2**32 - 2
-_FILE_NAME_MAX = 255
+NAME_MAX = 255
 
-_SUFFIX = re.compile(r"(?:\.[^\s./]+)+")
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp")
+_UNITS = ("", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s*(?:([KMGTP])(I)?)?(B)?", re.IGNORECASE | re.ASCII)
 
 
-def show(value: object) -> str:
-    """Give a short form of a value for a message."""
-    match value:
-        case dict():
-            return "a group of keys"
-        case list() | tuple() | set() | frozenset():
-            return "a list"
-        case str() if len(value) > 60:
-            return f"'{value[:57]}...'"
-        case str():
-            return f"'{value}'"
-    return repr(value)[:60]
+@dataclass(frozen=True)
+class Or:
+    """A word that may be written instead of a value; it means None, or what ``means`` returns."""
+
+    word: str
+    means: Callable[[], Any] = lambda: None
+
+    def __get_pydantic_core_schema__(self, source: object, handler: Handler) -> CoreSchema:
+        """Return the schema of the value, with the word before it."""
+        values = handler(source)
+        word = core_schema.literal_schema([self.word])
+        return core_schema.no_info_before_validator_function(
+            lambda value: self.means() if value == self.word else value,
+            values,
+            json_schema_input_schema=core_schema.union_schema([values, word]),
+            serialization=core_schema.wrap_serializer_function_ser_schema(
+                lambda value, write: self.word if value is None else write(value), schema=values
+            ),
+        )
 
 
-def show_bytes(count: float) -> str:
-    """Write a size as people read it: 1 GiB, 6.29 MiB."""
-    units = iter(("bytes", "KiB", "MiB", "GiB", "TiB"))
-    unit = next(units)
-    while count >= 1024 and (larger := next(units, "")):
-        count, unit = count / 1024, larger
-    return f"{count:.4g} {unit}"
+def _reader(
+    noun: str, wanted: str, read: Callable[[str], Any], written: Any = str
+) -> BeforeValidator:
+    """Read a text; read raises ValueError with what is wrong, or bare where it is no such thing."""
+
+    def take(value: object) -> Any:
+        """Return the finished value."""
+        try:
+            return read(_usable(value))
+        except ValueError as error:
+            wrong = str(error) or f"{show(value)} is no {noun}"
+            raise ValueError(f"{wrong}; write {wanted}") from error
+
+    return BeforeValidator(take, json_schema_input_type=written)
 
 
-def read_text(value: object, wanted: str) -> str:
-    """Take a text that is not empty and that a system call can take."""
+def _usable(value: object) -> str:
+    """Demand a text that is not empty and that a system call can take."""
     if not isinstance(value, str):
-        raise ValueError(f"{show(value)} is no text; write {wanted}")
+        raise ValueError
     if not value.strip():
-        raise ValueError(f"is empty; write {wanted}")
+        raise ValueError("is empty")
     if "\0" in value:
-        raise ValueError(f"holds a NUL byte; write {wanted}")
+        raise ValueError("holds a NUL byte")
     try:
         os.fsencode(value)
     except UnicodeEncodeError as error:
         raise ValueError("holds a character that no file name can have") from error
-    return str(value)
+    return value
 
 
-def read_whole(value: object, low: int, high: int) -> int:
-    """Take a whole number from low to high."""
-    wanted = f"write a whole number from {low} to {high}"
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{show(value)} is no whole number; {wanted}")
-    try:
-        number = int(value)
-    except ValueError as error:
-        raise ValueError(f"{show(value)} is no whole number; {wanted}") from error
-    if not low <= number <= high:
-        raise ValueError(f"{show(value)} is out of range; {wanted}")
-    return number
-
-
-def read_real(value: object, low: float, high: float) -> float:
-    """Take a number from low to high; never NaN, never infinity."""
-    wanted = f"write a number from {low:g} to {high:.0f}"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{show(value)} is no number; {wanted}")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{show(value)} is no number; {wanted}") from error
-    if not math.isfinite(number):
-        raise ValueError(f"{show(value)} is no finite number; {wanted}")
-    if not low <= number <= high:
-        raise ValueError(f"{show(value)} is out of range; {wanted}")
-    return number
-
-
-def read_switch(value: object) -> bool:
-    """Take true or false, and the words that YAML 1.1 knows for them."""
-    if isinstance(value, bool):
-        return value
-    word = value.lower() if isinstance(value, str) else ""
-    if word in {"true", "yes", "on"}:
-        return True
-    if word in {"false", "no", "off"}:
-        return False
-    raise ValueError(f"{show(value)} is neither; write true or false")
-
-
-def read_choice(value: object, choices: list[str]) -> str:
-    """Take one of some words."""
-    if isinstance(value, str) and value in choices:
-        return str(value)
-    raise ValueError(f"{show(value)} is not possible; write one of {', '.join(choices)}")
-
-
-def read_bytes(value: object, low: int = 0) -> int:
-    """Take a size: 0, or low and more.
-
-    GiB, Gi and G are 1024^3 (as in systemd and df), GB is 1000^3; a bare number is bytes.
-    """
-    wanted = "write bytes as 1GiB, 500MB or 0"
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{show(value)} is no size; {wanted}")
-    match = _SIZE.fullmatch(str(value).strip().replace("_", ""))
-    if match is None:
-        raise ValueError(f"{show(value)} is no size; {wanted}")
-    size = _scaled(*match.groups())
-    if size > BYTES_MAX:
-        raise ValueError(f"{show(value)} is out of range; write less than 8192PiB")
-    if 0 < size < low:
-        raise ValueError(f"{show(value)} is too little; write 0 (off) or at least {low >> 20}MiB")
-    return size
-
-
-def _scaled(number: str, letter: str | None, binary: str | None, unit: str | None) -> int:
-    base = 1000 if unit and not binary else 1024
-    factor = int(base ** ("KMGTP".index(letter.upper()) + 1)) if letter else 1
-    return int(number) * factor if number.isdecimal() else int(float(number) * factor)
-
-
-def read_mode(value: object, needed: int, why: str) -> int | None:
-    """Take permission bits in octal (0664, "664", 0o664) or inherit; needed bits must be set.
-
-    A number from a program is the mode itself (``0o664``); text is always octal digits.
-    """
-    wanted = "write octal digits such as 0664, or inherit"
-    if value is None or value == "inherit":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{show(value)} is no mode; {wanted}")
-    try:
-        mode = value if isinstance(value, int) else int(value, 8)
-    except ValueError as error:
-        raise ValueError(f"{show(value)} is no mode; {wanted}") from error
-    if not 0 <= mode <= 0o7777:
-        raise ValueError(f"{show(value)} is out of range; {wanted}, at most 7777")
-    if mode & needed != needed:
-        raise ValueError(f"{mode:04o} {why}; write at least {needed:04o}")
-    return mode
-
-
-def read_owner(value: object, find: Callable[[str], int], kind: str) -> int | None:
-    """Take a user or group: its name, which must exist, its number, or inherit.
-
-    A number needs no entry: in a container it seldom has one.
-    """
-    if value is None or value == "inherit":
-        return None
-    wanted = f"write the name or the number of a {kind}, or inherit"
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{show(value)} is no {kind}; {wanted}")
-    if isinstance(value, int) or value.isdecimal():
-        return read_whole(value, 0, UID_MAX)
-    try:
-        return find(read_text(value, wanted))
-    except KeyError as error:
-        raise ValueError(f"there is no {kind} {show(value)}; {wanted}") from error
-
-
-def user_id(name: str) -> int:
-    """Find the number of a user; KeyError where there is none."""
-    return pwd.getpwnam(name).pw_uid
-
-
-def group_id(name: str) -> int:
-    """Find the number of a group; KeyError where there is none."""
-    return grp.getgrnam(name).gr_gid
-
-
-def read_folder(value: object, base: str) -> str:
-    """Take a path: ``~`` expanded, relative to base, links of what exists resolved."""
-    return os.path.realpath(_absolute(value, base, "the path of a folder"))
-
-
-def read_state(value: object, base: str) -> str:
-    """Take the folder of the journal."""
-    path = read_folder(value, base)
-    if len(os.fsencode(path)) > STATE_BYTES_MAX:
-        raise ValueError(f"is too long for SQLite; write a path of at most {STATE_BYTES_MAX} bytes")
+def _expand(text: str) -> str:
+    if isinstance(text, Plain):
+        raise ValueError(f"{show(text)} is no path without quotes around it")
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise ValueError(f"{show(text)}: nobody has this home (./~ begins a name)")
     return path
 
 
-def _absolute(value: object, base: str, wanted: str) -> str:
-    if isinstance(value, Plain):
-        raise ValueError(f"{show(value)} is no path; write {wanted}, in quotes if this is its name")
-    path = os.path.expanduser(read_text(value, wanted))
-    if path.startswith("~"):
-        raise ValueError(f"{show(value)}: nobody has this home; write {wanted}, or ./~ for a name")
-    return os.path.join(base, path)
+def _find_program(text: str) -> str:
+    path = _expand(text)
+    if "/" in text:
+        return path
+    if found := shutil.which(text):  # now, as PATH may be another one later
+        return os.path.abspath(found)
+    raise ValueError(f"{show(text)} is not on PATH")
 
 
-def read_program(value: object, base: str) -> str | None:
-    """Take a program: a path, a bare name to be found on PATH now, or auto.
-
-    Links are kept: some programs look at the name by which they were called.
-    """
-    if value is None or value == "auto":
-        return None
-    path = _absolute(value, base, "the path of a program, or auto")
-    if "/" in str(value):
-        return os.path.normpath(path)
-    found = shutil.which(str(value))
-    if found is None:
-        raise ValueError(f"{show(value)} is not on PATH; write the path of a program, or auto")
-    return os.path.abspath(found)
+def _absolute(path: str, info: Info) -> str:
+    return os.path.join((info.context or {}).get("folder", os.getcwd()), path)
 
 
-def read_words(value: object, wanted: str) -> list[str]:
-    """Take a list of texts."""
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{show(value)} is no list; write a list: {wanted}")
-    if any(isinstance(item, str) and not item.strip() for item in value):
-        raise ValueError(f"holds an empty word; write a list: {wanted}")
-    return [read_text(item, f"a list: {wanted}") for item in value]
+def _read_size(text: str, least: int = 0) -> int:
+    """Return bytes: GiB, Gi and G are 1024^3 (as in systemd and df), GB is 1000^3."""
+    match = _SIZE.fullmatch(text.strip().replace("_", ""))
+    if match is None:
+        raise ValueError
+    number, letter, binary, unit = match.groups()
+    base = 1000 if unit and not binary else 1024
+    factor = base ** ("KMGTP".index(letter.upper()) + 1) if letter else 1
+    size = int(number) * factor if number.isdecimal() else int(float(number) * factor)
+    if size > BYTES_MAX or 0 < size < least:
+        raise ValueError(f"{show(text)} is too {'little' if size < least else 'much'}")
+    return size
 
 
-def read_extensions(value: object) -> tuple[str, ...] | None:
-    """Take extensions, made lower-case and dotless, each once; any gives None."""
-    if value is None or value == "any":
-        return None
-    wanted = "[mp4, mkv], or the word any"
-    words = [word.strip().lower().removeprefix(".") for word in read_words(value, wanted)]
-    wrong = [show(word) for word in words if not _is_extension(word)]
-    if wrong:
-        raise ValueError(f"{', '.join(wrong)} is no extension; write a list: {wanted}")
+def _write_size(count: int) -> str | int:
+    power = 0
+    while count and count % 1024 == 0 and power < len(_UNITS) - 1:
+        count //= 1024
+        power += 1
+    return f"{count}{_UNITS[power]}" if power else count
+
+
+def _size(least: int = 0) -> Any:
+    wanted = f"0 (off) or at least {least >> 20}MiB" if least else "bytes as 1GiB, 500MB or 0"
+    written = Annotated[int | str, Field(examples=["1GiB", "500MB", 0])]
+    return _reader("size", wanted, partial(_read_size, least=least), written)
+
+
+def _read_mode(text: str, needed: int = 0) -> int:
+    if not re.fullmatch("(0o)?[0-7]{1,5}", text, re.ASCII) or (mode := int(text, 8)) > 0o7777:
+        raise ValueError
+    if mode & needed != needed:
+        raise ValueError(f"{mode:04o} shuts the owner out of the folder, {needed:04o} is the least")
+    return mode
+
+
+def _read_id(text: str, kind: str, find: Callable[[str], int]) -> int:
+    """Return the number of a user or group; a number needs no entry: containers have few."""
+    try:
+        number = int(text) if text.isdecimal() else find(text)
+    except KeyError as error:
+        raise ValueError(f"there is no {kind} {show(text)}") from error
+    if number > UID_MAX:
+        raise ValueError(f"{show(text)} is out of range, {UID_MAX} is the most")
+    return number
+
+
+def _id(kind: str, find: Callable[[str], int]) -> Any:
+    wanted = f"the name or the number of a {kind}, or inherit"
+    return _reader(kind, wanted, partial(_read_id, kind=kind, find=find), int | str)
+
+
+def _read_extension(text: str) -> str:
+    word = text.strip().lower().removeprefix(".")
+    if not word or set(word) & set("./*?[") or not word.isprintable():
+        raise ValueError
+    return word
+
+
+def _some_once(words: tuple[str, ...]) -> tuple[str, ...]:
     if not words:
-        raise ValueError(f"is empty, nothing would be converted; write a list: {wanted}")
+        raise ValueError("is empty, nothing would be converted; write a list: [mp4], or any")
     return tuple(dict.fromkeys(words))
 
 
-def _is_extension(word: str) -> bool:
-    return bool(word) and not set(word) & set("./*?[") and word.isprintable()
+def _read_profile_name(text: str) -> str:
+    too_long = len(os.fsencode(text)) > NAME_MAX
+    if "/" in text or text.startswith(".") or too_long or printable(text) != text:
+        raise ValueError("cannot name a folder")
+    return str(text)
 
 
-def read_profile_name(value: object) -> str:
-    """Take a profile's name, which is the name of its sub-folder too."""
-    name = read_text(value, "a name")
-    if "/" in name or name.startswith("."):
-        raise ValueError("cannot name a folder; write a name without / that starts with no dot")
-    if len(os.fsencode(name)) > _FILE_NAME_MAX:
-        raise ValueError(f"is too long to name a folder; write at most {_FILE_NAME_MAX} bytes")
-    if printable(name) != name:
-        raise ValueError("holds characters that cannot be seen; write a plain name")
-    return name
+def _read_suffix(text: str) -> str:
+    if text.lower().endswith(_UNFINISHED):
+        raise ValueError(f"{show(text)} is how unfinished files end")
+    too_long = len(os.fsencode(text)) > SUFFIX_MAX_BYTES
+    if not re.fullmatch(r"(?:\.[^\s./]+)+", text) or too_long or printable(text) != text:
+        raise ValueError
+    return str(text)
 
 
-def read_suffix(value: object) -> str:
-    """Take what the names of a profile's outputs end with."""
-    suffix = read_text(value, "a suffix such as .mp4")
-    if not _SUFFIX.fullmatch(suffix):
-        raise ValueError(f"{show(suffix)} is no suffix; write one that starts with a dot: .mp4")
-    if suffix.lower().endswith(_UNFINISHED):
-        raise ValueError(f"{show(suffix)} is how unfinished files end; write one such as .mp4")
-    if len(os.fsencode(suffix)) > SUFFIX_MAX_BYTES:
-        raise ValueError(f"is too long; write at most {SUFFIX_MAX_BYTES} bytes, such as .mp4")
-    if printable(suffix) != suffix:
-        raise ValueError("holds characters that cannot be seen; write a suffix such as .mp4")
-    return suffix
+_PATH = "the path of a folder"
+_PROGRAM = "the path of a program, or auto"  # links of it are kept: some look at their own name
+_MODE, _FOLDER_MODE = (f"octal digits such as {mode}, or inherit" for mode in ("0664", "2775"))
+_NAME = "a name of at most 255 bytes that can be seen, without / and with no dot at its start"
+_SUFFIX = "one that starts with a dot, of at most 32 bytes: .mp4"
+_octal = PlainSerializer("{:04o}".format)
+_bytes = PlainSerializer(_write_size)
+_realpath, _normpath = AfterValidator(os.path.realpath), AfterValidator(os.path.normpath)
+_base = AfterValidator(_absolute)
+
+# The types that keys names; those with _ are half of one.
+Folder = Annotated[str, _reader("path", _PATH, _expand), _base, _realpath]
+_Program = Annotated[str, _reader("path", _PROGRAM, _find_program), _base, _normpath]
+Program = Annotated[_Program | None, Or("auto")]
+Jobs = Annotated[Annotated[int, Field(ge=1, le=1024)], Or("auto", usable_cpus)]
+_Extension = Annotated[str, _reader("extension", "one such as mp4", _read_extension)]
+_Some = Annotated[tuple[_Extension, ...], Field(examples=[["mp4", "mkv"]])]
+Extensions = Annotated[Annotated[_Some, AfterValidator(_some_once)] | None, Or("any")]
+Pattern = Annotated[str, _reader("pattern", 'one such as "*.bak"', str)]
+Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
+Limit = Annotated[float, Field(ge=1, le=SECONDS_MAX)]
+ScanSeconds = Annotated[Limit | None, Or("auto")]
+Size = Annotated[int, _size(), _bytes]
+OutputSize = Annotated[int, _size(1 << 20), _bytes]  # below this hardly anything is a video
+ChildSize = Annotated[int, _size(64 << 20), _bytes]  # below this no ffmpeg starts
+_User = Annotated[int, _id("user", lambda name: pwd.getpwnam(name).pw_uid)]
+User = Annotated[_User | None, Or("inherit")]
+_Group = Annotated[int, _id("group", lambda name: grp.getgrnam(name).gr_gid)]
+SystemGroup = Annotated[_Group | None, Or("inherit")]
+_Mode = Annotated[int, _reader("mode", _MODE, _read_mode), _octal]
+Mode = Annotated[_Mode | None, Or("inherit")]
+_read_folder_mode = partial(_read_mode, needed=0o700)
+_FolderMode = Annotated[int, _reader("mode", _FOLDER_MODE, _read_folder_mode), _octal]
+FolderMode = Annotated[_FolderMode | None, Or("inherit")]
+ProfileName = Annotated[str, _reader("name", _NAME, _read_profile_name)]
+Suffix = Annotated[str, _reader("suffix", _SUFFIX, _read_suffix)]
+_written_args = BeforeValidator(read_args, json_schema_input_type=str | list[str | float])
+Arguments = Annotated[tuple[str, ...], _written_args, PlainSerializer(shlex.join)]

@@ -16,6 +16,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from watchconv.config.problems import Problem
 from watchconv.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _lacking(program: Program, profile: Profile) -> str | None:
     )
 
 
-def find_unusable(config: Config, broken: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
     """Yield what this machine's ffmpeg keeps from working: the path of a key, and a sentence.
 
     Keys in broken hold no value to go by. That there is no ffmpeg at all is no mistake of the
@@ -173,16 +174,16 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[tuple[tup
     except MissingExtra:
         return
     except ConfigError as error:
-        yield ("ffmpeg",), str(error).removeprefix("ffmpeg: ")
+        yield Problem(("ffmpeg",), str(error).removeprefix("ffmpeg: "))
         return
     for name in {*config.profiles, config.profile} & config.all_profiles.keys():
         profile = config.all_profiles[name]
         is_own = name in config.profiles  # and not only the built-in one that is chosen
         if sentence := _lacking(program, profile):
             if is_own:
-                yield ("profiles", name, "args"), sentence
+                yield Problem(("profiles", name, "args"), sentence)
             else:
-                yield ("profile",), f"{name} cannot be used: {sentence}"
+                yield Problem(("profile",), f"{name} cannot be used: {sentence}")
         suffix = profile.suffix
         if not is_own or "-f" in profile.args or suffix.endswith(_SUFFIXES):
             continue
@@ -191,7 +192,8 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[tuple[tup
         said = _ask(program.path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
         if any(words in said for words in _NO_CONTAINER):
             text = f"this ffmpeg ({program.path}) has no container for names in {suffix}"
-            yield ("profiles", name, "suffix"), f"{text}; write another one, or -f FORMAT in args"
+            advice = "write another one, or -f FORMAT in args"
+            yield Problem(("profiles", name, "suffix"), f"{text}; {advice}")
 
 
 def _ask(path: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,82 @@
+"""What is wrong with a configuration, and how that is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from watchconv.errors import ConfigError
+from watchconv.names import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where (a path of keys and indexes), what, and what to write."""
+
+    path: Path
+    text: str
+    line: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The path as people write it: ``profiles.phone.args[3]``."""
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return "".join(parts).removeprefix(".")
+
+
+def refuse(
+    where: str,
+    problems: Iterable[Problem],
+    line_of: Callable[[Path], int | None] = lambda _: None,
+) -> ConfigError:
+    """Return the error that lists the problems, one for each key, in the order of the file.
+
+    line_of finds the line of a path; problems without a line come last.
+    """
+    rows: dict[tuple[float, Path], str] = {}
+    for problem in problems:
+        line = problem.line or line_of(problem.path)
+        parts = [f"{where}:{line}" if line else where, problem.key, problem.text]
+        row = printable(": ".join(part for part in parts if part))
+        rows.setdefault((line or float("inf"), problem.path), row)
+    ordered = sorted(rows.items(), key=lambda item: item[0][0])
+    return ConfigError("\n".join(row for _, row in ordered))
+
+
+def near_miss(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that was probably meant by a word."""
+    from difflib import get_close_matches
+
+    known = list(names)
+    plain = word.lower().replace("-", "_")
+    longer = [name for name in known if name.startswith(f"{plain}_")]
+    near = longer or get_close_matches(word, known, 1) or get_close_matches(plain, known, 1)
+    return near[0] if near else None
+
+
+def show(value: object) -> str:
+    """Return a short form of a value for a message."""
+    match value:
+        case dict():
+            return "a group of keys"
+        case list() | tuple():
+            return "a list"
+        case str() if len(value) > 60:
+            return f"'{value[:57]}...'"
+        case str():
+            return f"'{value}'"
+    return repr(value)[:60]
+
+
+def show_bytes(count: float) -> str:
+    """Return a size as people read it: 1 GiB, 6.29 MiB."""
+    units = iter(("bytes", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while count >= 1024 and (larger := next(units, "")):
+        count, unit = count / 1024, larger
+    return f"{count:.4g} {unit}"
