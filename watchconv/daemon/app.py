@@ -18,14 +18,15 @@ from watchconv.daemon.scan_loop import ScanLoop
 from watchconv.daemon.status import StatusPublisher
 from watchconv.daemon.wakeup import Bell, call
 from watchconv.daemon.worker import Pool
-from watchconv.deliver.outbox import DeliverySettings, Outbox
-from watchconv.deliver.ownership import Ownership
+from watchconv.deliver.destination import DeliverySettings
+from watchconv.deliver.outbox import LocalFolders
 from watchconv.encode.engine import LocalEngine
+from watchconv.host.folders import Missing
+from watchconv.host.workdir import WorkDirectories
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.routing import profile_for
 from watchconv.intake.scan import InboxScanner, ScanResult
 from watchconv.intake.settling import PendingFiles, SettleSettings
-from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_transition
 from watchconv.media.probe import ProbeWorker
 from watchconv.model import Job, JobState
@@ -65,17 +66,24 @@ class Components:
             ProbeWorker(mark, sandbox=lambda: config().sandbox) for _ in range(2)
         )
         self.engine = LocalEngine(config, program, self.probe, self._reader, mark=mark)
-        self.outbox = Outbox(folders, _disposal(config()), self._retarget)
-        self.deliveries = Deliveries(self.outbox, journal, troubles, ended=self._take_end)
+        self.work = WorkDirectories(folders)
+        self.outbox = LocalFolders(folders, self.work)
+        self.deliveries = Deliveries(
+            self.outbox,
+            journal,
+            troubles,
+            lambda: DeliverySettings.of(config()),
+            ended=self._take_end,
+        )
         self.pool = Pool(
             config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
         )
-        self.intake = self._make_intake(folders.vouches_for)
+        self.intake = self._make_intake(lambda source: folders.why_missing(source) is Missing.GONE)
         self.looking = ScanLoop(config, folders, self.intake, troubles, self._take_look)
         self.present = StatusPublisher(
             config().state, self.engine, self.pool, self.intake, troubles, journal, listener
         )
-        self.requests = Requests(config, folders, journal, self.pool, self.engine)
+        self.requests = Requests(config, folders, journal, self.pool, self.engine, self.outbox)
         self.once = Once(
             self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
         )
@@ -83,11 +91,6 @@ class Components:
         self.looking.healed = self._take_folders_back
         self.pool.moved = self.deliveries.moved = self.announce
         self.bell = Bell(config().state)
-
-    def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
-        return self._journal.ask_blocking(
-            Journal.retarget, job_id, output=output, original=original
-        )
 
     def _make_intake(self, vouches: Callable[[str], bool]) -> InboxScanner:
         config = self._config()
@@ -119,7 +122,6 @@ class Components:
 
     def renew(self, config: Config) -> None:
         """Make anew what was made of the configuration; the rest asks for it each time."""
-        self.outbox.disposal = _disposal(config)
         self.intake.sieve = NameFilter(config.extensions, config.ignore)
         self.intake.waiting.patience = _patience(config)
         self.pool.resize(config.jobs)
@@ -142,7 +144,7 @@ class Components:
     async def _take_folders_back(self) -> None:
         """Hear that the folders are well again."""
         self.deliveries.retry.set()
-        await sweep(self._journal, self.outbox)
+        await sweep(self._journal, self.work)
 
     def _take_end(self, job: Job) -> None:
         """Hear of a job's end."""
@@ -157,10 +159,6 @@ class Components:
         await asyncio.gather(
             self.bell.close(), self.looking.close(), self.probe.close(), self._reader.close()
         )
-
-
-def _disposal(config: Config) -> DeliverySettings:
-    return DeliverySettings(config.on_success, config.preserve_mtime, Ownership.of(config))
 
 
 def _patience(config: Config) -> SettleSettings:

@@ -17,22 +17,20 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import move as files
-from watchconv.deliver.ownership import Ownership
-from watchconv.deliver.reports import remove_report
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.routing import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.logs.format import log_transition, tell
 from watchconv.model import Job, JobState, Request, mtime_ns
-from watchconv.names import numbered, printable
+from watchconv.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchconv.config import Config
     from watchconv.daemon.worker import Pool
+    from watchconv.deliver.outbox import LocalFolders
     from watchconv.encode.engine import Engine
     from watchconv.host.folders import Folders
     from watchconv.journal.thread import JournalThread
@@ -50,7 +48,9 @@ class Requests:
         journal: JournalThread,
         pool: Pool,
         engine: Engine,
+        outbox: LocalFolders,
     ) -> None:
+        self._outbox = outbox
         self._config, self._folders, self._journal = config, folders, journal
         self._pool, self._engine = pool, engine
 
@@ -101,13 +101,21 @@ class Requests:
     def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""
         assert job.original is not None
-        if troubles := self._folders.troubles():
-            raise EnvironmentTrouble(f"job {job.id} cannot be retried yet: {troubles[0]}")
+        if problems := self._folders.problems():
+            raise EnvironmentTrouble(f"job {job.id} cannot be retried yet: {problems[0]}")
         failed = os.path.join(self._config().error, job.original)
-        back = self._reserve(job, failed)
+        if not os.path.lexists(failed) and self._journal.ask_blocking(requests.has_begun, job.id):
+            back = job.source  # an earlier try moved it
+        else:
+            self._demand_original(job, os.lstat(failed))
+
+            def reserve(name: str) -> bool:
+                return self._journal.ask_blocking(requests.begin_retry, job.id, name)
+
+            back = self._outbox.bring_back(job.id, job.original, job.source, reserve)
         path = os.path.join(self._config().inbox, back)
         found = os.stat(path)
-        remove_report(self._config().error, job)
+        self._outbox.remove_report(job.id, job.original)
         profile = profile_for(back, self._config().all_profiles, self._config().profile)
         return self._journal.ask_blocking(
             Journal.retry, job.id, found.st_size, mtime_ns(found), profile, time.time()
@@ -126,25 +134,3 @@ class Requests:
         if newer != job.id:
             words = f"under its original's name lies that of job {newer} now; retry that one"
             raise FileNotFoundError(errno.ENOENT, words)
-
-    def _reserve(self, job: Job, failed: str) -> str:
-        """Move the original to the first free form of its name, reserved before; return that."""
-        if not os.path.lexists(failed) and self._journal.ask_blocking(requests.has_begun, job.id):
-            return job.source  # an earlier try moved it
-        self._demand_original(job, os.lstat(failed))
-        for number in range(1, 10_000):
-            back = numbered(job.source, number)
-            folder, name = os.path.split(back)
-            if not self._journal.ask_blocking(requests.begin_retry, job.id, back):
-                continue
-            try:
-                path = files.make_folder(self._config().inbox, folder, Ownership())
-            except NotADirectoryError:
-                continue
-            scratch = files.scratch(path, job.id)
-            try:
-                files.move(failed, os.path.join(path, name), scratch, ours=False)
-            except FileExistsError:
-                continue
-            return back
-        raise FileExistsError(0, "every form of its name is taken in the inbox")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from watchconv.daemon.wakeup import EarliestTimer
 from watchconv.daemon.workers import all_ended
+from watchconv.deliver.destination import order_of
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.journal.jobs import Journal
 from watchconv.model import Job, JobState
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchconv.daemon.trouble import Troubles
-    from watchconv.deliver.outbox import Outbox
+    from watchconv.deliver.destination import DeliveryOrder, DeliverySettings, Destination
     from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,15 @@ class Deliveries:
 
     def __init__(
         self,
-        outbox: Outbox,
+        destination: Destination,
         journal: JournalThread,
         troubles: Troubles,
+        settings: Callable[[], DeliverySettings],
         ended: Callable[[Job], None],
     ) -> None:
         """Take what does the work, and whom to tell of each job that has ended."""
-        self._outbox, self._journal, self._troubles = outbox, journal, troubles
+        self._destination, self._journal, self._troubles = destination, journal, troubles
+        self._settings = settings
         self._ended = ended
         self._threads = ThreadPoolExecutor(AT_ONCE, "deliver")
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -110,7 +113,7 @@ class Deliveries:
             if fresh is None or fresh.state is not JobState.DELIVERING:
                 return None
             job = fresh
-        state, held = self._outbox.deliver(job)
+        state, held = self._destination.deliver(order_of(job, self._settings()), self._retarget)
         now = time.time()
         if state is JobState.SUPERSEDED:
             expected = JobState.DELIVERING
@@ -119,8 +122,14 @@ class Deliveries:
             )
         else:
             ended = self._journal.ask_blocking(Journal.finish, job.id, state, now, held=held)
-        self._outbox.clear(job)
+        self._destination.clear(job)
         return ended
+
+    def _retarget(self, order: DeliveryOrder) -> None:
+        output = order.names[0] if order.names else None
+        self._journal.ask_blocking(
+            Journal.retarget, order.job_id, output=output, original=order.original
+        )
 
     async def resume(self) -> None:
         """Begin every delivery that the journal knows of and that is not under way."""

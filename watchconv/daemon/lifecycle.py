@@ -88,7 +88,7 @@ class Daemon:
         parts = self._parts = await self._begin()
         try:
             most = self._config().max_attempts
-            await recover(self._journal, self._folders, parts.outbox, parts.pool, most)
+            await recover(self._journal, self._folders, parts.work, parts.pool, most)
             await self._carry_out_requests()
             return await self._live()
         finally:
@@ -117,7 +117,7 @@ class Daemon:
         make_state(state, live.WAKE_DIR)
         if self._make_folders:
             self._folders.make()
-        self._folders.lock(state)
+        self._folders.check(state)
         program = self._settings.examine()
         if mount_of(state).is_network:
             log.warning("the state %s is on a network file system", state)

@@ -18,8 +18,8 @@ from watchconv.model import Job, JobState, Verdict
 
 if TYPE_CHECKING:
     from watchconv.daemon.worker import Pool
-    from watchconv.deliver.outbox import Outbox
     from watchconv.host.folders import Folders
+    from watchconv.host.workdir import WorkDirectories
     from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ RECOVERED = "watchconv or the machine went down each time while this was convert
 
 
 async def recover(
-    journal: JournalThread, folders: Folders, outbox: Outbox, pool: Pool, max_attempts: int
+    journal: JournalThread, folders: Folders, work: WorkDirectories, pool: Pool, max_attempts: int
 ) -> None:
     """Remember the mounts, queue what was running, and sweep leftovers of work."""
     points = await journal.ask(Journal.setting, MOUNTS)
@@ -39,15 +39,15 @@ async def recover(
         else:
             await journal.ask(Journal.requeue, job.id, refund=False, not_before=0.0, reason=None)
             log_transition(log, job, JobState.RUNNING, JobState.QUEUED, "it was interrupted")
-    await sweep(journal, outbox)
+    await sweep(journal, work)
 
 
-async def sweep(journal: JournalThread, outbox: Outbox) -> None:
+async def sweep(journal: JournalThread, work: WorkDirectories) -> None:
     """Remove work directories that no open attempt has: at each start, and when folders are back.
 
     The outbox may have been away when an attempt ended, or when the daemon began.
     """
-    await asyncio.to_thread(outbox.sweep, lambda: journal.ask_blocking(_with_work))
+    await asyncio.to_thread(work.sweep, lambda: journal.ask_blocking(_with_work))
 
 
 def _with_work(journal: Journal) -> list[Job]:

@@ -136,15 +136,15 @@ class ScanLoop:
                     await self._due.wait()
 
     async def _check_folders(self) -> bool:
-        # locked first: what is well afterwards and still held was well in between
-        anew = await asyncio.to_thread(self._folders.lock, self._config().state)
-        troubles = await asyncio.to_thread(self._folders.troubles)
-        if (self._troubles.tell_all("folders", troubles) or anew) and not troubles:
+        before = self._folders.state.generation
+        state = await asyncio.to_thread(self._folders.check, self._config().state)
+        changed = self._troubles.tell_all("folders", list(state.problems))
+        if (changed or state.generation != before) and not state.problems:
             await self._welcome()  # it may have been away without anybody having seen it
-        if troubles:
+        if state.problems:
             self._all_at = 0.0
         self.checked.set()
-        return not troubles
+        return not state.problems
 
     async def _welcome(self) -> None:
         """Let go on what waited for a folder or a mount."""
@@ -174,9 +174,8 @@ class ScanLoop:
 
     async def _check_mounts(self) -> list[Mount]:
         """Ask what is mounted at and below the inbox; tell of what is no longer."""
-        mounts = await asyncio.to_thread(self._folders.inbox_mounts)
-        missing = await asyncio.to_thread(self._folders.missing_below)
-        sentences = [_NOT_MOUNTED.format(point) for point in missing]
+        mounts = self._folders.inbox_mounts()
+        sentences = [_NOT_MOUNTED.format(point) for point in self._folders.missing_below()]
         if self._troubles.tell_all("below", sentences, blocking=False):
             await self._welcome()
         if (points := self._folders.remembered()) != self._points:

@@ -12,20 +12,24 @@ Errors: none leave a worker but bugs, which end the daemon.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from watchconv.daemon.ahead import Ahead
 from watchconv.daemon.claims import JOURNAL_SECONDS, Claims
 from watchconv.daemon.workers import Workers
+from watchconv.deliver.destination import DeliverySettings
 from watchconv.encode.engine import Assignment
 from watchconv.encode.report import compose
 from watchconv.errors import EnvironmentTrouble, JournalError
-from watchconv.host.folders import UNMOUNTED
-from watchconv.host.workdir import suffix_of
+from watchconv.host.folders import UNMOUNTED, Missing
+from watchconv.host.workdir import WorkDirectories
 from watchconv.intake.admit import Admitted, admit, compare
-from watchconv.intake.routing import names_in_error, output_for
+from watchconv.intake.routing import names_in_error
+from watchconv.journal import requests
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_transition, tell
 from watchconv.model import (
@@ -35,6 +39,7 @@ from watchconv.model import (
     Job,
     JobState,
     Outcome,
+    OutputFile,
     Request,
     Verdict,
 )
@@ -48,7 +53,7 @@ if TYPE_CHECKING:
     from watchconv.daemon.deliveries import Deliveries
     from watchconv.daemon.slots import Slot
     from watchconv.daemon.trouble import Troubles
-    from watchconv.deliver.outbox import Outbox
+    from watchconv.deliver.outbox import LocalFolders
     from watchconv.encode.engine import Engine
     from watchconv.host.folders import Folders
     from watchconv.journal.thread import JournalThread, Question
@@ -73,14 +78,16 @@ class Pool:
         troubles: Troubles,
         engine: Engine,
         deliveries: Deliveries,
-        outbox: Outbox,
+        outbox: LocalFolders,
     ) -> None:
         self._config, self._folders, self._journal = config, folders, journal
         self._troubles, self._engine = troubles, engine
         self._deliveries, self._outbox = deliveries, outbox
+        self._work = WorkDirectories(folders)
         self.claims = Claims(config, folders, journal, troubles)
         self.workers = Workers(self.claims.claim, self._work_on, self._wait_in_line)
         self.running: dict[int, Job] = {}
+        self._generations: dict[int, int] = {}  # of the folders, when each attempt began
         self._ahead = Ahead(config().inbox, journal, engine.foresee, lambda: config().jobs)
         self.moved: Callable[[], None] = lambda: None  # called when an attempt begins or is over
         self.rescan: Callable[[str], None] = lambda source: None
@@ -105,13 +112,14 @@ class Pool:
     async def _work_on(self, claimed: tuple[Job, int], slot: Slot) -> None:
         job, crowd = claimed
         self.running[job.id] = job
+        self._generations[job.id] = self._folders.state.generation
         try:
             await self._attempt(job, crowd, slot)
         except JournalError:
             words = "stays running: the next start takes it up"
             tell(log, job, words, level=logging.WARNING)
         finally:
-            del self.running[job.id]
+            del self.running[job.id], self._generations[job.id]
             self.moved()
 
     # one attempt
@@ -132,8 +140,7 @@ class Pool:
 
     async def _put_off(self, job: Job, sentence: str) -> Decision:
         """Decide what becomes of a job whose surroundings failed it."""
-        folders = (self._folders.inbox, self._folders.outbox)
-        if not all([await asyncio.to_thread(self._folders.holds, path) for path in folders]):
+        if not await asyncio.to_thread(self._folders.is_current, self._generations[job.id]):
             # the check before a look says so, blocks, and calls it back when they are there again
             self.rescan(job.source)
             return Requeue(True, 2 * TROUBLE_SECONDS, UNMOUNTED)
@@ -142,72 +149,67 @@ class Pool:
         return Requeue(True, 2 * TROUBLE_SECONDS, sentence)
 
     async def _outcome(self, job: Job, crowd: int, slot: Slot) -> Outcome:
-        mounted, admitted = await asyncio.to_thread(self._admit, job)
+        admitted = await asyncio.to_thread(self._admit, job)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
             if rejected := too_restless(job, self._config().max_attempts):
                 return rejected
-            work = self._outbox.work_dir(job)
+            source = os.path.join(self._folders.inbox, job.source)
             given = Assignment(
                 job,
                 admitted.descriptor,
                 admitted.identity,
-                work,
+                self._work.path(job.id, job.run),
                 crowd,
                 free_slot=slot.free,
-                insist_on_outbox=self._insist_on_outbox,
+                make_work=functools.partial(self._work.make, job.id, job.run, source),
             )
             outcome = await self._engine.run(given)
             # what was made of a file that changed counts for nothing, whatever it was
-            other = await asyncio.to_thread(self._compare, job, admitted)
-            if (
-                not other
-                and not isinstance(outcome, Encoded)
-                and await asyncio.to_thread(self._is_mounted_anew, mounted)
-            ):
-                return Interrupted("its folder was mounted anew meanwhile")
-            return other or outcome
+            return await asyncio.to_thread(self._compare, job, admitted, outcome)
         finally:
             admitted.close()
 
-    def _admit(self, job: Job) -> tuple[list[str], Admitted | Outcome]:
-        """Open the original, and say on which mounts the folders were before that."""
-        mounted = self._folders.mount_ids()
-        for name in names_in_error(job.source, self._config().all_profiles):
-            self._outbox.drop_stale_report(name)
+    def _admit(self, job: Job) -> Admitted | Outcome:
+        """Open the original; the attempt is of the folders' generation before that."""
+        names = list(names_in_error(job.source, self._config().all_profiles))
+        for name in self._journal.ask_blocking(requests.failed_as, names):
+            self._outbox.remove_stale_report(name)
         admitted = admit(self._config().inbox, job)
-        if isinstance(admitted, Gone):
-            return mounted, self._unless_unmounted(job)
-        return mounted, admitted
+        return self._unless_unmounted(job) if isinstance(admitted, Gone) else admitted
 
-    def _insist_on_outbox(self) -> None:
-        if not self._folders.holds(self._folders.outbox):
-            raise EnvironmentTrouble("the outbox is no longer the folder it was: is it mounted?")
-
-    def _compare(self, job: Job, admitted: Admitted) -> Outcome | None:
-        """Tell what to say of an attempt instead of its outcome, if anything."""
-        self._insist_on_outbox()
+    def _compare(self, job: Job, admitted: Admitted, outcome: Outcome) -> Outcome:
+        """Return what an attempt's outcome counts for, now that it is over."""
+        current = self._folders.is_current(self._generations[job.id])
+        if not current or isinstance(outcome, Encoded):
+            with self._folders.open("outbox"):  # raises EnvironmentTrouble where it is away
+                pass
         changed = compare(self._config().inbox, admitted)
-        return self._unless_unmounted(job) if isinstance(changed, Gone) else changed
-
-    def _is_mounted_anew(self, mounted: list[str]) -> bool:
-        """Tell whether the folders were away, whether or not a look has found that out by now."""
-        return self._folders.mount_ids() != mounted or not self._folders.holds(self._folders.inbox)
+        if isinstance(changed, Gone):
+            return self._unless_unmounted(job)
+        if changed or current:
+            return changed or outcome
+        if isinstance(outcome, Encoded):
+            with self._work.open(job.id, job.run):  # it is there, whatever went and came meanwhile
+                return outcome
+        return Interrupted("its folder was mounted anew meanwhile")
 
     def _unless_unmounted(self, job: Job) -> Gone | Interrupted:
         """Tell an original that was taken away from one whose file system was."""
-        if self._folders.vouches_for(job.source):
-            return Gone()
-        if self._folders.has_mount_of(job.source):
-            raise EnvironmentTrouble("the inbox is no longer the folder it was: is it mounted?")
-        return Interrupted(UNMOUNTED, UNMOUNTED_SECONDS)
+        match self._folders.why_missing(job.source):
+            case Missing.GONE:
+                return Gone()
+            case Missing.UNMOUNTED:
+                return Interrupted(UNMOUNTED, UNMOUNTED_SECONDS)
+            case Missing.FOLDERS:
+                raise EnvironmentTrouble("the inbox is no longer the folder it was: is it mounted?")
 
     async def _carry_out(self, job: Job, decision: Decision) -> None:
         match decision:
             case Requeue(refund, wait_seconds, reason, report):
                 not_before = time.time() + wait_seconds if wait_seconds else 0.0
-                await asyncio.to_thread(self._outbox.clear, job)
+                await asyncio.to_thread(self._work.remove_attempt, job.id, job.run)
                 after = await self._insist(
                     Journal.requeue, job.id, refund=refund, not_before=not_before, reason=reason
                 )
@@ -221,16 +223,21 @@ class Pool:
             case Deliver(verdict, reason, report, made):
                 await self.deliver(job, verdict, reason, report, made)
             case Close(state):
-                await asyncio.to_thread(self._outbox.clear, job)
+                await asyncio.to_thread(self._work.remove_attempt, job.id, job.run)
                 await self._close(job, state)
                 log_transition(log, job, JobState.RUNNING, state)
                 self.rescan(job.source)
 
     async def _hurry_if_back(self, job: Job) -> None:
         """Let a job go on whose mount came back before it was known that it waits for that."""
-        roots = (self._folders.inbox, self._folders.outbox)
-        back = [await asyncio.to_thread(self._folders.holds, root) for root in roots]
-        if all(back) and await asyncio.to_thread(self._folders.has_mount_of, job.source):
+
+        def is_back() -> bool:
+            missing = self._folders.why_missing(job.source)
+            return missing is Missing.GONE and self._folders.is_current(
+                self._folders.state.generation
+            )
+
+        if await asyncio.to_thread(is_back):
             await self._insist(Journal.hurry, UNMOUNTED)
             self.wake()
 
@@ -255,8 +262,9 @@ class Pool:
         made is the name of an encode's output in its work directory: its suffix is that of the
         profile that it was begun with, whatever the profile has become.
         """
-        wish = output_for(job.source, suffix_of(made)) if made else None
-        intent = await asyncio.to_thread(self._outbox.plan, job, verdict, wish)
+        outputs = [OutputFile(made, made.removeprefix("output"), 0)] if made else []
+        settings = DeliverySettings.of(self._config())
+        intent = await asyncio.to_thread(self._outbox.plan, job, verdict, outputs, settings)
         if verdict is not Verdict.ENCODED:
             report = report or compose(job, (), None, "")
         intent = intent._replace(reason=reason, report=report)

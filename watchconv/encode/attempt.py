@@ -1,28 +1,22 @@
 """One attempt under way: what is known of it so far, and the folder it writes into.
 
 Guarantees: a wait for its sake ends when it is no longer wanted.
-Does not decide anything: ``engine`` does. Errors: ``Stopped``; ``EnvironmentTrouble`` from
-``make_work``.
+Does not decide anything: ``engine`` does. Errors: ``Stopped``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import re
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from watchconv.encode.report import compose
 from watchconv.encode.stderr_stats import StderrReader
-from watchconv.errors import EnvironmentTrouble
 from watchconv.host.workdir import output_name
-from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from watchconv.config import Config
     from watchconv.encode.progress import ProgressUpdate
@@ -31,8 +25,6 @@ if TYPE_CHECKING:
     from watchconv.process.command import ChildExit
 
 T = TypeVar("T")
-
-_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
 class Stopped(Exception):  # noqa: N818 (a state of affairs)
@@ -101,32 +93,3 @@ class Growth:
             return False
         before, self._before = self._before, (stat.st_size, stat.st_mtime_ns)
         return before != self._before
-
-
-def readable_name(work: str, source: str) -> str:
-    """Give the name by which ffmpeg is to read source, once ``make_work`` was called.
-
-    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
-    """
-    return os.path.join(work, "input") if _BREAKS.search(source) else source
-
-
-def make_work(path: str, source: str, ready: Callable[[], None]) -> None:
-    """Make the attempt's work directory anew, with a link to source if it is to be read by one.
-
-    ready is asked just before, and raises where nothing may be written.
-    Raises EnvironmentTrouble.
-    """
-    try:
-        parent = os.path.dirname(path)
-        ready()
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(parent, 0o700)
-        shutil.rmtree(path, ignore_errors=True)
-        os.mkdir(path, 0o700)
-        if (name := readable_name(path, source)) != source:
-            os.symlink(source, name)
-    except OSError as error:
-        raise EnvironmentTrouble(
-            f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
-        ) from error

@@ -17,8 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from watchconv.deliver.move import sync_file, sync_folder
-from watchconv.encode.attempt import Attempt, Growth, Stopped, make_work, readable_name
+from watchconv.encode.attempt import Attempt, Growth, Stopped
 from watchconv.encode.classify import refusal_of
 from watchconv.encode.ending import outcome_of
 from watchconv.encode.ffmpeg import encode_argv, uses_hardware
@@ -28,6 +27,8 @@ from watchconv.encode.streams import choose_streams
 from watchconv.encode.threads import thread_args
 from watchconv.encode.verify import Fault, verify
 from watchconv.errors import EnvironmentTrouble
+from watchconv.host.files import sync_file, sync_folder
+from watchconv.host.workdir import readable_name
 from watchconv.logs.format import tell
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
@@ -74,7 +75,7 @@ class Assignment:
     work: str  # the folder to write into; it is made
     crowd: int  # so many attempts, this one included, share the machine
     free_slot: Callable[[], None]  # called when the machine is free for the next encode
-    insist_on_outbox: Callable[[], None]  # raises EnvironmentTrouble where it is not there
+    make_work: Callable[[], str]  # makes that folder; raises EnvironmentTrouble
 
 
 class Made(NamedTuple):
@@ -175,7 +176,7 @@ class LocalEngine:
         if refusal := refusal_of(media, attempt.config.max_pixels):
             return Rejected(refusal, attempt.report())
         self._plan(attempt, media, given.crowd)
-        attempt.ended = ended = await self._encode(attempt, media, given.insist_on_outbox)
+        attempt.ended = ended = await self._encode(attempt, media, given.make_work)
         given.free_slot()
         attempt.stderr.close()
         made = await asyncio.to_thread(_made, attempt, ended)
@@ -209,7 +210,7 @@ class LocalEngine:
         )
 
     async def _encode(
-        self, attempt: Attempt, media: MediaInfo, insist_on_outbox: Callable[[], None]
+        self, attempt: Attempt, media: MediaInfo, make_work: Callable[[], str]
     ) -> ChildExit:
         """Run ffmpeg to its end."""
         config = attempt.config
@@ -238,7 +239,7 @@ class LocalEngine:
                 nice=config.nice,
                 io_class=config.ionice,
             ),
-            prepare=lambda: self._prepare(attempt, insist_on_outbox),
+            prepare=lambda: self._prepare(attempt, make_work),
             still_writes=Growth(attempt.output).is_new,
         )
         child = attempt.child = Child(command, reach.feed, attempt.stderr.feed)
@@ -246,9 +247,9 @@ class LocalEngine:
             child.stop(attempt.killed)
         return await asyncio.wrap_future(child.start())
 
-    def _prepare(self, attempt: Attempt, insist_on_outbox: Callable[[], None]) -> None:
+    def _prepare(self, attempt: Attempt, make_work: Callable[[], str]) -> None:
         """Make the child's work directory and confine its thread; runs on that thread."""
-        make_work(attempt.work, attempt.source, insist_on_outbox)
+        make_work()
         config = attempt.config
         if config.sandbox == "off":
             return

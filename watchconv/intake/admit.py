@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat as st
 from dataclasses import dataclass
 
 from watchconv.errors import EnvironmentTrouble
+from watchconv.host.files import open_regular
 from watchconv.media.container import Ending, container_end
 from watchconv.model import Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
 from watchconv.names import printable
@@ -41,7 +41,7 @@ class Admitted:
 def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrupted:
     """Open a job's original, or say what is the matter with it."""
     try:
-        descriptor = open_original(inbox, job.source)
+        descriptor = open_regular(inbox, job.source)
     except OSError as error:
         return _unopened(inbox, error)
     try:
@@ -97,22 +97,3 @@ def compare(inbox: str, admitted: Admitted) -> Stale | Gone | Interrupted | None
     except OSError as error:
         return _gone(inbox) if error.errno in _GONE else _later(error)
     return Stale()
-
-
-def open_original(inbox: str, source: str) -> int:
-    """Open an original for reading, or raise OSError.
-
-    Never follows a link, not even in a folder on the way; what is no regular file is not opened
-    at all, for that alone wakes a pipe's writer and starts a device.
-    """
-    path = os.path.join(inbox, source)
-    handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        same = f"/proc/self/fd/{handle}"
-        if not st.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.ELOOP, "it is no regular file")
-        if os.readlink(same) != path:
-            raise OSError(errno.ELOOP, "a folder on the way to it is a link")
-        return os.open(same, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    finally:
-        os.close(handle)

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from watchconv.host.folders import UNMOUNTED, closing, open_folder
+from watchconv.host.files import closing, open_folder
+from watchconv.host.folders import UNMOUNTED
 from watchconv.intake.filters import Ignored, NameFilter, kind_of
 from watchconv.intake.watch import Hints, walk
 from watchconv.journal.jobs import Journal

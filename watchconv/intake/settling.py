@@ -14,7 +14,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from watchconv.intake.admit import open_original
+from watchconv.host.files import open_regular
 from watchconv.intake.lease import Writers, writers
 from watchconv.intake.settle import (
     Observation,
@@ -125,7 +125,7 @@ class PendingFiles:
         if wait > 0:
             return wait, ""
         try:
-            descriptor = open_original(self.inbox, source)
+            descriptor = open_regular(self.inbox, source)
         except BlockingIOError:  # a write lease, such as Samba's oplocks
             return WRITER_CHECK_SECONDS, BEING_WRITTEN
         except OSError:

@@ -32,7 +32,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 
-from watchconv.host.folders import closing, open_folder
+from watchconv.host.files import closing, open_folder
 from watchconv.intake.wakeup import Turn, end
 
 if TYPE_CHECKING:

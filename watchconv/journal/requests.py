@@ -15,6 +15,8 @@ from watchconv.journal.rows import COLUMNS, blob, job_of
 from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from watchconv.journal.jobs import Journal
     from watchconv.model import Job
 
@@ -78,3 +80,14 @@ def newest_failed(journal: Journal, original: str) -> int | None:
         (blob(original),),
     )
     return None if rows[0][0] is None else int(rows[0][0])
+
+
+def failed_as(journal: Journal, originals: Sequence[str]) -> list[str]:
+    """Return which of these names in error/ failed jobs gave to their originals."""
+    marks = ", ".join("?" * len(originals))
+    rows = journal.read(
+        "SELECT DISTINCT original FROM job INDEXED BY job_failed"
+        f" WHERE state = 'failed' AND original IN ({marks})",
+        [blob(original) for original in originals],
+    )
+    return [os.fsdecode(row[0]) for row in rows]
