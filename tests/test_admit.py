@@ -17,7 +17,8 @@ from tests.test_judge import JOB
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
 from watchconv.errors import EnvironmentTrouble
-from watchconv.intake.admit import Admitted, admit, compare, open_original
+from watchconv.host.files import open_regular
+from watchconv.intake.admit import Admitted, admit, compare
 from watchconv.model import Gone, Identity, Job, Rejected, Stale
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def test_what_is_no_regular_file_is_gone(inbox: Path, put: Callable[[Path], None
 
     assert admit(str(inbox), job) == Gone()
     with pytest.raises(OSError, match=r"regular|symbolic|No such"):
-        open_original(str(inbox), SOURCE)
+        open_regular(str(inbox), SOURCE)
 
 
 @pytest.mark.parametrize("put", STRANGERS)
@@ -160,7 +161,7 @@ def test_what_lies_behind_a_link_is_not_ours(inbox: Path, tmp_path: Path) -> Non
 
     assert admit(str(inbox), job) == Gone()
     with pytest.raises(OSError, match="a folder on the way to it is a link"):
-        open_original(str(inbox), SOURCE)
+        open_regular(str(inbox), SOURCE)
 
 
 CHANGES: list[Callable[[Path], object]] = [
@@ -232,7 +233,7 @@ def test_a_pipe_is_not_opened_even_for_a_moment(inbox: Path) -> None:
         wait_until(lambda: Path(f"/proc/{writer.pid}/stat").read_text().split()[2] == "S")
         for _ in range(100):
             with pytest.raises(OSError, match="regular"):
-                open_original(str(inbox), SOURCE)
+                open_regular(str(inbox), SOURCE)
 
         with pytest.raises(subprocess.TimeoutExpired):
             writer.wait(0.3)

@@ -11,9 +11,11 @@ from watchconv.daemon.claims import Claims
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.wakeup import EarliestTimer
+from watchconv.deliver.destination import DeliveryOrder, DeliverySettings
+from watchconv.deliver.ownership import Ownership
 from watchconv.journal.jobs import Journal
 from watchconv.journal.thread import JournalThread
-from watchconv.model import Candidate, Intent, JobState, Verdict
+from watchconv.model import Candidate, Intent, JobState, OnSuccess, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -202,7 +204,7 @@ class Refusing:
     def __init__(self) -> None:
         self.asked = 0
 
-    def deliver(self, job: Job) -> JobState:
+    def deliver(self, order: DeliveryOrder, retarget: object) -> JobState:
         self.asked += 1
         raise OSError(13, "Permission denied")
 
@@ -228,6 +230,7 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
             outlet,  # type: ignore[arg-type]
             journal,
             Troubles(),
+            lambda: DeliverySettings(OnSuccess.MOVE, True, Ownership()),
             ended=lambda job: None,
         )
         task = asyncio.create_task(deliveries.run())

@@ -19,7 +19,7 @@ from watchdog.observers.inotify import InotifyObserver
 
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv.host import folders
+from watchconv.host import files
 from watchconv.intake import scan as room
 from watchconv.intake import watch
 from watchconv.intake.filters import NameFilter
@@ -706,7 +706,7 @@ def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_looked_at_aga
     def fail(path: str) -> int:
         if path.endswith("trip"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return folders.open_folder(path)
+        return files.open_folder(path)
 
     house.put("trip/a.mov")
     for module in (room, watch):

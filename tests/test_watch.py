@@ -16,7 +16,7 @@ import pytest
 
 from tests.waiting import wait_until
 from watchconv.host import status_file as live
-from watchconv.intake.admit import open_original
+from watchconv.host.files import open_regular
 from watchconv.intake.lease import writers
 from watchconv.intake.wakeup import MountWatcher, WakeFileWatcher
 from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, Watcher, walk
@@ -234,7 +234,7 @@ FENCE_WAKES = 1
 
 
 def lease(path: Path) -> None:
-    descriptor = open_original(str(path.parent), path.name)
+    descriptor = open_regular(str(path.parent), path.name)
     writers(descriptor)
     os.close(descriptor)
 

@@ -22,7 +22,8 @@ from watchconv.config.profiles import BUILTIN
 from watchconv.encode.classify import refusal_of
 from watchconv.encode.ffmpeg import encode_argv
 from watchconv.encode.streams import choose_streams
-from watchconv.intake.admit import Admitted, admit, open_original
+from watchconv.host.files import open_regular
+from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.settling import SettleSettings
 from watchconv.media.probe import ProbeWorker
 from watchconv.media.probe_protocol import ProbeFailed
@@ -152,7 +153,7 @@ class Tried:
             admitted.close()
         else:
             assert admitted.reason.isprintable()
-        descriptor = open_original(str(self.house.inbox), job.source)
+        descriptor = open_regular(str(self.house.inbox), job.source)
         try:
             media = await self.worker.probe(descriptor)
         except ProbeFailed as failed:

@@ -62,16 +62,17 @@ class WorkDirectories:
         """
         path = self.path(job_id, run)
         try:
-            with self._folders.open("outbox") as outbox:
-                for name in (WORK_DIR, f"{WORK_DIR}/{job_id}"):
-                    with suppress(FileExistsError):
-                        os.mkdir(name, 0o700, dir_fd=outbox)
-            with self._open(str(job_id)) as folder:
-                shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
-                os.mkdir(str(run), 0o700, dir_fd=folder.descriptor)
-                if (name := readable_name(path, source)) != source:
-                    link = os.path.join(str(run), os.path.basename(name))
-                    os.symlink(source, link, dir_fd=folder.descriptor)
+            with self._folders.open("outbox") as outbox, suppress(FileExistsError):
+                os.mkdir(WORK_DIR, 0o700, dir_fd=outbox)
+            with self._open() as root:
+                with suppress(FileExistsError):
+                    os.mkdir(str(job_id), 0o700, dir_fd=root.descriptor)
+                with root.open_unlinked(str(job_id)) as folder:
+                    shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
+                    os.mkdir(str(run), 0o700, dir_fd=folder.descriptor)
+                    if (name := readable_name(path, source)) != source:
+                        link = os.path.join(str(run), os.path.basename(name))
+                        os.symlink(source, link, dir_fd=folder.descriptor)
         except OSError as error:
             raise EnvironmentTrouble(
                 f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
