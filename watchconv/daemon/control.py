@@ -110,6 +110,7 @@ class Requests:
             self._demand_original(job, os.lstat(failed))
 
             def reserve(name: str) -> bool:
+                """Have the journal hold a name in the inbox."""
                 return self._journal.ask_blocking(requests.begin_retry, job.id, name)
 
             back = self._outbox.bring_back(job.id, job.original, job.source, reserve)

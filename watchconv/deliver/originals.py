@@ -59,6 +59,7 @@ def _end_hiding(
     elif hidden.exists():
 
         def put_back(number: int) -> None:
+            """Try one form of its name."""
             move(hidden, place.beside(numbered(place.name, number)), job_id, ours=False)
 
         until_free(place.path, put_back)

@@ -104,6 +104,7 @@ class LocalFolders:
         ):
 
             def attempt(number: int) -> str:
+                """Reserve one form of the name, then move it there."""
                 back = numbered(wish, number)
                 if not reserve(back):
                     raise FileExistsError(errno.EEXIST, "another job has the name", back)
@@ -141,6 +142,7 @@ class LocalFolders:
                 return order if there or not self._is_original(order, inbox) else None
 
             def attempt(number: int) -> ToOutbox:
+                """Publish what is not published yet, under other names from the second try on."""
                 nonlocal order
                 if number > 1:
                     _take_back(order, outbox, work)
@@ -193,6 +195,7 @@ class LocalFolders:
                 return
 
             def attempt(number: int) -> None:
+                """Move it, under another name from the second try on."""
                 nonlocal original
                 if number > 1:
                     original = free_name(done, order.source, number)
@@ -209,6 +212,7 @@ class LocalFolders:
                 return
 
             def attempt(number: int) -> None:
+                """Move both, under another name from the second try on."""
                 nonlocal order
                 if number > 1:
                     self._reports.remove(error, order.original, order.job_id)
