@@ -942,15 +942,15 @@ def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
 
 HANGING = """
 import pathlib, sys, threading
-from watchconv.intake.scan import Intake
-look = Intake.look
+from watchconv.intake.scan import InboxScanner
+look = InboxScanner.look
 def hang(intake, hints):
     looked = look(intake, hints)
     if pathlib.Path(sys.argv[2]).with_name("dead").exists():
         pathlib.Path(sys.argv[2]).with_name("hung").touch()
         threading.Event().wait()
     return looked
-Intake.look = hang
+InboxScanner.look = hang
 """
 
 

@@ -50,7 +50,7 @@ class Expected(NamedTuple):
 
 def scratch_of(place: Place, job_id: int) -> Place:
     """Return the hidden name in a place's folder that only this job writes."""
-    return place.beside(f".watchconv-{job_id}.part")
+    return place.folder.at(f".watchconv-{job_id}.part")
 
 
 def move(
@@ -124,7 +124,7 @@ def create(place: Place) -> FileIO:
 def _rename(source: Place, target: Place, *, ours: bool) -> None:
     """Give a file a name that is free, on the same device. Raises FileExistsError."""
     try:
-        source.rename_no_replace(target)
+        source.rename(target, replace=False)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
@@ -170,7 +170,7 @@ def _rename_by_reservation(source: Place, target: Place) -> None:
                 raise
             reserved = target.stat()
         try:
-            source.rename(target)
+            source.rename(target, replace=True)
         except OSError:
             now = target.stat()  # the rename may have been done all the same
             if os.path.samestat(reserved, now) and now.st_size == 0:

@@ -29,7 +29,7 @@ def place_of(inbox: OpenFolder, source: str) -> Iterator[Place | None]:
     """
     folder, name = os.path.split(source)
     try:
-        opened = inbox.open_unlinked(folder)
+        opened = inbox.open(folder, links=False)
     except (FileNotFoundError, NotADirectoryError):
         yield None
         return
@@ -45,7 +45,7 @@ def delete(place: Place, original: Expected, job_id: int, *, wanted: bool) -> No
     hidden = scratch_of(place, job_id)
     _end_hiding(hidden, place, original, job_id, delete=wanted)  # an earlier try's
     if wanted and original.lies_at(place):
-        place.rename(hidden)
+        place.rename(hidden, replace=True)
         _end_hiding(hidden, place, original, job_id, delete=True)
     sync_folder(place.folder.descriptor)
 
@@ -60,6 +60,6 @@ def _end_hiding(
 
         def put_back(number: int) -> None:
             """Try one form of its name."""
-            move(hidden, place.beside(numbered(place.name, number)), job_id, ours=False)
+            move(hidden, place.folder.at(numbered(place.name, number)), job_id, ours=False)
 
         until_free(place.path, put_back)

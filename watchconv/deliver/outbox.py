@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -73,13 +73,13 @@ class LocalFolders:
         """Carry out an order. See ``Destination``."""
         with self._open("inbox") as inbox:
             if isinstance(order, ToError):
-                self._to_error(order, inbox, retarget)
+                self._file_original(order, order.original, inbox, retarget)
                 return DeliveryResult(JobState.FAILED)
             published = self._publish(order, inbox, retarget)
             if published is None:
                 return DeliveryResult(JobState.SUPERSEDED)
             if published.original is not None:
-                self._to_done(published, published.original, inbox, retarget)
+                self._file_original(published, published.original, inbox, retarget)
                 return DeliveryResult(JobState.DONE)
             if published.delete:
                 return DeliveryResult(JobState.DONE, held=not self._delete(published, inbox))
@@ -186,57 +186,43 @@ class LocalFolders:
             self._is_original(order, inbox)  # raises if its disk is away
         return wanted
 
-    def _to_done(
-        self, order: ToOutbox, original: str, inbox: OpenFolder, retarget: Retarget
+    def _file_original(
+        self, order: DeliveryOrder, name: str, inbox: OpenFolder, retarget: Retarget
     ) -> None:
-        with self._open("done") as done:
+        """Move the original to done/, or to error/ with a report beside it.
+
+        The report comes first: who sees the original finds it.
+        """
+        failed = isinstance(order, ToError)
+        with self._open("error" if failed else "done") as root:
             if not self._is_original(order, inbox):
-                _settle(done, original, order, own_it=True)
+                _settle(root, name, order, own_it=True)
                 return
 
             def attempt(number: int) -> None:
                 """Move it, under another name from the second try on."""
-                nonlocal original
+                nonlocal order, name
                 if number > 1:
-                    original = free_name(done, order.source, number)
-                    retarget(replace(order, original=original))
-                self._move_original(order, inbox, done, original)
-
-            until_free(order.source, attempt)
-
-    def _to_error(self, order: ToError, inbox: OpenFolder, retarget: Retarget) -> None:
-        """Write the report, then move the original beside it: who sees the one finds the other."""
-        with self._open("error") as error:
-            if not self._is_original(order, inbox):
-                _settle(error, order.original, order, own_it=True)
-                return
-
-            def attempt(number: int) -> None:
-                """Move both, under another name from the second try on."""
-                nonlocal order
-                if number > 1:
-                    self._reports.remove(error, order.original, order.job_id)
-                    free = self._free_in_error(error, order.source, number)
-                    order = replace(order, original=free)
+                    if failed:
+                        self._reports.remove(root, name, order.job_id)
+                        name = self._free_in_error(root, order.source, number)
+                    else:
+                        name = free_name(root, order.source, number)
+                    order = replace(order, original=name)
                     retarget(order)
-                with self._reports.written(error, order):
-                    self._move_original(order, inbox, error, order.original)
+                with (
+                    self._reports.written(root, order)
+                    if isinstance(order, ToError)
+                    else nullcontext(),
+                    make_folder(root, os.path.dirname(name), order.settings.ownership) as folder,
+                    self._original(order, inbox) as source,
+                ):
+                    if source:
+                        target = folder.at(os.path.basename(name))
+                        move(source, target, order.job_id, ours=False, expected=order.expected)
+                        _own_original(target, order)
 
             until_free(order.source, attempt)
-
-    def _move_original(
-        self, order: DeliveryOrder, inbox: OpenFolder, root: OpenFolder, name: str
-    ) -> None:
-        """Move the original to a name below root, if it still is the one that was encoded."""
-        above, name = os.path.split(name)
-        with (
-            make_folder(root, above, order.settings.ownership) as folder,
-            self._original(order, inbox) as source,
-        ):
-            if source:
-                target = folder.at(name)
-                move(source, target, order.job_id, ours=False, expected=order.expected)
-                _own_original(target, order)
 
     def _free_in_error(self, error: OpenFolder, wish: str, number: int = 1) -> str:
         """Return a name for which neither the original nor a report that still counts is there."""

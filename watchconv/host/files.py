@@ -43,21 +43,15 @@ class OpenFolder:
         """Return the place of a name in this folder, or of a path below it."""
         return Place(self, name)
 
-    def open(self, relative: str) -> OpenFolder:
-        """Open a folder below this one; links on the way to it are followed."""
+    def open(self, relative: str, *, links: bool = True) -> OpenFolder:
+        """Open a folder below this one. links: whether those on the way to it are followed."""
+        flags = FOLDER if links else FOLDER | os.O_NOFOLLOW
         with _told(place := self.at(relative)):
-            return OpenFolder(os.open(relative or ".", FOLDER, dir_fd=self.descriptor), place.path)
-
-    def open_unlinked(self, relative: str) -> OpenFolder:
-        """Open a folder below this one, or raise OSError: also where a link stands on the way."""
-        path = self.at(relative).path
-        with _told(self.at(relative)):
-            flags = FOLDER | os.O_NOFOLLOW
             descriptor = os.open(relative or ".", flags, dir_fd=self.descriptor)
-        if os.path.join(_path_of(self.descriptor), relative).rstrip("/") == _path_of(descriptor):
-            return OpenFolder(descriptor, path)
-        os.close(descriptor)
-        raise _link_on_the_way(path)
+            if not links:
+                here = os.path.join(_path_of(self.descriptor), relative).rstrip("/")
+                _refuse_links(descriptor, here)
+        return OpenFolder(descriptor, place.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +65,6 @@ class Place:
     def path(self) -> str:
         """The whole path, for people."""
         return os.path.join(self.folder.path, self.name).rstrip("/")
-
-    def beside(self, name: str) -> Place:
-        """Return the place of another name in the same folder."""
-        return Place(self.folder, name)
 
     def stat(self) -> os.stat_result:
         """Return what lies here."""
@@ -120,17 +110,14 @@ class Place:
                 self.name, target.name, src_dir_fd=ours, dst_dir_fd=theirs, follow_symlinks=False
             )
 
-    def rename(self, target: Place) -> None:
-        """Give the file that lies here another name, in the place of what has that name."""
+    def rename(self, target: Place, *, replace: bool) -> None:
+        """Give the file that lies here another name. Raises FileExistsError if not to replace."""
         ours, theirs = self.folder.descriptor, target.folder.descriptor
         with _told(self, target):
-            os.rename(self.name, target.name, src_dir_fd=ours, dst_dir_fd=theirs)
-
-    def rename_no_replace(self, target: Place) -> None:
-        """Give the file that lies here a name that is free. Raises FileExistsError."""
-        ours, theirs = self.folder.descriptor, target.folder.descriptor
-        with _told(self, target):
-            rename_no_replace(ours, self.name, theirs, target.name)
+            if replace:
+                os.rename(self.name, target.name, src_dir_fd=ours, dst_dir_fd=theirs)
+            else:
+                rename_no_replace(ours, self.name, theirs, target.name)
 
 
 @contextmanager
@@ -156,10 +143,8 @@ def rename_no_replace(source_folder: int, source: str, target_folder: int, targe
 def open_folder(path: str) -> int:
     """Open a folder, or raise OSError: also where a link stands on the way to it."""
     descriptor = os.open(path, FOLDER | os.O_NOFOLLOW)
-    if _path_of(descriptor) == path:
-        return descriptor
-    os.close(descriptor)
-    raise _link_on_the_way(path)
+    _refuse_links(descriptor, path)
+    return descriptor
 
 
 def open_regular(root: str, relative: str) -> int:
@@ -181,8 +166,11 @@ def _path_of(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
-def _link_on_the_way(path: str) -> OSError:
-    return NotADirectoryError(errno.ENOTDIR, "a folder on the way to it is a link", path)
+def _refuse_links(descriptor: int, path: str) -> None:
+    """Close what was opened by a path and raise NotADirectoryError if it lies elsewhere."""
+    if _path_of(descriptor) != path:
+        os.close(descriptor)
+        raise NotADirectoryError(errno.ENOTDIR, "a folder on the way to it is a link", path)
 
 
 @contextmanager

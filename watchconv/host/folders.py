@@ -28,6 +28,7 @@ from watchconv.host.mounts import Mount, is_below, mount_of, mounts_below
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+NAMES = ("inbox", "outbox", "done", "error")
 WORK_DIR = ".watchconv"
 UNMOUNTED = "the file system that holds it, or the outbox, is not mounted"  # why a job waits
 
@@ -48,24 +49,11 @@ class FolderState:
     problems: tuple[str, ...]  # sentences for a person; none when all is well
 
 
-class _Identity(NamedTuple):
-    """Which folder it is, on which mount: the same disk mounted again is another mount."""
-
-    mount: str
-    device: int
-    inode: int
-
-    @classmethod
-    def of(cls, descriptor: int) -> _Identity:
-        stat = os.fstat(descriptor)
-        return cls(mounts.mount_id(descriptor), stat.st_dev, stat.st_ino)
-
-
 class _Held(NamedTuple):
-    """A folder under our lock. What is open is neither unmounted nor made anew unnoticed."""
+    """A folder under our lock. While it is open, nothing else gets its identity."""
 
     descriptor: int
-    identity: _Identity
+    identity: tuple[str, int, int]
 
 
 class Folders:
@@ -77,12 +65,8 @@ class Folders:
     def __init__(self, inbox: str, outbox: str, done: str, error: str) -> None:
         self.inbox, self.outbox, self.done, self.error = inbox, outbox, done, error
         self.work = os.path.join(outbox, WORK_DIR)
-        self.by_name: Mapping[str, str] = {
-            "inbox": inbox,
-            "outbox": outbox,
-            "done": done,
-            "error": error,
-        }
+        paths = (inbox, outbox, done, error)
+        self.by_name: Mapping[str, str] = dict(zip(NAMES, paths, strict=True))
         self._state = FolderState(0, ())
         # these are replaced, never changed, so that whoever reads one may go on with it
         self._known: dict[str, Mount] = {}
@@ -163,16 +147,12 @@ class Folders:
             problem = self._problem(name, path, mount_of(path))
             raise EnvironmentTrouble(problem or f"the {name} {path}: {error.strerror}") from error
         with closing(descriptor):
-            if name in ("done", "error"):
+            if not self._is_held(path, descriptor):
                 problem = self._problem(name, path, mounts.mount_of_opened(descriptor, path))
-            elif self._is_held(path, descriptor):
-                problem = None
-            else:
-                problem = self._problem(name, path, mount_of(path)) or (
-                    f"the {name} {path} is no longer the folder that it was: is it mounted?"
-                )
-            if problem:
-                raise EnvironmentTrouble(problem)
+                if path in (self.inbox, self.outbox) and not problem:
+                    problem = f"the {name} {path} is no longer the folder it was: is it mounted?"
+                if problem:
+                    raise EnvironmentTrouble(problem)
             yield descriptor
 
     def why_missing(self, source: str) -> Missing:
@@ -231,9 +211,9 @@ class Folders:
             return False
         try:
             if descriptor is not None:
-                return _Identity.of(descriptor) == held.identity
+                return _identity(descriptor) == held.identity
             with closing(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
-                return _Identity.of(opened) == held.identity
+                return _identity(opened) == held.identity
         except OSError:
             return False
 
@@ -243,9 +223,8 @@ class Folders:
         try:
             if self._missed(path, mounts.mount_of_opened(descriptor, path)):
                 raise FileNotFoundError(path)
-            with contextlib.suppress(OSError):  # without locks, the state directory's must do
-                _take_lock(path, descriptor)
-            held = _Held(descriptor, _Identity.of(descriptor))
+            _take_lock(path, descriptor)
+            held = _Held(descriptor, _identity(descriptor))
         except BaseException:
             os.close(descriptor)
             raise
@@ -275,6 +254,12 @@ class Folders:
         return _fault(name, path)
 
 
+def _identity(descriptor: int) -> tuple[str, int, int]:
+    """Return which folder it is, on which mount: the same disk mounted again is another mount."""
+    stat = os.fstat(descriptor)
+    return mounts.mount_id(descriptor), stat.st_dev, stat.st_ino
+
+
 def _take_lock(path: str, descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -283,6 +268,8 @@ def _take_lock(path: str, descriptor: int) -> None:
             f"another watchconv is at work here: it holds {path}; stop it first,"
             " or give this one folders and a state of its own"
         ) from None
+    except OSError:
+        pass  # a file system without locks: the state directory's lock must do
 
 
 def find_state(path: str) -> bool:

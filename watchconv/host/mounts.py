@@ -10,6 +10,7 @@ import functools
 import os
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # only here does a granted lease mean that nobody writes, and only here is every change an event
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
@@ -44,54 +45,32 @@ class Mount:
         return self.fs_type in _EVENTS
 
 
-class _Table:
-    """The table of mounts, read once: each question is answered without going through it again."""
+class _Table(NamedTuple):
+    """The table of mounts, read once, so that no question needs to go through all of it."""
 
-    def __init__(self, mountinfo: str) -> None:
-        self._mounts: list[Mount] = []  # in the table's order
-        self._by_id: dict[str, Mount] = {}
-        self._below: dict[str, tuple[Mount, ...]] = {}  # of the folders that were asked about
-        seen: dict[str, tuple[str, str, str]] = {}
-        for line in mountinfo.splitlines():
-            left, _, right = line.partition(" - ")
-            fields = [unescape(field) for field in left.split(" ")[:5]]
-            if len(fields) < 5 or not right:
-                continue
-            identity, parent, device, root, point = fields
-            seen[identity] = (device, root, point)
-            if parent != identity and _shows_the_same(seen[identity], seen.get(parent)):
-                self._by_id[identity] = self._by_id[parent]
-            else:
-                self._by_id[identity] = mount = Mount(point, right.split(" ")[0], device, root)
-                self._mounts.append(mount)
-        self._by_point = {mount.point: mount for mount in self._mounts}  # the last of each point
+    mounts: tuple[Mount, ...]  # in the table's order
+    by_point: dict[str, Mount]  # the last one of each
+    by_id: dict[str, Mount]
 
-    def holding(self, path: str) -> Mount:
-        """Return the mount of the longest point that the path lies below."""
-        while path not in self._by_point:
-            if path in ("/", ""):
-                return Mount("/", "unknown")
-            path = os.path.dirname(path)
-        return self._by_point[path]
 
-    def of(self, descriptor: int) -> Mount | None:
-        """Return the mount that something was opened on; None where it is not mounted any more."""
-        return self._by_id.get(mount_id(descriptor))
-
-    def below(self, path: str) -> tuple[Mount, ...]:
-        """Return the mounts that can be seen below a path."""
-        if path not in self._below:
-            seen: dict[str, Mount] = {}
-            for mount in self._mounts:
-                if is_below(mount.point, path) or is_below(path, mount.point):
-                    # what it covers is hidden
-                    seen = {
-                        point: m for point, m in seen.items() if not is_below(point, mount.point)
-                    }
-                    seen[mount.point] = mount
-            found = (mount for mount in seen.values() if mount.point != path)
-            self._below[path] = tuple(mount for mount in found if is_below(mount.point, path))
-        return self._below[path]
+@functools.lru_cache(maxsize=1)  # asked at each scan, and hardly ever different
+def _parsed(mountinfo: str) -> _Table:
+    mounts: list[Mount] = []
+    by_id: dict[str, Mount] = {}
+    seen: dict[str, tuple[str, str, str]] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = [unescape(field) for field in left.split(" ")[:5]]
+        if len(fields) < 5 or not right:
+            continue
+        identity, parent, device, root, point = fields
+        seen[identity] = (device, root, point)
+        if parent != identity and _shows_the_same(seen[identity], seen.get(parent)):
+            by_id[identity] = by_id[parent]
+        else:
+            by_id[identity] = mount = Mount(point, right.split(" ")[0], device, root)
+            mounts.append(mount)
+    return _Table(tuple(mounts), {mount.point: mount for mount in mounts}, by_id)
 
 
 def _shows_the_same(mount: tuple[str, str, str], under: tuple[str, str, str] | None) -> bool:
@@ -102,27 +81,33 @@ def _shows_the_same(mount: tuple[str, str, str], under: tuple[str, str, str] | N
     return os.path.normpath(os.path.join(under[1], inner)) == mount[1]
 
 
-_parsed = functools.lru_cache(maxsize=1)(_Table)  # asked at each scan, and hardly ever different
-
-
 def mount_of(path: str, mountinfo: str | None = None) -> Mount:
     """Return the mount that holds a path: the longest mount point, the last one where two match.
 
     A mount that shows what would be there without it is passed over: systemd makes one of each
     entry of ReadWritePaths=, which only the service sees.
     """
-    return _parsed(table() if mountinfo is None else mountinfo).holding(path)
+    points = _parsed(table() if mountinfo is None else mountinfo).by_point
+    while path not in points and path not in ("/", ""):
+        path = os.path.dirname(path)
+    return points.get(path, Mount("/", "unknown"))
 
 
 def mount_of_opened(descriptor: int, path: str) -> Mount:
     """Return the mount that a path was opened on, whatever has been mounted or has gone since."""
-    parsed = _parsed(table())
-    return parsed.of(descriptor) or parsed.holding(path)
+    mountinfo = table()
+    opened = _parsed(mountinfo).by_id.get(mount_id(descriptor))
+    return opened or mount_of(path, mountinfo)
 
 
 def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
     """Return the mounts that can be seen below a path: one of each point, the last."""
-    return list(_parsed(table() if mountinfo is None else mountinfo).below(path))
+    seen: dict[str, Mount] = {}
+    for mount in _parsed(table() if mountinfo is None else mountinfo).mounts:
+        if is_below(mount.point, path) or is_below(path, mount.point):  # what it covers is hidden
+            seen = {point: m for point, m in seen.items() if not is_below(point, mount.point)}
+            seen[mount.point] = mount
+    return [mount for point, mount in seen.items() if point != path and is_below(point, path)]
 
 
 def mount_id(descriptor: int) -> str:

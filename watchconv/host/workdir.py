@@ -67,7 +67,7 @@ class WorkDirectories:
             with self._open() as root:
                 with suppress(FileExistsError):
                     os.mkdir(str(job_id), 0o700, dir_fd=root.descriptor)
-                with root.open_unlinked(str(job_id)) as folder:
+                with root.open(str(job_id), links=False) as folder:
                     shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
                     os.mkdir(str(run), 0o700, dir_fd=folder.descriptor)
                     if (name := readable_name(path, source)) != source:
@@ -86,7 +86,7 @@ class WorkDirectories:
     def _open(self, below: str = "") -> OpenFolder:
         with self._folders.open("outbox") as outbox:
             root = OpenFolder(outbox, self._folders.outbox)
-            return root.open_unlinked(os.path.join(WORK_DIR, below).rstrip("/"))
+            return root.open(os.path.join(WORK_DIR, below).rstrip("/"), links=False)
 
     def write_manifest(self, job_id: int, manifest: Manifest) -> None:
         """Write a job's manifest: whole, and on disk. Raises OSError, EnvironmentTrouble."""
@@ -99,7 +99,7 @@ class WorkDirectories:
                 writer.write(json.dumps(row).encode())
                 writer.flush()
                 os.fsync(writer.fileno())
-            scratch.rename(folder.at(_MANIFEST))
+            scratch.rename(folder.at(_MANIFEST), replace=True)
             sync_folder(folder.descriptor)
 
     def read_manifest(self, job_id: int) -> Manifest | None:
@@ -139,7 +139,7 @@ class WorkDirectories:
             jobs = {str(job.id): job for job in ask()}
             removed = _remove_others(folder, names, set(jobs))
             for name in jobs.keys() & set(names):
-                with suppress(OSError), folder.open_unlinked(name) as runs:
+                with suppress(OSError), folder.open(name, links=False) as runs:
                     kept = {_MANIFEST, str(jobs[name].run)}
                     if manifest := _read_manifest(runs):
                         kept.add(str(manifest.run))
