@@ -47,8 +47,10 @@ class FakeDestination:
             if self._is_original(order):
                 self._file_original(order, "error", order.original, retarget)
             return DeliveryResult(JobState.FAILED)
-        if not self._publish(order, retarget):
+        published = self._publish(order, retarget)
+        if published is None:
             return DeliveryResult(JobState.SUPERSEDED)
+        order = published
         wanted = order.settings.on_success is OnSuccess.DELETE
         if self._is_original(order):
             if order.original is not None:
@@ -65,11 +67,13 @@ class FakeDestination:
         for name in [name for name in self.files if name.startswith(f"work/{job.id}/")]:
             del self.files[name]
 
-    def _publish(self, order: ToOutbox, retarget: Callable[[DeliveryOrder], object]) -> bool:
+    def _publish(
+        self, order: ToOutbox, retarget: Callable[[DeliveryOrder], object]
+    ) -> ToOutbox | None:
         work = [f"work/{order.job_id}/{order.run}/{output.file}" for output in order.outputs]
         if not any(name.startswith(f"work/{order.job_id}/") for name in self.files):
             there = all(f"outbox/{name}" in self.files for name in order.names)
-            return there or not self._is_original(order)
+            return order if there or not self._is_original(order) else None
         left = [n for n, made in zip(order.names, work, strict=True) if made in self.files]
         if any(f"outbox/{name}" in self.files for name in left):
             for name, made in zip(order.names, work, strict=True):
@@ -81,7 +85,7 @@ class FakeDestination:
         for name, made in zip(order.names, work, strict=True):
             if made in self.files:
                 self._move(made, f"outbox/{name}")
-        return True
+        return order
 
     def _file_original(
         self,

@@ -296,10 +296,15 @@ def test_an_original_that_is_not_to_be_deleted_any_more_stays(kit: Kit) -> None:
 
 
 @EVERY
-def test_it_can_be_repeated_from_any_step(kit: Kit, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("taken", [(), (f"outbox/{NAMES[1]}", f"done/{SOURCE}", f"error/{SOURCE}")])
+def test_it_can_be_repeated_from_any_step(
+    kit: Kit, what: str, taken: tuple[str, ...], tmp_path: Path
+) -> None:
     for number in itertools.count(1):
         fresh: Kit = type(kit)(tmp_path.resolve() / f"{number}")  # type: ignore[call-arg]
         fresh.put(f"inbox/{SOURCE}", ORIGINAL)
+        for name in taken:
+            fresh.put(name, STRANGER)
         row = Row(fresh, ORDERS[what](fresh))
         with fresh.failing(number) as failed:
             try:
@@ -313,6 +318,7 @@ def test_it_can_be_repeated_from_any_step(kit: Kit, what: str, tmp_path: Path) -
 
         assert result == result_of(what), (number, failed)
         assert seen(fresh) == row.where(what), (number, failed)
+        assert all(fresh.visible()[name] == STRANGER for name in taken)
         if not failed:
             break
 

@@ -223,7 +223,7 @@ class Pool:
             case Deliver(verdict, reason, report, made):
                 await self.deliver(job, verdict, reason, report, made)
             case Close(state):
-                await asyncio.to_thread(self._work.remove_attempt, job.id, job.run)
+                await asyncio.to_thread(self._work.remove, job.id)
                 await self._close(job, state)
                 log_transition(log, job, JobState.RUNNING, state)
                 self.rescan(job.source)
@@ -232,6 +232,7 @@ class Pool:
         """Let a job go on whose mount came back before it was known that it waits for that."""
 
         def is_back() -> bool:
+            """Return whether nothing is missing any more."""
             missing = self._folders.why_missing(job.source)
             return missing is Missing.GONE and self._folders.is_current(
                 self._folders.state.generation
