@@ -524,6 +524,7 @@ def test_the_table_of_mounts_is_read_once_by_a_check_and_not_for_what_is_held(
 
 REAL_MOUNT = """
 import os, subprocess, sys
+from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Folders
 root = sys.argv[1]
 house = Folders(*(f"{root}/{name}" for name in ("in box", "outbox", "done", "error")))
@@ -538,6 +539,23 @@ print(*house.problems(), sep="|")
 run("mount", "-t", "tmpfs", "none", house.inbox)
 run("mount", "-o", "remount,rw", house.done)
 print(house.problems())
+
+# what is made through the guard never lands on a bare mount point
+os.mkdir(f"{root}/state")
+run("mount", "-t", "tmpfs", "none", house.outbox)
+first = house.check(f"{root}/state").generation
+def make(name):
+    try:
+        with house.open(name) as folder:
+            run("umount", "--lazy", house.by_name[name])
+            os.mkdir("made", dir_fd=folder)
+    except EnvironmentTrouble as trouble:
+        return str(trouble)
+    return os.listdir(house.by_name[name])
+print(make("outbox"), make("done"))
+print(house.is_current(first), make("outbox"), make("done"), sep="|")
+run("mount", "-t", "tmpfs", "none", house.outbox)
+print(house.is_current(first), house.check(f"{root}/state").generation > first, make("outbox"))
 """
 
 
@@ -560,6 +578,9 @@ def test_real_mounts_come_and_go(tmp_path: Path) -> None:
         not_mounted("inbox", f"{root}/in box")
         + f"|the done {root}/done cannot be written {user}: its file system is mounted read-only",
         "[]",
+        "[] []",
+        f"False|{not_mounted('outbox', f'{root}/outbox')}|{not_mounted('done', f'{root}/done')}",
+        "False True []",
     ]
 
 

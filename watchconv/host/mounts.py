@@ -6,6 +6,7 @@ without it. What cannot be read is an unknown file system, of which nothing is e
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -96,8 +97,9 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
 def mount_of_opened(descriptor: int, path: str) -> Mount:
     """Return the mount that a path was opened on, whatever has been mounted or has gone since."""
     mountinfo = table()
-    opened = _parsed(mountinfo).by_id.get(mount_id(descriptor))
-    return opened or mount_of(path, mountinfo)
+    with contextlib.suppress(OSError, KeyError):
+        return _parsed(mountinfo).by_id[mount_id(descriptor)]
+    return mount_of(path, mountinfo)
 
 
 def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
