@@ -17,7 +17,7 @@ from tests.test_policy import JOB
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
 from watchconv.errors import EnvironmentTrouble
-from watchconv.intake.admit import Admitted, admit, compare, open_original
+from watchconv.intake.admit import Admitted, admit
 from watchconv.model import Cause, Gone, Identity, Job, Rejected, Stale
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ def test_the_file_that_the_job_is_about_is_opened(inbox: Path, admitted: Admitte
     assert os.read(admitted.descriptor, 99) == b"moving pictures"
     assert admitted.identity == Identity.of((inbox / SOURCE).stat())
     assert not os.get_inheritable(admitted.descriptor)
-    assert compare(str(inbox), admitted) is None
+    assert compare(admitted.path, admitted.identity) is None
 
 
 def test_reading_a_file_changes_nothing_about_it(inbox: Path, admitted: Admitted) -> None:
     os.utime(inbox / SOURCE, ns=(1, admitted.identity.mtime_ns))  # atime only, but ctime follows
 
-    assert compare(str(inbox), admitted) == Stale()
+    assert compare(admitted.path, admitted.identity) == Stale()
 
 
 def test_a_file_that_changed_since_it_was_queued_is_stale(inbox: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_is_no_regular_file_is_gone(inbox: Path, put: Callable[[Path], None
 
     assert admit(str(inbox), job) == Gone()
     with pytest.raises(OSError, match=r"regular|symbolic|No such"):
-        open_original(str(inbox), SOURCE)
+        open_regular(str(inbox), SOURCE)
 
 
 @pytest.mark.parametrize("put", STRANGERS)
@@ -129,7 +129,7 @@ def test_an_original_that_was_replaced_meanwhile_counts_for_nothing(
     (inbox / SOURCE).unlink()
     put(inbox / SOURCE)
 
-    assert compare(str(inbox), admitted) in (Gone(), Stale())
+    assert compare(admitted.path, admitted.identity) in (Gone(), Stale())
 
 
 def test_a_folder_that_is_gone_takes_its_files_along(inbox: Path, admitted: Admitted) -> None:
@@ -137,7 +137,7 @@ def test_a_folder_that_is_gone_takes_its_files_along(inbox: Path, admitted: Admi
     shutil.rmtree(inbox / "trip")
 
     assert admit(str(inbox), job) == Gone()
-    assert compare(str(inbox), admitted) == Gone()
+    assert compare(admitted.path, admitted.identity) == Gone()
 
     (inbox / "trip").touch()
 
@@ -150,7 +150,7 @@ def test_an_inbox_that_is_gone_is_no_jobs_fault(inbox: Path, admitted: Admitted)
     with pytest.raises(EnvironmentTrouble, match=f"the inbox {inbox} is gone"):
         admit(str(inbox), job)
     with pytest.raises(EnvironmentTrouble):
-        compare(str(inbox), admitted)
+        compare(admitted.path, admitted.identity)
 
 
 def test_what_lies_behind_a_link_is_not_ours(inbox: Path, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_what_lies_behind_a_link_is_not_ours(inbox: Path, tmp_path: Path) -> Non
 
     assert admit(str(inbox), job) == Gone()
     with pytest.raises(OSError, match="a folder on the way to it is a link"):
-        open_original(str(inbox), SOURCE)
+        open_regular(str(inbox), SOURCE)
 
 
 CHANGES: list[Callable[[Path], object]] = [
@@ -182,7 +182,7 @@ def test_any_change_during_the_attempt_is_stale(
 ) -> None:
     change(inbox / SOURCE)
 
-    assert compare(str(inbox), admitted) == Stale()
+    assert compare(admitted.path, admitted.identity) == Stale()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_names_are_only_names(inbox: Path, name: str) -> None:
     door = admit(str(inbox), job_of(inbox, name))
 
     assert isinstance(door, Admitted)
-    assert compare(str(inbox), door) is None
+    assert compare(door.path, door.identity) is None
 
     door.close()
 
@@ -234,7 +234,7 @@ def test_a_pipe_is_not_opened_even_for_a_moment(inbox: Path) -> None:
         wait_until(lambda: Path(f"/proc/{writer.pid}/stat").read_text().split()[2] == "S")
         for _ in range(100):
             with pytest.raises(OSError, match="regular"):
-                open_original(str(inbox), SOURCE)
+                open_regular(str(inbox), SOURCE)
 
         with pytest.raises(subprocess.TimeoutExpired):
             writer.wait(0.3)

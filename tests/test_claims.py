@@ -11,6 +11,8 @@ from watchconv.daemon.claims import Claims
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.wakeup import EarliestTimer
+from watchconv.deliver.destination import DeliveryOrder, DeliverySettings
+from watchconv.deliver.ownership import Ownership
 from watchconv.journal.jobs import Journal
 from watchconv.journal.thread import JournalThread
 from watchconv.model import AttemptEnd, AttemptOutcome, Candidate, Intent, JobState, Verdict
@@ -208,7 +210,7 @@ class Refusing:
     def __init__(self) -> None:
         self.asked = 0
 
-    def deliver(self, job: Job) -> JobState:
+    def deliver(self, order: DeliveryOrder, retarget: object) -> JobState:
         self.asked += 1
         raise OSError(13, "Permission denied")
 
@@ -234,6 +236,7 @@ def test_deliveries_that_cannot_be_done_are_tried_again_once_a_time(
             outlet,  # type: ignore[arg-type]
             journal,
             Troubles(),
+            lambda: DeliverySettings(OnSuccess.MOVE, True, Ownership()),
             ended=lambda job: None,
         )
         task = asyncio.create_task(deliveries.run())

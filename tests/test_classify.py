@@ -19,8 +19,8 @@ from watchconv.encode.classify import (
 )
 from watchconv.errors import EnvironmentTrouble
 from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
-from watchconv.process.command import Cause as ExitCause
-from watchconv.process.command import ChildExit
+from watchconv.process.child import ExitCause
+from watchconv.process.child import ChildExit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -915,7 +915,7 @@ def test_the_arguments_of_a_profile_reach_ffmpeg_as_they_are_written(
     at = argv.index("-i")
     assert argv[at + 1] == f"file:{place.inbox}/{name}"
     assert argv[at + 2 : at + 2 + len(args)] == args
-    assert argv[-1] == f"file:{place.outbox}/.watchconv/1.1/output.mkv"
+    assert argv[-1] == f"file:{place.outbox}/.watchconv/1/1/output.mkv"
     before = argv[:at]
     options = dict(itertools.pairwise(before))
     assert (options["-protocol_whitelist"], options["-f"]) == ("file", "matroska")

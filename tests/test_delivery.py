@@ -30,22 +30,15 @@ from tests.test_files import on_another_device
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import copies
-from watchconv.deliver import move as files
-from watchconv.deliver.outbox import DeliverySettings, Outbox
+from watchconv.deliver.destination import DeliverySettings
+from watchconv.deliver.outbox import LocalFolders
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.host import files
 from watchconv.host.folders import Folders
+from watchconv.host.workdir import WorkDirectories
 from watchconv.journal.jobs import Journal
-from watchconv.model import (
-    AttemptEnd,
-    AttemptOutcome,
-    Candidate,
-    Job,
-    JobState,
-    OnSuccess,
-    OutputFile,
-    Verdict,
-)
+from watchconv.model import Candidate, JobState, OnSuccess, OutputFile, Verdict
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
@@ -137,7 +130,7 @@ class Libc:
 
     def renameat2(self, *arguments: Any) -> int:
         if not self._knows:
-            devices = {os.stat(os.path.dirname(path)).st_dev for path in arguments[1:4:2]}
+            devices = {os.fstat(folder).st_dev for folder in arguments[:4:2]}
             ctypes.set_errno(errno.EXDEV if len(devices) > 1 else errno.EINVAL)
             return -1
         result = -1
@@ -212,36 +205,39 @@ class World:
         self.db = self.journal._db
         self.journal._db = cast("sqlite3.Connection", CountedDb(self.db))
         self.folders = Folders(*(str(self.paths[name]) for name in FOLDERS))
-        disposal = DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
-        self.outbox = Outbox(self.folders, disposal, self._retarget)
+        self.folders.check(str(self.base / "state"))
+        self.work = WorkDirectories(self.folders)
+        self.outbox = LocalFolders(self.folders, self.work)
         self.deliveries = asyncio.run(self._hire())
+
+    def settings(self) -> DeliverySettings:
+        return DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
 
     async def _hire(self) -> Deliveries:
         return Deliveries(
             self.outbox,
             cast("JournalThread", self),
             Troubles(),
+            self.settings,
             ended=lambda _: None,
         )
 
     def ask_blocking(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Ask the journal, as its thread does."""
-        return question(self.journal, *arguments, **options)
+        answer = question(self.journal, *arguments, **options)
+        if question is Journal.retarget and self.scene.taken == "twice" and len(self.strangers) < 6:
+            self.take_names(answer.output, answer.original)
+        return answer
 
     def close(self) -> None:
         self.db.close()
+        self.folders.unlock()
 
     def look(self) -> None:
         """Queue the original, as a look at the inbox does."""
         stat = (self.paths["inbox"] / SOURCE).stat()
         candidate = Candidate(SOURCE, stat.st_size, stat.st_mtime_ns, "webm")
         (self.job,) = self.journal.add([candidate], 1.0)
-
-    def _retarget(self, job_id: int, output: str | None, original: str | None) -> Job:
-        job = self.journal.retarget(job_id, outputs=[output] if output else [], original=original)
-        if self.scene.taken == "twice" and len(self.strangers) < 6:
-            self.take_names(output, original)
-        return job
 
     def take_names(self, output: str | None, original: str | None) -> None:
         """Let strangers take names everywhere."""
@@ -281,13 +277,13 @@ class World:
 
     def _intend(self) -> None:
         encoded = self.scene.verdict is Verdict.ENCODED
-        work = Path(self.outbox.work_dir(self.job))
-        shutil.rmtree(work, ignore_errors=True)
+        outputs = []
         if encoded:
-            self._put(work / "output.webm", OUTPUT)
+            work = self.work.make(self.job.id, self.job.run, SOURCE)
+            self._put(Path(work) / "output.webm", OUTPUT)
+            outputs = [OutputFile("output.webm", ".webm", len(OUTPUT))]
         STEPS.armed = True
-        wishes = [OutputFile("output.webm", ".webm", len(OUTPUT), name=WISH)] if encoded else []
-        intent = self.outbox.plan(self.job, self.scene.verdict, wishes)
+        intent = self.outbox.plan(self.job, self.scene.verdict, outputs, self.settings())
         if not encoded:
             intent = intent._replace(reason=REASON, report=REPORT)
         self.journal.intend(self.job, intent)
@@ -301,7 +297,7 @@ class World:
         self.close()
         self.start()
         STEPS.armed = armed
-        self.outbox.sweep(lambda: self.journal.in_state(JobState.DELIVERING))
+        self.work.sweep(lambda: self.journal.in_state(JobState.DELIVERING))
         for job in self.journal.in_state(JobState.RUNNING):
             crashed = AttemptEnd(AttemptOutcome.CRASHED)
             self.journal.requeue(

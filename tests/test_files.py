@@ -10,14 +10,16 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.places import copy, is_copy, make_folder, move, own, publish_text
 from watchconv.deliver import copies
-from watchconv.deliver import move as files
-from watchconv.deliver.move import create, make_folder, move, publish_text
-from watchconv.deliver.ownership import Ownership, own
+from watchconv.deliver import move as moving
+from watchconv.deliver.move import Expected
+from watchconv.deliver.ownership import Ownership
+from watchconv.host import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,15 +27,8 @@ if TYPE_CHECKING:
 CONTENT = bytes(range(256)) * 64
 OTHER = b"a stranger's"
 PLAIN = Ownership()
-OURS = True
 PLACES = ("/dev/shm", "/var/tmp", "~", "/tmp")
 IS_ROOT = os.geteuid() == 0
-
-
-def copy(source: str, target: str) -> None:
-    """Copy as a move across devices does."""
-    with create(target) as writer:
-        copies.copy(source, writer)
 
 
 class Killed(BaseException):
@@ -78,13 +73,11 @@ def source(tmp_path: Path) -> Path:
 class Libc:
     """The C library with another answer for renameat2."""
 
-    def __init__(self, code: int | Callable[[bytes, bytes], int]) -> None:
+    def __init__(self, code: int) -> None:
         self.code = code
-        self.calls: list[tuple[bytes, bytes]] = []
 
-    def renameat2(self, _from: int, old: bytes, _to: int, new: bytes, _flags: int) -> int:
-        self.calls.append((old, new))
-        ctypes.set_errno(self.code if isinstance(self.code, int) else self.code(old, new))
+    def renameat2(self, *_: object) -> int:
+        ctypes.set_errno(self.code)
         return -1
 
 
@@ -112,8 +105,9 @@ def prepare(how: str, patch: pytest.MonkeyPatch) -> None:
 WAYS = pytest.mark.parametrize("how", ["renameat2", "link", "reservation"])
 
 
-def scratch_of(target: Path) -> str:
-    return str(target.parent / ".watchconv-7.part")
+def whole(name: str, folder: int) -> str:
+    """Return the path of a name in an open folder."""
+    return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)
 
 
 def names(folder: Path) -> list[str]:
@@ -129,7 +123,7 @@ def test_a_move_leaves_the_very_file_under_its_new_name_only(
 ) -> None:
     prepare(how, monkeypatch)
     before = source.stat()
-    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+    move(source, near / "a")
     after = (near / "a").stat()
 
     assert (before.st_ino, before.st_mtime_ns, before.st_mode, 1) == (
@@ -171,7 +165,7 @@ def test_a_move_never_replaces_what_has_the_name(
     put(near / "a")
     before = (near / "a").lstat()
     with pytest.raises(FileExistsError):
-        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+        move(source, near / "a")
 
     assert os.path.samestat(before, (near / "a").lstat())
     assert (before.st_size, before.st_mtime_ns) == (
@@ -189,7 +183,7 @@ def test_a_move_to_another_device_never_replaces_what_has_the_name(
     put(far / "a")
     before = (far / "a").lstat()
     with pytest.raises(FileExistsError):
-        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+        move(source, far / "a")
 
     assert os.path.samestat(before, (far / "a").lstat())
     assert source.read_bytes() == CONTENT
@@ -209,7 +203,7 @@ def test_of_two_moves_to_one_name_at_once_one_wins_and_none_is_lost(
         def contend(path: Path, start: threading.Barrier, target: Path, won: list[Path]) -> None:
             start.wait(30)
             try:
-                move(str(path), str(target), f"{target}.{path.name}.part", ours=OURS)
+                move(path, target, job_id=int(path.suffix[1:]))
             except FileExistsError:
                 return
             won.append(path)
@@ -232,7 +226,7 @@ def test_of_two_moves_to_one_name_at_once_one_wins_and_none_is_lost(
 def test_a_move_to_another_device_carries_content_mode_and_times(far: Path, source: Path) -> None:
     source.chmod(0o640)
     before = source.stat()
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+    move(source, far / "a")
     after = (far / "a").stat()
 
     assert (far / "a").read_bytes() == CONTENT
@@ -248,7 +242,7 @@ def test_what_people_noted_on_a_file_goes_along_to_another_device(
     monkeypatch.setattr(os, "listxattr", lambda _: ["security.capability", "user.note"])
     monkeypatch.setattr(os, "getxattr", lambda _, name: name.encode())
     monkeypatch.setattr(os, "setxattr", lambda _, name, value: noted.update({name: value}))
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+    move(source, far / "a")
 
     assert noted == {"user.note": b"user.note"}
 
@@ -257,13 +251,13 @@ def test_a_file_that_only_looks_like_the_copy_of_before_is_no_copy(
     near: Path, source: Path
 ) -> None:
     """It is looked at anew each time, not remembered by size and time."""
-    copy(str(source), str(near / "a"))
+    copy(source, near / "a")
     before = source.stat()
-    assert copies.is_copy(str(near / "a"), str(source), before)
+    assert is_copy(near / "a", source, before)
     (near / "a").write_bytes(CONTENT[::-1])
     os.utime(near / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    assert not copies.is_copy(str(near / "a"), str(source), before)
+    assert not is_copy(near / "a", source, before)
 
 
 @WAYS
@@ -272,9 +266,7 @@ def test_another_file_than_the_one_that_is_meant_goes_back(
 ) -> None:
     prepare(how, monkeypatch)
     with pytest.raises(OSError, match="another file was put in its place"):
-        move(
-            str(source), str(near / "a"), scratch_of(near / "a"), ours=False, is_it=lambda _: False
-        )
+        move(source, near / "a", ours=False, expected=Expected(0, 0))
 
     assert source.read_bytes() == CONTENT
     assert names(near) == []
@@ -284,21 +276,21 @@ def test_a_name_is_given_back_where_the_file_system_keeps_no_modes(
     near: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare("reservation", monkeypatch)
-    monkeypatch.setattr(files, "is_reservation", lambda _: False)
+    monkeypatch.setattr(moving, "is_reservation", lambda _: False)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+        move(source, near / "a")
 
     assert names(near) == []
 
 
 def test_an_empty_file_moves_to_another_device(far: Path, source: Path) -> None:
     source.write_bytes(b"")
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+    move(source, far / "a")
 
     assert (far / "a").read_bytes() == b""
     assert not source.exists()
@@ -306,7 +298,7 @@ def test_an_empty_file_moves_to_another_device(far: Path, source: Path) -> None:
 
 def test_a_name_of_any_bytes_moves(near: Path, source: Path) -> None:
     target = near / os.fsdecode(b"\xff -i\n%03d concat:'\"" + b"x" * 200)
-    move(str(source), str(target), scratch_of(target), ours=OURS)
+    move(source, target)
 
     assert target.read_bytes() == CONTENT
 
@@ -317,7 +309,7 @@ def test_an_error_of_the_kernel_is_handed_on_and_the_source_stays(
 ) -> None:
     without_no_replace(monkeypatch, code)
     with pytest.raises(OSError, match=r"source.*a'") as caught:
-        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+        move(source, near / "a")
 
     assert caught.value.errno == code
     assert source.read_bytes() == CONTENT
@@ -333,7 +325,7 @@ def test_what_is_not_there_is_said_and_nothing_is_made(
     if missing == "source":
         source.unlink()
     with pytest.raises(FileNotFoundError):
-        move(str(source), str(target), scratch_of(target), ours=OURS)
+        move(source, target)
 
     assert names(near) == []
 
@@ -343,7 +335,7 @@ def test_a_link_that_an_earlier_try_made_is_taken_as_done(
 ) -> None:
     without_no_replace(monkeypatch)
     os.link(source, near / "a")
-    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+    move(source, near / "a")
 
     assert (near / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -354,7 +346,7 @@ def test_what_is_not_of_our_making_is_never_linked(
 ) -> None:
     without_no_replace(monkeypatch)
     monkeypatch.setattr(os, "link", pytest.fail)
-    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=False)
+    move(source, near / "a", ours=False)
 
     assert (near / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -365,8 +357,8 @@ def test_without_no_replace_a_copy_that_a_crash_left_is_taken_as_made(
 ) -> None:
     """There the name is taken before the kernel can say that the devices differ."""
     without_no_replace(monkeypatch)
-    copy(str(source), str(far / "a"))
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=False)
+    copy(source, far / "a")
+    move(source, far / "a", ours=False)
 
     assert (far / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -378,7 +370,7 @@ def test_without_no_replace_what_was_dropped_twice_is_kept_twice(
     without_no_replace(monkeypatch)
     (near / "a").write_bytes(CONTENT)
     with pytest.raises(FileExistsError):
-        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=False)
+        move(source, near / "a", ours=False)
 
     assert source.read_bytes() == CONTENT
 
@@ -390,13 +382,13 @@ def test_a_name_that_an_earlier_try_reserved_is_used_by_a_copy_too(
     without_no_replace(monkeypatch)
     unlink = os.unlink
 
-    def refuse(path: str, **more: int) -> None:
-        if path == str(far / "a"):
+    def refuse(path: str, *, dir_fd: int) -> None:
+        if whole(path, dir_fd) == str(far / "a"):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
-        unlink(path, **more)
+        unlink(path, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "unlink", refuse)
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=False)
+    move(source, far / "a", ours=False)
 
     assert (far / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -411,13 +403,13 @@ def test_a_rename_that_fails_after_its_effect_loses_nothing(
     prepare("reservation", monkeypatch)
     rename = os.rename
 
-    def late(old: str, new: str) -> None:
-        rename(old, new)
+    def late(old: str, new: str, **folders: int) -> None:
+        rename(old, new, **folders)
         raise OSError(errno.EIO, os.strerror(errno.EIO), old)
 
     monkeypatch.setattr(os, "rename", late)
     with pytest.raises(OSError, match="Input/output error"):
-        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+        move(source, near / "a")
 
     assert [p.read_bytes() for p in (source, near / "a") if p.exists()] == [CONTENT]
 
@@ -428,15 +420,15 @@ def test_a_link_that_fails_after_its_effect_is_no_reason_for_a_second_name(
     without_no_replace(monkeypatch)
     link = os.link
 
-    def late(old: str, new: str, **_: object) -> None:
-        link(old, new)
+    def late(old: str, new: str, **options: Any) -> None:
+        link(old, new, **options)
         raise OSError(errno.EIO, os.strerror(errno.EIO), old)
 
     monkeypatch.setattr(os, "link", late)
     with pytest.raises(OSError, match="Input/output error"):
-        move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+        move(source, near / "a")
     monkeypatch.setattr(os, "link", link)
-    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+    move(source, near / "a")
 
     assert (near / "a").read_bytes() == CONTENT
     assert not source.exists()
@@ -448,14 +440,14 @@ def test_a_reservation_that_a_crash_left_is_taken_up_again(
 ) -> None:
     prepare("reservation", monkeypatch)
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", die)
         with pytest.raises(Killed):
-            move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
-    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+            move(source, near / "a")
+    move(source, near / "a")
 
     assert (near / "a").read_bytes() == CONTENT
     assert names(near) == ["a"]
@@ -475,22 +467,22 @@ def test_a_copy_that_is_cut_short_is_made_whole_by_the_next_try(
     monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
     real = getattr(os, step)
 
-    def die(*arguments: object) -> object:
-        if step == "unlink" and arguments[0] != str(source):
-            return real(*arguments)
+    def die(*arguments: Any, **options: int) -> object:
+        if step == "unlink" and whole(arguments[0], options["dir_fd"]) != str(source):
+            return real(*arguments, **options)
         if after:
-            real(*arguments)
+            real(*arguments, **options)
         raise Killed
 
     target = far / "a"
     with monkeypatch.context() as patch:
         patch.setattr(os, step, die)
         with pytest.raises(Killed):
-            move(str(source), str(target), scratch_of(target), ours=OURS)
+            move(source, target)
     torn = [p.name for p in far.iterdir() if p.name == "a" and p.read_bytes() != CONTENT]
     kept = source.exists() or target.exists()
     if source.exists():
-        move(str(source), str(target), scratch_of(target), ours=OURS)
+        move(source, target)
 
     assert (torn, kept) == ([], True)
     assert target.read_bytes() == CONTENT
@@ -508,17 +500,17 @@ def test_a_copy_is_known_again_where_the_target_keeps_coarse_times(
     def coarse(path: int | str, *, ns: tuple[int, int]) -> None:
         utime(path, ns=(ns[0] // grain * grain, ns[1] // grain * grain))
 
-    def die(path: str) -> None:
-        if path == str(source):
+    def die(path: str, *, dir_fd: int) -> None:
+        if whole(path, dir_fd) == str(source):
             raise Killed
-        unlink(path)
+        unlink(path, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "utime", coarse)
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", die)
         with pytest.raises(Killed):
-            move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+            move(source, far / "a")
+    move(source, far / "a")
 
     assert (far / "a").read_bytes() == CONTENT
     assert (far / "a").stat().st_mtime_ns % grain == 0
@@ -533,7 +525,7 @@ def test_a_strangers_file_of_the_same_size_and_time_is_not_taken_for_the_copy(
     stat = source.stat()
     os.utime(far / "a", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(FileExistsError):
-        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+        move(source, far / "a")
 
     assert (far / "a").read_bytes() == stranger
     assert source.read_bytes() == CONTENT
@@ -554,7 +546,7 @@ def test_a_source_that_changes_while_it_is_copied_is_kept_and_its_copy_never_sho
 
     monkeypatch.setattr(os, "sendfile", meanwhile)
     with pytest.raises(OSError, match="changed while it was copied"):
-        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+        move(source, far / "a")
 
     assert b"changed" in source.read_bytes()
     assert not (far / "a").exists()
@@ -572,7 +564,7 @@ def test_a_source_that_is_cut_while_it_is_copied_ends_the_copy(
 
     monkeypatch.setattr(os, "sendfile", meanwhile)
     with pytest.raises(OSError, match="changed while it was copied"):
-        move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+        move(source, far / "a")
 
     assert source.read_bytes() == CONTENT[:4096]
     assert not (far / "a").exists()
@@ -586,7 +578,7 @@ def test_holes_stay_holes(tmp_path: Path, source: Path) -> None:
         writer.seek(64 << 20)
         writer.write(CONTENT)
         writer.truncate(1 << 30)
-    copy(str(source), str(tmp_path / "copy"))
+    copy(source, tmp_path / "copy")
     copied = (tmp_path / "copy").stat()
     with (tmp_path / "copy").open("rb") as reader:
         assert reader.read(4096) == bytes(4096)
@@ -603,14 +595,14 @@ def test_a_copy_of_any_size_is_the_same(
 ) -> None:
     monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
     source.write_bytes(CONTENT[:size])
-    copy(str(source), str(tmp_path / "copy"))
+    copy(source, tmp_path / "copy")
 
     assert (tmp_path / "copy").read_bytes() == CONTENT[:size]
 
 
 def test_a_copy_replaces_a_longer_torn_one(tmp_path: Path, source: Path) -> None:
     (tmp_path / "copy").write_bytes(CONTENT * 3)
-    copy(str(source), str(tmp_path / "copy"))
+    copy(source, tmp_path / "copy")
 
     assert (tmp_path / "copy").read_bytes() == CONTENT
 
@@ -621,7 +613,7 @@ def test_a_planted_link_in_the_place_of_the_scratch_is_not_followed(
     (tmp_path / "private").write_bytes(OTHER)
     (tmp_path / "copy").symlink_to("private")
     with contextlib.suppress(OSError):  # refusing is as good as replacing the link
-        copy(str(source), str(tmp_path / "copy"))
+        copy(source, tmp_path / "copy")
 
     assert (tmp_path / "private").read_bytes() == OTHER
 
@@ -632,23 +624,23 @@ def test_a_planted_hard_link_in_the_place_of_the_scratch_is_not_written_through(
     (tmp_path / "private").write_bytes(OTHER)
     os.link(tmp_path / "private", tmp_path / "copy")
     with contextlib.suppress(OSError):
-        copy(str(source), str(tmp_path / "copy"))
+        copy(source, tmp_path / "copy")
 
     assert (tmp_path / "private").read_bytes() == OTHER
 
 
 def test_a_planted_link_in_the_place_of_a_reports_scratch_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "private").write_bytes(OTHER)
-    (tmp_path / "scratch").symlink_to("private")
+    (tmp_path / ".watchconv-7.part").symlink_to("private")
     with contextlib.suppress(OSError):
-        publish_text(str(tmp_path / "a.log"), "text", str(tmp_path / "scratch"), PLAIN)
+        publish_text(tmp_path / "a.log", "text", PLAIN)
 
     assert (tmp_path / "private").read_bytes() == OTHER
 
 
 def test_a_link_is_moved_as_a_link(near: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("source")
-    move(str(tmp_path / "link"), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+    move(tmp_path / "link", near / "a")
 
     assert os.readlink(near / "a") == "source"
 
@@ -656,7 +648,7 @@ def test_a_link_is_moved_as_a_link(near: Path, tmp_path: Path) -> None:
 def test_a_link_is_not_copied_as_what_it_points_to(far: Path, tmp_path: Path, source: Path) -> None:
     (tmp_path / "link").symlink_to(source)
     with pytest.raises(OSError, match="link"):
-        move(str(tmp_path / "link"), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+        move(tmp_path / "link", far / "a")
 
     assert not (far / "a").exists()
     assert source.read_bytes() == CONTENT
@@ -667,7 +659,7 @@ def test_a_link_is_not_copied_as_what_it_points_to(far: Path, tmp_path: Path, so
 
 def test_a_report_is_written_whole(tmp_path: Path) -> None:
     report = tmp_path / "a.log"
-    publish_text(str(report), "né\udcff\n", str(tmp_path / "scratch"), PLAIN)
+    publish_text(report, "né\udcff\n", PLAIN)
 
     assert report.read_bytes() == "né".encode() + b"\\udcff\n"
     assert names(tmp_path) == ["a.log"]
@@ -677,7 +669,7 @@ def test_a_report_replaces_nothing(tmp_path: Path) -> None:
     report = tmp_path / "a.log"
     report.write_text("an original")
     with pytest.raises(FileExistsError):
-        publish_text(str(report), "text", str(tmp_path / "scratch"), PLAIN)
+        publish_text(report, "text", PLAIN)
 
     assert report.read_text() == "an original"
     assert names(tmp_path) == ["a.log"]
@@ -693,7 +685,7 @@ def test_a_report_that_cannot_be_synced_is_not_there(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        publish_text(str(report), "new", str(tmp_path / "scratch"), PLAIN)
+        publish_text(report, "new", PLAIN)
 
     assert not report.exists()
 
@@ -702,14 +694,14 @@ def test_a_report_that_cannot_be_synced_is_not_there(
 
 
 def test_folders_are_made_below_the_root_and_never_the_root(tmp_path: Path) -> None:
-    made = make_folder(str(tmp_path), "a/b c/d", PLAIN)
-    again = make_folder(str(tmp_path), "a/b c/d", PLAIN)
+    made = make_folder(tmp_path, "a/b c/d", PLAIN)
+    again = make_folder(tmp_path, "a/b c/d", PLAIN)
 
     assert made == again == str(tmp_path / "a/b c/d")
     assert (tmp_path / "a/b c/d").is_dir()
-    assert make_folder(str(tmp_path), "", PLAIN) == str(tmp_path)
+    assert make_folder(tmp_path, "", PLAIN) == str(tmp_path)
     with pytest.raises(FileNotFoundError):
-        make_folder(str(tmp_path / "unmounted"), "a", PLAIN)
+        make_folder(tmp_path / "unmounted", "a", PLAIN)
 
 
 def test_a_folder_that_another_delivery_makes_meanwhile_is_no_error(
@@ -717,19 +709,19 @@ def test_a_folder_that_another_delivery_makes_meanwhile_is_no_error(
 ) -> None:
     mkdir = os.mkdir
 
-    def twice(path: str, mode: int = 0o777) -> None:
-        mkdir(path, mode)
-        mkdir(path, mode)
+    def twice(path: str, mode: int = 0o777, **options: int) -> None:
+        mkdir(path, mode, **options)
+        mkdir(path, mode, **options)
 
     monkeypatch.setattr(os, "mkdir", twice)
 
-    assert make_folder(str(tmp_path), "a/b", PLAIN) == str(tmp_path / "a/b")
+    assert make_folder(tmp_path, "a/b", PLAIN) == str(tmp_path / "a/b")
 
 
 def test_a_file_where_a_folder_must_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(OTHER)
-    with pytest.raises(OSError, match="a'"):
-        make_folder(str(tmp_path), "a/b", PLAIN)
+    with pytest.raises(OSError, match="a/b'"):
+        make_folder(tmp_path, "a/b", PLAIN)
 
     assert (tmp_path / "a").read_bytes() == OTHER
 
@@ -741,8 +733,8 @@ def test_a_file_where_a_folder_must_be_is_an_error(tmp_path: Path) -> None:
 def test_modes_are_those_of_the_folder(tmp_path: Path, folder_mode: int) -> None:
     tmp_path.chmod(folder_mode)
     (tmp_path / "file").touch(0o600)
-    own(str(tmp_path / "file"), PLAIN)
-    made = Path(make_folder(str(tmp_path), "folder", PLAIN))
+    own(tmp_path / "file", PLAIN)
+    made = Path(make_folder(tmp_path, "folder", PLAIN))
 
     assert oct((tmp_path / "file").stat().st_mode & 0o7777) == oct(folder_mode & 0o666)
     assert oct(made.stat().st_mode & 0o7777) == oct(folder_mode & 0o2777)
@@ -751,9 +743,9 @@ def test_modes_are_those_of_the_folder(tmp_path: Path, folder_mode: int) -> None
 def test_modes_that_are_asked_for_win_over_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        made = Path(make_folder(str(tmp_path), "a/b", Ownership(mode=0o664, folder_mode=0o2775)))
+        made = Path(make_folder(tmp_path, "a/b", Ownership(mode=0o664, folder_mode=0o2775)))
         (made / "file").touch()
-        own(str(made / "file"), Ownership(mode=0o664, folder_mode=0o2775))
+        own(made / "file", Ownership(mode=0o664, folder_mode=0o2775))
     finally:
         os.umask(before)
 
@@ -769,9 +761,9 @@ def test_owner_and_group_are_those_of_the_folder_or_the_ones_asked_for(tmp_path:
     os.chown(tmp_path, 1234, 2345)
     for name in ("as it is", "asked"):
         (tmp_path / name).touch()
-    own(str(tmp_path / "as it is"), PLAIN)
-    own(str(tmp_path / "asked"), Ownership(user=77, group=88))
-    made = Path(make_folder(str(tmp_path), "folder", PLAIN))
+    own(tmp_path / "as it is", PLAIN)
+    own(tmp_path / "asked", Ownership(user=77, group=88))
+    made = Path(make_folder(tmp_path, "folder", PLAIN))
 
     assert [
         (p.stat().st_uid, p.stat().st_gid)
@@ -788,7 +780,7 @@ def test_what_may_not_be_given_away_stays_ours(
     (tmp_path / "file").touch(0o600)
     monkeypatch.setattr(os, "chown", refuse)
     monkeypatch.setattr(os, "chmod", refuse)
-    own(str(tmp_path / "file"), Ownership(user=77, group=88, mode=0o666))
+    own(tmp_path / "file", Ownership(user=77, group=88, mode=0o666))
 
     assert oct((tmp_path / "file").stat().st_mode & 0o777) == "0o600"
 
@@ -815,7 +807,7 @@ def test_after_a_move_both_folders_are_on_disk(
     near: Path, source: Path, how: str, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(how, monkeypatch)
-    move(str(source), str(near / "a"), scratch_of(near / "a"), ours=OURS)
+    move(source, near / "a")
 
     assert synced == [str(near), str(source.parent)]
 
@@ -825,18 +817,23 @@ def test_a_copy_is_on_disk_before_it_has_its_name_and_its_name_before_the_source
 ) -> None:
     unlink = os.unlink
 
-    def note(path: str) -> None:
-        unlink(path)
+    def note(path: str, *, dir_fd: int) -> None:
+        unlink(path, dir_fd=dir_fd)
         synced.append("unlink")
 
     monkeypatch.setattr(os, "unlink", note)
-    move(str(source), str(far / "a"), scratch_of(far / "a"), ours=OURS)
+    move(source, far / "a")
 
-    assert synced == [scratch_of(far / "a"), str(far), "unlink", str(source.parent)]
+    assert synced == [
+        str(far / ".watchconv-7.part"),
+        str(far),
+        "unlink",
+        str(source.parent),
+    ]
 
 
 def test_new_folders_are_on_disk(tmp_path: Path, synced: list[str]) -> None:
-    make_folder(str(tmp_path), "a/b", PLAIN)
+    make_folder(tmp_path, "a/b", PLAIN)
 
     assert synced == [str(tmp_path), str(tmp_path / "a")]
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.places import opened
 from tests.test_delivery import MTIME_NS, ORIGINAL, OUTPUT, SOURCE, STEPS, Scene, World
-from tests.test_policy import JOB
-from watchconv.deliver import move as files
-from watchconv.deliver.ownership import Ownership
+from tests.test_judge import JOB
+from watchconv.deliver.destination import ToError, order_of
 from watchconv.deliver.reports import Reports
-from watchconv.host import workdir as work
+from watchconv.host import files
 from watchconv.model import JobState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+
 ANOTHER = b"another film"
-PLAIN = Ownership()
 
 
 @pytest.fixture
@@ -49,11 +50,11 @@ def before(patch: pytest.MonkeyPatch, room: Any, name: str, act: Callable[[], No
     real = getattr(room, name)
     done: list[str] = []
 
-    def first_act(source: Any, *rest: Any, **options: Any) -> Any:
-        if "/proc/self/fd/" in str(source) and not done:
-            done.append(source)
+    def first_act(*arguments: Any, **options: Any) -> Any:
+        if os.path.basename(SOURCE) in map(str, arguments) and not done:
+            done.append(name)
             act()
-        return real(source, *rest, **options)
+        return real(*arguments, **options)
 
     patch.setattr(room, name, first_act)
 
@@ -74,8 +75,8 @@ def deliver(world: World) -> JobState:
 @pytest.mark.parametrize(
     ("scene", "room", "name"),
     [
-        (Scene(), files, "_rename_no_replace"),
-        (Scene(Verdict.FAILED), files, "_rename_no_replace"),
+        (Scene(), files, "rename_no_replace"),
+        (Scene(Verdict.FAILED), files, "rename_no_replace"),
         (Scene(on_success="delete"), os, "rename"),
     ],
     ids=str,
@@ -121,7 +122,7 @@ def test_a_link_in_the_place_of_a_folder_leads_no_delivery_elsewhere(
         folder.symlink_to(theirs.parent)
 
     if on_success == "move":
-        before(monkeypatch, files, "_rename_no_replace", act)
+        before(monkeypatch, files, "rename_no_replace", act)
     else:
         before(monkeypatch, os, "rename", act)
 
@@ -137,7 +138,7 @@ def test_an_original_that_was_hidden_to_be_deleted_comes_back_when_that_is_no_lo
     unlink = os.unlink
 
     def refuse(path: Any, **options: Any) -> None:
-        if "/proc/self/fd" in str(path):
+        if str(path).startswith(".watchconv-"):
             raise OSError(5, "Input/output error", path)
         unlink(path, **options)
 
@@ -173,14 +174,14 @@ def test_names_that_are_refused_though_they_look_free_are_passed_over(
 ) -> None:
     """As a file server does that takes two spellings for one name. It would try one for ever."""
     world = begin(Scene())
-    move = files.move
+    rename = files.rename_no_replace
 
-    def refuse(source: str, target: str, *rest: Any, **options: Any) -> None:
+    def refuse(folder: int, source: str, into: int, target: str) -> None:
         if "(4)" not in target:
             raise FileExistsError(17, "File exists", source, None, target)
-        move(source, target, *rest, **options)
+        rename(folder, source, into, target)
 
-    monkeypatch.setattr(files, "move", refuse)
+    monkeypatch.setattr(files, "rename_no_replace", refuse)
 
     assert deliver(world) is JobState.DONE
     assert world.job.output == "sub dir/a clip (4).webm"
@@ -192,13 +193,15 @@ def test_an_output_is_synced_with_the_mode_and_times_that_it_is_to_have(
 ) -> None:
     world = begin(Scene())
     (world.paths["outbox"]).chmod(0o770)
-    sync, synced = files.sync_file, []
+    sync, synced = os.fsync, []
 
-    def note(path: str) -> None:
-        sync(path)
-        synced.append((os.stat(path).st_mode, os.stat(path).st_mtime_ns))
+    def note(descriptor: int) -> None:
+        sync(descriptor)
+        stat = os.fstat(descriptor)
+        if S_ISREG(stat.st_mode):
+            synced.append((stat.st_mode, stat.st_mtime_ns))
 
-    monkeypatch.setattr(files, "sync_file", note)
+    monkeypatch.setattr(os, "fsync", note)
 
     assert deliver(world) is JobState.DONE
     made = (world.paths["outbox"] / str(world.job.output)).stat()
@@ -206,36 +209,34 @@ def test_an_output_is_synced_with_the_mode_and_times_that_it_is_to_have(
     assert (world.paths["outbox"] / str(world.job.output)).read_bytes() == OUTPUT
 
 
-def test_an_original_that_takes_long_to_bring_holds_up_no_other_report(tmp_path: Path) -> None:
-    reports = Reports(str(tmp_path))
-    first, second = (replace(JOB, id=n, reason="why", report="text\n") for n in (1, 2))
+def test_an_original_that_takes_long_to_bring_holds_up_no_other_report(
+    begin: Callable[[Scene], World], tmp_path: Path
+) -> None:
+    reports, settings = Reports(), begin(Scene()).settings()
+    first, second = (
+        order_of(replace(JOB, id=n, original=name, reason="why", report="text\n"), settings)
+        for n, name in ((1, "a.mov"), (2, "b.mov"))
+    )
+    assert isinstance(first, ToError)
+    assert isinstance(second, ToError)
+    other = second
+    error = tmp_path / "error"
     free: list[bool] = []
 
-    def file_another() -> None:
-        reports.drop_stale("a.mov")
-        free.append(reports.is_free("a.mov", second.id))
-        with reports.written(second, "b.mov", PLAIN):
-            (tmp_path / "b.mov").touch()
+    with opened(error) as folder:
 
-    with reports.written(first, "a.mov", PLAIN):
-        other = threading.Thread(target=file_another, daemon=True)
-        other.start()
-        other.join(30)
-        assert not other.is_alive()
-        (tmp_path / "a.mov").touch()
+        def file_another() -> None:
+            reports.remove_stale(folder, "a.mov")
+            free.append(reports.is_free(folder, "a.mov", 2))
+            with reports.written(folder, other):
+                (error / "b.mov").touch()
+
+        with reports.written(folder, first):
+            thread = threading.Thread(target=file_another, daemon=True)
+            thread.start()
+            thread.join(30)
+            assert not thread.is_alive()
+            (error / "a.mov").touch()
 
     assert free == [False]
-    assert sorted(os.listdir(tmp_path)) == ["a.mov", "a.mov.log", "b.mov", "b.mov.log"]
-
-
-def test_only_work_that_no_open_attempt_has_is_swept(tmp_path: Path) -> None:
-    for name in ("1.1", "2.1", "2.2", "junk"):
-        (tmp_path / name).mkdir()
-
-    def ask() -> list[Any]:
-        (tmp_path / "3.1").mkdir()  # an attempt that begins meanwhile
-        return [replace(JOB, id=2, run=2)]
-
-    assert work.sweep(str(tmp_path), ask) == 3
-    assert sorted(os.listdir(tmp_path)) == ["2.2", "3.1"]
-    assert work.sweep(str(tmp_path / "nowhere"), ask) == 0
+    assert sorted(os.listdir(error)) == ["a.mov", "a.mov.log", "b.mov", "b.mov.log"]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
-from watchconv.errors import AlreadyRunning
+from watchconv.errors import AlreadyRunning, EnvironmentTrouble
 from watchconv.host import folders
 from watchconv.host import mounts as room
-from watchconv.host.folders import Folders
+from watchconv.host.folders import Folders, Missing
 from watchconv.host.mounts import Mount, is_below, mount_of, mounts_below
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def line(point: str, fs_type: str) -> str:
-    """One line of mountinfo, as the kernel writes it."""
-    return f"36 35 98:0 / {point} rw,noatime master:1 - {fs_type} /dev/x rw,errors=continue"
+    """One line of mountinfo, as the kernel writes it; no mount has that number here."""
+    return f"-36 35 98:0 / {point} rw,noatime master:1 - {fs_type} /dev/x rw,errors=continue"
 
 
 TABLE = "\n".join(
@@ -182,27 +182,27 @@ def not_mounted(name: str, path: str) -> str:
 
 
 def test_folders_that_are_made_are_well(house: Folders) -> None:
-    assert house.troubles() == []
+    assert house.problems() == []
     assert house.work == os.path.join(house.outbox, ".watchconv")
     assert house.free_bytes() > 0
 
     house.make()
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
 
 def test_each_folder_that_is_missing_is_named_and_heals(house: Folders) -> None:
     for path in house.by_name.values():
         os.rmdir(path)
 
-    assert house.troubles() == [
+    assert house.problems() == [
         f"the {name} {path} does not exist: make it, or mount what holds it"
         for name, path in house.by_name.items()
     ]
 
     house.make()
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
 
 def test_a_file_in_a_folders_place_is_told(house: Folders) -> None:
@@ -211,7 +211,7 @@ def test_a_file_in_a_folders_place_is_told(house: Folders) -> None:
     house.make()
 
     said = f"the done {house.done} is not a folder: something else has its name"
-    assert house.troubles() == [said]
+    assert house.problems() == [said]
 
 
 def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_folder_below_a_file_is_told(tmp_path: Path) -> None:
     house = four(tmp_path / "a")
     house.make()
 
-    assert house.troubles()[0] == f"the inbox {house.inbox} cannot be reached: Not a directory"
+    assert house.problems()[0] == f"the inbox {house.inbox} cannot be reached: Not a directory"
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o555, 0o333])
@@ -231,9 +231,9 @@ def test_a_folder_that_may_not_be_used_is_told_with_the_user(mode: int) -> None:
             os.chmod(path, 0o777)
         os.chmod(house.outbox, mode)
         with as_nobody():
-            user, troubles = os.geteuid(), house.troubles()
+            user, problems = os.geteuid(), house.problems()
 
-    assert troubles == [
+    assert problems == [
         f"the outbox {house.outbox} cannot be written by user {user}:"
         " permission denied; change its owner or mode"
     ]
@@ -248,7 +248,7 @@ def test_a_folder_that_goes_while_it_is_asked_about_is_told(
 
     monkeypatch.setattr(os, "access", leave)
 
-    assert house.troubles() == [
+    assert house.problems() == [
         f"the {name} {path} does not exist: make it, or mount what holds it"
         for name, path in house.by_name.items()
     ]
@@ -268,15 +268,15 @@ def test_a_mount_that_is_gone_is_not_an_empty_folder(
 ) -> None:
     mounted(monkeypatch, house.inbox)
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
     mounted(monkeypatch)
 
-    assert house.troubles() == [not_mounted("inbox", house.inbox)]
+    assert house.problems() == [not_mounted("inbox", house.inbox)]
 
     mounted(monkeypatch, house.inbox)
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
 
 def test_a_mount_is_remembered_over_restarts(
@@ -284,14 +284,14 @@ def test_a_mount_is_remembered_over_restarts(
 ) -> None:
     point = os.path.dirname(house.inbox)
     mounted(monkeypatch, point)
-    house.troubles()
+    house.problems()
     kept = json.loads(json.dumps(house.remembered()))
     later = Folders(house.inbox, house.outbox, house.done, house.error)
     later.remember(kept)
     mounted(monkeypatch)
 
     assert kept == dict.fromkeys(house.by_name.values(), point)
-    assert len(later.troubles()) == 4
+    assert len(later.problems()) == 4
     assert later.remembered() == kept
 
 
@@ -300,7 +300,7 @@ def test_a_folder_in_trouble_is_not_remembered(
 ) -> None:
     mounted(monkeypatch)
     os.rmdir(house.inbox)
-    house.troubles()
+    house.problems()
 
     assert house.inbox not in house.remembered()
 
@@ -311,115 +311,220 @@ def test_a_mount_that_came_later_is_remembered_as_well(
     """The daemon began before the disk was there, on the bare mount point."""
     mounted(monkeypatch)
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
     mounted(monkeypatch, house.inbox)
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
     mounted(monkeypatch)
 
-    assert house.troubles() == [not_mounted("inbox", house.inbox)]
+    assert house.problems() == [not_mounted("inbox", house.inbox)]
 
 
 def test_another_mount_further_up_changes_nothing(
     house: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounted(monkeypatch, house.inbox)
-    house.troubles()
+    house.problems()
     mounted(monkeypatch, os.path.dirname(house.inbox), house.inbox)
 
-    assert house.troubles() == []
+    assert house.problems() == []
 
 
 def test_what_lies_on_a_mount_below_the_inbox_is_not_believed_gone_with_it(
     house: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    camera = os.path.join(house.inbox, "camera")
-    house.lock(str(tmp_path / "state"))
+    camera, state = os.path.join(house.inbox, "camera"), str(tmp_path / "state")
     mounted(monkeypatch, camera)
+    house.check(state)
 
     assert house.inbox_mounts() == [Mount("/", "ext4"), Mount(camera, "ext4")]
     assert house.missing_below() == []
-    assert house.vouches_for("camera/a.mkv")
+    assert house.why_missing("camera/a.mkv") is Missing.GONE
 
     mounted(monkeypatch)
+
+    assert house.why_missing("camera/a.mkv") is Missing.UNMOUNTED  # nobody has checked yet
+
+    house.check(state)
     later = Folders(house.inbox, house.outbox, house.done, house.error)
     later.remember(json.loads(json.dumps(house.remembered())))
 
     for one in (house, later):
         assert one.missing_below() == [camera]
-        assert not one.has_mount_of("camera/a.mkv")
-        assert not one.vouches_for("camera/a.mkv")
-        assert one.has_mount_of("cameras/a.mkv")
+        assert one.why_missing("camera/a.mkv") is Missing.UNMOUNTED
 
-    assert house.vouches_for("cameras/a.mkv")
+    assert house.why_missing("cameras/a.mkv") is Missing.GONE
 
     house.forget()
 
-    assert house.vouches_for("camera/a.mkv")
+    assert house.why_missing("camera/a.mkv") is Missing.GONE
 
 
 def test_a_mount_that_is_seen_while_another_thread_asks_disturbs_nobody(
-    house: Folders, monkeypatch: pytest.MonkeyPatch
+    house: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The look finds mounts, a delivery asks for one; here in the worst moment."""
+    """A check finds mounts, a delivery asks for one; here in the worst moment."""
+    state = str(tmp_path / "state")
     mounted(monkeypatch, f"{house.inbox}/first")
-    house.inbox_mounts()
+    house.check(state)
 
-    def look_meanwhile(path: str, point: str) -> bool:
-        mounted(monkeypatch, f"{house.inbox}/first", f"{house.inbox}/{len(house.remembered())}")
-        house.inbox_mounts()
+    def check_meanwhile(path: str, point: str) -> bool:
+        monkeypatch.setattr(folders, "is_below", is_below)
+        mounted(monkeypatch, f"{house.inbox}/first", f"{house.inbox}/second")
+        house.check(state)
         return is_below(path, point)
 
-    monkeypatch.setattr(folders, "is_below", look_meanwhile)
+    monkeypatch.setattr(folders, "is_below", check_meanwhile)
 
-    assert house.has_mount_of("a.mkv")
-    assert len(house.remembered()) > 1
+    assert house.why_missing("a.mkv") is Missing.GONE
+    assert f"{house.inbox}/second" in house.remembered()
 
 
-def test_an_inbox_that_is_not_the_one_that_was_locked_vouches_for_nothing(
+def test_of_an_inbox_that_is_not_the_one_that_was_locked_nothing_is_believed_gone(
     house: Folders, tmp_path: Path
 ) -> None:
-    assert not house.vouches_for("a.mkv")
+    state = str(tmp_path / "state")
 
-    house.lock(str(tmp_path / "state"))
+    assert house.why_missing("a.mkv") is Missing.FOLDERS
 
-    assert house.vouches_for("a.mkv")
+    house.check(state)
+
+    assert house.why_missing("a.mkv") is Missing.GONE
 
     os.rename(house.inbox, tmp_path / "old")
 
-    assert not house.vouches_for("a.mkv")
+    assert house.why_missing("a.mkv") is Missing.FOLDERS
 
     os.mkdir(house.inbox)
 
-    assert not house.vouches_for("a.mkv")
+    assert house.why_missing("a.mkv") is Missing.FOLDERS
 
-    house.lock(str(tmp_path / "state"))
+    house.check(state)
 
-    assert house.vouches_for("a.mkv")
+    assert house.why_missing("a.mkv") is Missing.GONE
 
 
 def test_a_folder_without_its_mount_is_let_go_of_and_not_locked(
     house: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the disk could not be unmounted for good, and its bare mount point would be held."""
+    state = str(tmp_path / "state")
     mounted(monkeypatch, house.inbox)
-    house.troubles()
+    house.problems()
     mounted(monkeypatch)
-    house.lock(str(tmp_path / "state"))
+    found = house.check(state)
 
-    assert not house.holds(house.inbox)
-    assert house.holds(house.outbox)
+    assert found.problems == (not_mounted("inbox", house.inbox),)
+    assert not opens(house, "inbox")
+    assert opens(house, "outbox")
 
     mounted(monkeypatch, house.inbox)
-    house.lock(str(tmp_path / "state"))
+    again = house.check(state)
 
-    assert house.holds(house.inbox)
+    assert again.problems == ()
+    assert again.generation > found.generation
+    assert opens(house, "inbox")
+
+
+@pytest.mark.parametrize("name", ["outbox", "done"])
+def test_a_bare_mount_point_is_not_opened(
+    house: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Neither what was mounted in this life, nor what an earlier one remembers."""
+    path, state = house.by_name[name], str(tmp_path / "state")
+    house.check(state)
+    mounted(monkeypatch)
+
+    assert opens(house, name)
+
+    house.remember({path: path})
+
+    with (
+        pytest.raises(EnvironmentTrouble, match=rf"the {name} .* is not mounted"),
+        house.open(name),
+    ):
+        pass
+
+    house.forget()
+    house.check(state)
+
+    assert opens(house, name)
+
+
+def opens(house: Folders, name: str) -> bool:
+    """Return whether a folder can be opened, and see that it is closed again."""
+    before = os.listdir("/proc/self/fd")
+    try:
+        with house.open(name) as descriptor:
+            assert os.path.samestat(os.fstat(descriptor), os.stat(house.by_name[name]))
+    except EnvironmentTrouble:
+        return False
+    finally:
+        assert os.listdir("/proc/self/fd") == before
+    return True
+
+
+def test_a_folder_is_opened_only_while_it_is_the_one_that_was_checked(
+    house: Folders, tmp_path: Path
+) -> None:
+    state = str(tmp_path / "state")
+
+    assert not opens(house, "outbox")
+    assert opens(house, "done")  # held by nobody, so that it can be unmounted
+
+    first = house.check(state).generation
+
+    assert opens(house, "outbox")
+    assert house.is_current(first)
+
+    os.rename(house.outbox, tmp_path / "old")
+
+    assert not opens(house, "outbox")
+    assert not house.is_current(first)
+
+    os.mkdir(house.outbox)
+
+    assert not opens(house, "outbox")
+
+    second = house.check(state).generation
+
+    assert opens(house, "outbox")
+    assert not house.is_current(first)
+    assert house.is_current(second)
+    assert house.state.generation == second
+
+
+def test_the_table_of_mounts_is_read_once_by_a_check_and_not_for_what_is_held(
+    house: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked before each scan and several times for each file."""
+    reads, table = [], room.table
+
+    def count() -> str:
+        reads.append(1)
+        return table()
+
+    house.check(str(tmp_path / "state"))
+    monkeypatch.setattr(room, "table", count)
+    house.check(str(tmp_path / "state"))
+
+    assert len(reads) == 1
+
+    house.why_missing("a.mkv")
+    house.is_current(house.state.generation)
+    house.inbox_mounts()
+    house.missing_below()
+    opens(house, "inbox")
+    opens(house, "outbox")
+
+    assert len(reads) == 1
 
 
 REAL_MOUNT = """
 import os, subprocess, sys
+from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Folders
 root = sys.argv[1]
 house = Folders(*(f"{root}/{name}" for name in ("in box", "outbox", "done", "error")))
@@ -427,13 +532,30 @@ house.make()
 def run(*argv): subprocess.run(argv, check=True)
 run("mount", "-t", "tmpfs", "none", house.inbox)
 run("mount", "-t", "tmpfs", "none", house.done)
-print(house.troubles())
+print(house.problems())
 run("umount", house.inbox)
 run("mount", "-o", "remount,ro", house.done)
-print(*house.troubles(), sep="|")
+print(*house.problems(), sep="|")
 run("mount", "-t", "tmpfs", "none", house.inbox)
 run("mount", "-o", "remount,rw", house.done)
-print(house.troubles())
+print(house.problems())
+
+# what is made through the guard never lands on a bare mount point
+os.mkdir(f"{root}/state")
+run("mount", "-t", "tmpfs", "none", house.outbox)
+first = house.check(f"{root}/state").generation
+def make(name):
+    try:
+        with house.open(name) as folder:
+            run("umount", "--lazy", house.by_name[name])
+            os.mkdir("made", dir_fd=folder)
+    except EnvironmentTrouble as trouble:
+        return str(trouble)
+    return os.listdir(house.by_name[name])
+print(make("outbox"), make("done"))
+print(house.is_current(first), make("outbox"), make("done"), sep="|")
+run("mount", "-t", "tmpfs", "none", house.outbox)
+print(house.is_current(first), house.check(f"{root}/state").generation > first, make("outbox"))
 """
 
 
@@ -456,6 +578,9 @@ def test_real_mounts_come_and_go(tmp_path: Path) -> None:
         not_mounted("inbox", f"{root}/in box")
         + f"|the done {root}/done cannot be written {user}: its file system is mounted read-only",
         "[]",
+        "[] []",
+        f"False|{not_mounted('outbox', f'{root}/outbox')}|{not_mounted('done', f'{root}/done')}",
+        "False True []",
     ]
 
 
@@ -467,7 +592,7 @@ from watchconv.host.folders import Folders
 root, state = sys.argv[1:]
 house = Folders(*(f"{root}/{name}" for name in ("inbox", "outbox", "done", "error")))
 try:
-    house.lock(state)
+    house.check(state)
     print("held", flush=True)
     sys.stdin.readline()
 except Exception as error:
@@ -499,7 +624,7 @@ def test_a_second_daemon_is_turned_away_by_each_of_the_three(tmp_path: Path, sha
     (other / shared).rmdir()
     (other / shared).symlink_to(one / shared)
     house = four(one)
-    house.lock(str(one / "state"))
+    house.check(str(one / "state"))
 
     assert told_other(other, other / "state") == (
         f"AlreadyRunning another watchconv is at work here: it holds {other / shared};"
@@ -522,11 +647,11 @@ def test_a_daemon_that_was_turned_away_can_let_go_of_what_it_had(
         late = four(tmp_path)
         (tmp_path / "state of its own").mkdir()
         with pytest.raises(AlreadyRunning, match=r"it holds .*/inbox;"):
-            late.lock(str(tmp_path / "state of its own"))
+            late.check(str(tmp_path / "state of its own"))
         late.unlock()
         child.kill()
 
-    house.lock(str(tmp_path / "state of its own"))
+    house.check(str(tmp_path / "state of its own"))
 
 
 def test_a_killed_daemon_leaves_no_lock_and_no_file(house: Folders, tmp_path: Path) -> None:
@@ -535,7 +660,7 @@ def test_a_killed_daemon_leaves_no_lock_and_no_file(house: Folders, tmp_path: Pa
         assert child.stdout.readline() == "held\n"
 
         child.kill()
-    house.lock(str(tmp_path / "state"))
+    house.check(str(tmp_path / "state"))
 
     assert [os.listdir(path) for path in (house.inbox, house.outbox, tmp_path / "state")] == [
         [],
@@ -545,16 +670,16 @@ def test_a_killed_daemon_leaves_no_lock_and_no_file(house: Folders, tmp_path: Pa
 
 
 def test_locks_are_taken_once_however_often_one_asks(house: Folders, tmp_path: Path) -> None:
-    house.lock(str(tmp_path / "state"))
+    house.check(str(tmp_path / "state"))
     before = os.listdir("/proc/self/fd")
     for _ in range(5):
-        house.lock(str(tmp_path / "state"))
+        house.check(str(tmp_path / "state"))
 
     assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_folder_that_was_made_anew_is_locked_anew(house: Folders, tmp_path: Path) -> None:
-    house.lock(str(tmp_path / "state"))
+    house.check(str(tmp_path / "state"))
     before = len(os.listdir("/proc/self/fd"))
     os.rmdir(house.inbox)
     os.mkdir(house.inbox)
@@ -562,7 +687,7 @@ def test_a_folder_that_was_made_anew_is_locked_anew(house: Folders, tmp_path: Pa
     (tmp_path / "own/outbox").mkdir()
     (tmp_path / "own/inbox").symlink_to(house.inbox)
 
-    house.lock(str(tmp_path / "state"))
+    house.check(str(tmp_path / "state"))
 
     assert "it holds" in told_other(tmp_path / "own", tmp_path / "own")
     assert len(os.listdir("/proc/self/fd")) == before
@@ -572,9 +697,9 @@ def test_a_folder_that_appears_later_is_locked_then(tmp_path: Path) -> None:
     root = tmp_path.resolve()
     house = four(root)
     (root / "state").mkdir()
-    house.lock(str(root / "state"))
+    house.check(str(root / "state"))
     house.make()
-    house.lock(str(root / "state"))
+    house.check(str(root / "state"))
     (root / "own").mkdir()
     told = told_other(root, root / "own")
     house.unlock()
@@ -584,7 +709,7 @@ def test_a_folder_that_appears_later_is_locked_then(tmp_path: Path) -> None:
 
 def test_status_reads_what_a_daemon_holds(house: Folders, tmp_path: Path) -> None:
     (tmp_path / ".state").mkdir()
-    house.lock(str(tmp_path / ".state"))
+    house.check(str(tmp_path / ".state"))
     child = subprocess.run(
         [sys.executable, "-m", "watchconv", "--root", str(tmp_path), "status", "--json"],
         cwd=REPOSITORY,
@@ -596,23 +721,23 @@ def test_status_reads_what_a_daemon_holds(house: Folders, tmp_path: Path) -> Non
     assert json.loads(child.stdout)["state"] == "stopped"
 
 
-def test_on_which_mounts_one_is_can_be_asked_without_a_descriptor_left(
+def test_without_a_descriptor_left_no_folder_is_taken_for_the_one_we_know(
     house: Folders, tmp_path: Path
 ) -> None:
-    house.lock(str(tmp_path / "state"))
-
-    assert len(house.mount_ids()) == 2
-
+    generation = house.check(str(tmp_path / "state")).generation
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
-        assert house.mount_ids() == []
+        assert not house.is_current(generation)
+        with pytest.raises(EnvironmentTrouble, match="Too many open files"), house.open("outbox"):
+            pass
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert house.is_current(generation)
 
 
 def test_locks_are_not_handed_to_children(house: Folders, tmp_path: Path) -> None:
-    house.lock(str(tmp_path / "state"))
+    house.check(str(tmp_path / "state"))
     with subprocess.Popen(["sleep", "600"], close_fds=False) as child:
         house.unlock()
         told = told_other(tmp_path, tmp_path / "state")
@@ -631,15 +756,22 @@ def test_a_mount_that_held_a_folder_of_before_is_missed_by_nobody(tmp_path: Path
     assert folders.missing_below() == [below]
 
 
-def test_locking_tells_whether_a_folder_is_there_anew(tmp_path: Path) -> None:
+def test_the_generation_tells_whether_a_folder_is_there_anew(tmp_path: Path) -> None:
     folders = four(tmp_path)
     folders.make()
+    first = folders.check(str(tmp_path)).generation
 
-    assert folders.lock(str(tmp_path))
-    assert not folders.lock(str(tmp_path))
+    assert folders.check(str(tmp_path)).generation == first
 
     (tmp_path / "inbox").rename(tmp_path / "elsewhere")
+    away = folders.check(str(tmp_path)).generation
     (tmp_path / "inbox").mkdir()
 
-    assert folders.lock(str(tmp_path))
+    assert folders.check(str(tmp_path)).generation > away > first
+
+    (tmp_path / "done").rename(tmp_path / "done before")
+    (tmp_path / "done").mkdir()
+    again = folders.check(str(tmp_path)).generation
+
+    assert folders.is_current(again)
     folders.unlock()

@@ -14,10 +14,10 @@ import pytest
 
 from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
+from tests.places import make_folder, own
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv.deliver.move import make_folder
-from watchconv.deliver.ownership import Ownership, own
+from watchconv.deliver.ownership import Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,9 @@ def restricted(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         refuse(path, mode)
         chmod(path, mode, **options)
 
-    def careful_mkdir(path: str, mode: int = 0o777) -> None:
+    def careful_mkdir(path: str, mode: int = 0o777, **options: Any) -> None:
         refuse(path, mode)
-        mkdir(path, mode)
+        mkdir(path, mode, **options)
 
     monkeypatch.setattr(os, "chmod", careful_chmod)
     monkeypatch.setattr(os, "mkdir", careful_mkdir)

@@ -21,6 +21,7 @@ import pytest
 
 from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
+from tests.places import copy, make_folder, move
 from tests.waiting import wait_until
 from tests.wrapped import WrappedPlace
 from watchconv.config.load import load_config
@@ -28,13 +29,11 @@ from watchconv.daemon import Daemon as Life
 from watchconv.daemon.deliveries import AT_ONCE, Deliveries
 from watchconv.daemon.slots import Slots
 from watchconv.daemon.trouble import Troubles
-from watchconv.deliver import copies
-from watchconv.deliver import move as files
-from watchconv.deliver.outbox import DeliveryResult
+from watchconv.deliver.destination import DeliveryOrder, DeliveryResult, DeliverySettings
 from watchconv.deliver.ownership import Ownership
 from watchconv.deliver.reports import REPORT_MARK
-from watchconv.encode.attempt import make_work
 from watchconv.host.folders import Folders
+from watchconv.host.workdir import WorkDirectories
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
 from watchconv.intake.settling import SettleSettings
@@ -46,7 +45,7 @@ from watchconv.model import (
     Intent,
     Job,
     JobState,
-    OutputFile,
+    OnSuccess,
     Rejected,
     Request,
     Verdict,
@@ -71,6 +70,7 @@ EAGER: dict[str, Any] = {
     "profile": "copy",
     "profiles": {"copy": {"suffix": ".mkv", "args": "-c copy", "verify": "off"}},
 }
+SETTINGS = DeliverySettings(OnSuccess.MOVE, True, Ownership())
 BEGIN = "import sys\nfrom watchconv.cli import main\nsys.exit(main(sys.argv[1:]))"
 
 
@@ -485,14 +485,13 @@ def test_no_copy_carries_setuid_bits(tmp_path: Path) -> None:
     source = tmp_path / "a.mkv"
     source.write_bytes(b"moving pictures")
     source.chmod(0o6755)
-    with files.create(str(tmp_path / "copy")) as writer:
-        copies.copy(str(source), writer)
+    copy(source, tmp_path / "copy")
 
     assert (tmp_path / "copy").stat().st_mode & 0o7777 == 0o755
 
     with tempfile.TemporaryDirectory(dir="/dev/shm") as far:
         target = Path(far, "a.mkv")
-        files.move(str(source), str(target), f"{far}/.part", ours=False)
+        move(source, target, ours=False)
 
         assert target.read_bytes() == b"moving pictures"
         if os.stat(far).st_dev != os.stat(tmp_path).st_dev:
@@ -604,18 +603,22 @@ def together(many: int, work: Callable[[int], object]) -> None:
 
 def test_deliveries_make_the_same_folders_at_the_same_moment(tmp_path: Path) -> None:
     for n in range(100):
-        together(4, lambda _, n=n: files.make_folder(str(tmp_path), f"{n}/a/b", Ownership()))  # type: ignore[misc]
+        together(4, lambda _, n=n: make_folder(tmp_path, f"{n}/a/b", Ownership()))  # type: ignore[misc]
 
     assert all((tmp_path / f"{n}/a/b").is_dir() for n in range(100))
 
 
 def test_attempts_make_the_first_work_directories_at_the_same_moment(tmp_path: Path) -> None:
-    for n in range(200):
-        (tmp_path / f"{n}").mkdir()
-        parent = tmp_path / f"{n}/.watchconv"
-        together(4, lambda k, p=parent: make_work(str(p / f"{k}.1"), "/a.mkv", lambda: None))  # type: ignore[misc]
+    folders = Folders(*(str(tmp_path / name) for name in ("inbox", "outbox", "done", "error")))
+    folders.make()
+    folders.check(str(tmp_path))
+    work = WorkDirectories(folders)
+    for _ in range(200):
+        together(4, lambda k: work.make(k, 1, "/a.mkv"))
 
-    assert all(len(os.listdir(tmp_path / f"{n}/.watchconv")) == 4 for n in range(200))
+        assert sorted(os.listdir(tmp_path / "outbox/.watchconv")) == ["0", "1", "2", "3"]
+        shutil.rmtree(tmp_path / "outbox/.watchconv")
+    folders.unlock()
 
 
 # retries
@@ -684,7 +687,7 @@ def test_run_once_does_not_end_before_the_file_that_changed_is_done(
     daemon = Daemon(scene, "--once")
     try:
         daemon.start()
-        wait_until((scene.outbox / ".watchconv/1.1/output.mkv").exists)
+        wait_until((scene.outbox / ".watchconv/1/1/output.mkv").exists)
         with (scene.inbox / "a.mkv").open("ab") as file:
             file.write(bytes(8))
 
@@ -890,17 +893,59 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
     in_parts(scene, steps)
 
 
+class Ears:
+    """A listener that notes what it heard of jobs."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def job_changed(self, job: Job) -> None:
+        self.heard.append(f"{job.source} {job.state}")
+
+    def present(self, now: Status) -> None:
+        """Not asked for here."""
+
+
+def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
+    tmp_path: Path, clip: Path
+) -> None:
+    scene, ears = Scene(tmp_path / "videos"), Ears()
+    order = settled(scene, clip, "b.mkv")
+
+    async def steps(life: Any) -> None:
+        journal, parts = life._journal, life._parts
+        await journal.ask(Journal.add, [replace(order, source="a.mkv"), order], 1.0)
+        await journal.ask(Journal.withdraw, 1, JobState.QUEUED, 2.0)  # as a look does
+        await journal.ask(Journal.claim, 3.0)
+        await recover(journal, life._folders, parts.work, parts.pool, 3)
+        await journal.ask(requests.note, 2, Request.CANCEL)
+        await parts.requests.carry_out()
+        assert await parts.deliveries.finish(60, asyncio.Event())
+
+    in_parts(scene, steps, ears)
+
+    assert ears.heard == [
+        "a.mkv queued",
+        "b.mkv queued",
+        "a.mkv withdrawn",
+        "b.mkv running",
+        "b.mkv queued",
+        "b.mkv delivering",
+        "b.mkv failed",
+    ]
+
+
 HANGING = """
 import pathlib, sys, threading
 from watchconv.intake.scan import InboxScanner
-scan = InboxScanner.scan
-def hang(*arguments):
-    result = scan(*arguments)
+look = InboxScanner.look
+def hang(intake, hints):
+    looked = look(intake, hints)
     if pathlib.Path(sys.argv[2]).with_name("dead").exists():
         pathlib.Path(sys.argv[2]).with_name("hung").touch()
         threading.Event().wait()
-    return result
-InboxScanner.scan = hang
+    return looked
+InboxScanner.look = hang
 """
 
 
@@ -926,15 +971,16 @@ def test_a_second_signal_does_not_wait_for_deliveries(delivering: JournalThread)
     release = threading.Event()
 
     class Slow(Counting):
-        def deliver(self, job: Job) -> DeliveryResult:
+        def deliver(self, order: DeliveryOrder, retarget: object) -> DeliveryResult:
             release.wait(60)
-            return super().deliver(job)
+            return super().deliver(order, retarget)
 
     async def finish() -> bool:
         deliveries = Deliveries(
             Slow(),  # type: ignore[arg-type]
             delivering,
             Troubles(),
+            lambda: SETTINGS,
             ended=lambda job: None,
         )
         (job, *_) = await delivering.ask(Journal.in_state, JobState.DELIVERING)
@@ -957,13 +1003,13 @@ class Counting:
         self.at_work: Counter[int] = Counter()
         self.doubled: list[int] = []
 
-    def deliver(self, job: Job) -> DeliveryResult:
-        self.began.append(job.id)
-        self.at_work[job.id] += 1
-        if self.at_work[job.id] > 1:
-            self.doubled.append(job.id)
+    def deliver(self, order: DeliveryOrder, retarget: object) -> DeliveryResult:
+        self.began.append(order.job_id)
+        self.at_work[order.job_id] += 1
+        if self.at_work[order.job_id] > 1:
+            self.doubled.append(order.job_id)
         time.sleep(0.02)
-        self.at_work[job.id] -= 1
+        self.at_work[order.job_id] -= 1
         return DeliveryResult(JobState.DONE)
 
     def clear(self, job: Job) -> None:
@@ -994,6 +1040,7 @@ def test_no_delivery_is_carried_out_twice_however_often_it_is_begun(
             outlet,  # type: ignore[arg-type]
             delivering,
             Troubles(),
+            lambda: SETTINGS,
             ended=lambda job: ended.update([job.id]),
         )
 
@@ -1023,15 +1070,15 @@ def test_run_once_ends_where_a_delivery_cannot_be_done(tmp_path: Path, clip: Pat
 
 UNLOCKING = """
 from watchconv.host.folders import Folders
-lock = Folders.lock
+check = Folders.check
 calls = []
-def lock_in_a_bad_moment(folders, state):
-    anew = lock(folders, state)
+def check_in_a_bad_moment(folders, state):
+    found = check(folders, state)
     calls.append(0)
     if len(calls) == 3:
-        folders._let_go(folders._locks.pop(folders.outbox))
-    return anew
-Folders.lock = lock_in_a_bad_moment
+        folders._let_go(folders.outbox)
+    return found
+Folders.check = check_in_a_bad_moment
 """
 
 

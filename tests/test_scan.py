@@ -23,6 +23,7 @@ from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
 from watchconv.host import folders
 from watchconv.intake import scan
+from watchconv.host.folders import Missing
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
 from watchconv.intake.settling import SettleSettings
@@ -47,9 +48,9 @@ class InboxFolder:
     def __init__(self, inbox: Path) -> None:
         self._inbox = inbox
 
-    def vouches_for(self, source: str) -> bool:
+    def why_missing(self, source: str) -> Missing:
         """Return whether what is not there is really gone."""
-        return self._inbox.is_dir()
+        return Missing.GONE if self._inbox.is_dir() else Missing.FOLDERS
 
 
 class Doing(Journal):
@@ -738,7 +739,7 @@ def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_scanned_again
     def fail(path: str) -> int:
         if path.endswith("trip"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return folders.open_folder(path)
+        return files.open_folder(path)
 
     house.put("trip/a.mov")
     monkeypatch.setattr(scan, "open_folder", fail)

@@ -232,7 +232,7 @@ FENCE_WAKES = 1
 
 
 def lease(path: Path) -> None:
-    descriptor = open_original(str(path.parent), path.name)
+    descriptor = open_regular(str(path.parent), path.name)
     writers(descriptor)
     os.close(descriptor)
 

@@ -154,6 +154,7 @@ CREATE TRIGGER job_forgotten AFTER DELETE ON job BEGIN
     DELETE FROM event WHERE job = old.id;
 END;
 CREATE INDEX job_state ON job (state, id);
+CREATE INDEX job_failed_as ON job (original, id) WHERE state = 'failed';
 CREATE INDEX job_claim ON job (priority DESC, id) WHERE state = 'queued' AND request IS NULL;
 CREATE INDEX job_waiting ON job (wait_reason) WHERE state = 'queued' AND wait_reason IS NOT NULL
 ;

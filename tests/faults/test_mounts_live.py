@@ -361,7 +361,7 @@ def hold_start(disks: Disks, gate: Path, module: str, function: str) -> None:
 
 def test_a_daemon_is_not_running_before_it_knows_its_folders(disks: Disks, gate: Path) -> None:
     disks.attach("outbox")
-    hold_start(disks, gate, "watchconv.host.folders", "Folders.troubles")
+    hold_start(disks, gate, "watchconv.host.folders", "Folders.check")
     daemon = Daemon(disks.place)
     daemon.start()
     try:

@@ -20,7 +20,7 @@ from tests.clips import MEDIA
 from tests.test_scan import House
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.plan import plan_encode, refusal
-from watchconv.intake.admit import Admitted, admit, open_original
+from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.settling import SettleSettings
 from watchconv.media.probe import ProbeWorker
 from watchconv.media.probe_protocol import ProbeFailed
@@ -150,7 +150,7 @@ class Tried:
             admitted.close()
         else:
             assert admitted.reason.isprintable()
-        descriptor = open_original(str(self.house.inbox), job.source)
+        descriptor = open_regular(str(self.house.inbox), job.source)
         try:
             media = self.worker.probe(descriptor)
         except ProbeFailed as failed:

@@ -33,7 +33,7 @@ import pytest
 
 from tests.daemon import Place, drop, tiny_clip
 from tests.fakes import write_fake
-from tests.faults.steps import Answer, Seen, Step, why_unseen
+from tests.faults.steps import LOOKS, Answer, Seen, Step, why_unseen
 from tests.test_crash import frames_of, leftovers_in
 from tests.test_files import on_another_device
 from tests.waiting import LONG
@@ -554,7 +554,8 @@ def test_a_spell_of_errors_costs_no_attempt_and_is_made_up_for(
 def test_a_report_that_cannot_be_read_for_a_while_is_ours_all_the_same(room: Room) -> None:
     """Else the original got another name, and a second report."""
     scene = next(scene for scene in room.steps(World.stay) if scene.name == "failed")
-    to_move = Step("deliver", "mkdir", ("error/sub dir",), 2)  # the first is for the report
+    # the first three are for the report
+    to_move = Step("deliver", LOOKS, ("error/sub dir",), 4)
 
     assert refuse(room, Fault(scene, to_move, errno.EIO, spell=5)) == to_move
 

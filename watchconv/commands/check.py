@@ -115,7 +115,7 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
         if journal := open_journal(config):
             folders.remember(json.loads(journal.setting(MOUNTS) or "{}"))
             journal.close()
-    troubles = folders.troubles()
+    troubles = folders.problems()
     for trouble in troubles:
         yield False, trouble
     for name, path in folders.by_name.items():

@@ -43,7 +43,7 @@ async def _live(
         config,
         once=arguments.once,
         make_folders=arguments.root is not None,
-        listener=bars,
+        display=bars,
         config_file=arguments.config,
     ).run()
     if bars:

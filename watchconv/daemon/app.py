@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def build(
 
     def record(trouble: Trouble, sentence: str, over: bool) -> None:
         """Remember a trouble, where the journal can be written."""
-        journal.post(Journal.record_trouble, trouble, sentence, cleared=over)
+        journal.post(Journal.record_trouble, trouble, sentence, time.time(), cleared=over)
 
     due, signals = asyncio.Event(), Signals()
     watcher = Watcher(config.inbox, partial(call_soon_from_thread, loop, due.set))
@@ -94,9 +95,10 @@ def build(
     # large outputs are read back by a worker of their own, so that the next probe does not wait
     probe, reader = ProbeWorker(owner_tag), ProbeWorker(owner_tag)
     work = WorkDirectories(folders)
-    engine = LocalEngine(program, probe, reader, work, owner_tag=owner_tag)
-    deliveries = Deliveries(context, LocalFolders(folders, work))
-    preparation = Preparation(program, probe, work)
+    engine = LocalEngine(program, reader, work, owner_tag=owner_tag)
+    destination = LocalFolders(folders, work)
+    deliveries = Deliveries(context, destination, work)
+    preparation = Preparation(program, probe, work, destination)
     dispatcher = Dispatcher(context, Worker(context, preparation, engine, deliveries))
     scan_journal = Journal(config.state, create=False)
     scanner = InboxScanner(config.inbox, scan_journal, folders)
@@ -107,7 +109,7 @@ def build(
         deliveries,
         dispatcher,
         scan_loop,
-        Control(context, dispatcher, deliveries),
+        Control(context, dispatcher, deliveries, destination),
         StatusPublisher(context, dispatcher, scan_loop, display),
         Once(context, scan_loop, dispatcher, deliveries),
         WakeFifo(config.state, signals.requests.set),

@@ -7,22 +7,28 @@ is kept and reported as trouble; one that never can be is logged and dropped.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import stat
+import time
 from typing import TYPE_CHECKING
 
 from watchconv.daemon.context import wait_at_most
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
+from watchconv.intake.routing import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.logs.format import log_job, log_transition
-from watchconv.model import Job, JobState, Request, Trouble
+from watchconv.model import Job, JobState, Request, Trouble, mtime_ns
 from watchconv.names import printable
 
 if TYPE_CHECKING:
     from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
     from watchconv.daemon.dispatcher import Dispatcher
+    from watchconv.deliver.outbox import LocalFolders
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +38,16 @@ RETRY_SECONDS = 5.0
 class Control:
     """Carries requests out."""
 
-    def __init__(self, context: Context, dispatcher: Dispatcher, deliveries: Deliveries) -> None:
+    def __init__(
+        self,
+        context: Context,
+        dispatcher: Dispatcher,
+        deliveries: Deliveries,
+        destination: LocalFolders,
+    ) -> None:
         self._context, self._journal = context, context.journal
         self._dispatcher, self._deliveries = dispatcher, deliveries
+        self._destination = destination
 
     async def run(self) -> None:
         """Carry out what is asked for, for ever: at each wake-up, and what was put off."""
@@ -87,3 +100,41 @@ class Control:
         if after:
             log_transition(log, after, JobState.FAILED, JobState.QUEUED)
             self._context.signals.work_changed()
+
+    def _bring_back(self, job: Job) -> Job | None:
+        """Move a failed original back into the inbox, then queue its job; on a thread."""
+        config, destination = self._context.config.now, self._destination
+        original = job.original or job.source
+        if problems := self._context.folders.problems():
+            raise EnvironmentTrouble(f"job {job.id} cannot be retried yet: {problems[0]}")
+        failed = os.path.join(config.error, original)
+        if not os.path.lexists(failed) and self._journal.ask_blocking(requests.has_begun, job.id):
+            back = job.source  # an earlier try moved it
+        else:
+            self._demand_original(job, original, os.lstat(failed))
+
+            def reserve(name: str) -> bool:
+                """Have the journal hold a name in the inbox."""
+                return self._journal.ask_blocking(requests.begin_retry, job.id, name)
+
+            back = destination.bring_back(job.id, original, job.source, reserve)
+        found = os.stat(os.path.join(config.inbox, back))
+        destination.remove_report(job.id, original)
+        profile = profile_for(back, config.all_profiles, config.profile)
+        return self._journal.ask_blocking(
+            Journal.retry, job.id, found.st_size, mtime_ns(found), profile, time.time()
+        )
+
+    def _demand_original(self, job: Job, original: str, found: os.stat_result) -> None:
+        """Raise FileNotFoundError unless what lies under an original's name may count as it.
+
+        It may have been repaired since; but another job's original may have come in its place.
+        """
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "what has its original's name is no file")
+        if (found.st_size, mtime_ns(found)) == (job.size, job.mtime_ns):
+            return
+        newer = self._journal.ask_blocking(requests.newest_failed, original)
+        if newer != job.id:
+            words = f"under its original's name lies that of job {newer} now; retry that one"
+            raise FileNotFoundError(errno.ENOENT, words)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from watchconv.daemon.context import Context
-    from watchconv.deliver.destination import Destination
+    from watchconv.deliver.destination import DeliveryOrder, Destination
+    from watchconv.host.workdir import WorkDirectories
     from watchconv.journal.thread import Question
     from watchconv.model import AttemptEnd
 
@@ -47,10 +48,11 @@ P = ParamSpec("P")
 class Deliveries:
     """Commits decisions and carries DELIVERING jobs to their end."""
 
-    def __init__(self, context: Context, destination: Destination) -> None:
+    def __init__(self, context: Context, destination: Destination, work: WorkDirectories) -> None:
         self._config, self._journal = context.config, context.journal
         self._troubles, self._signals = context.troubles, context.signals
-        self._destination, self._request = destination, context.request
+        self._destination, self._work = destination, work
+        self._request = context.request
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stuck: set[int] = set()
@@ -122,7 +124,7 @@ class Deliveries:
 
     async def discard(self, job: Job) -> None:
         """Remove the work of a job's attempt."""
-        await in_thread(self._destination.clear, job)
+        await in_thread(self._work.remove_attempt, job.id, job.run)
 
     # carry out
 
@@ -170,7 +172,8 @@ class Deliveries:
             if fresh is None or fresh.state is not JobState.DELIVERING:
                 return None
             job = fresh
-        state, held = self._destination.deliver(order_of(job), self._settings, self._retarget)
+        order = order_of(job, self._settings)
+        state, held = self._destination.deliver(order, self._retarget)
         now = time.time()
         if state is JobState.SUPERSEDED:
             ended = self._journal.ask_blocking(
@@ -181,8 +184,10 @@ class Deliveries:
         self._destination.clear(job)
         return ended
 
-    def _retarget(self, job_id: int, outputs: tuple[str, ...], original: str | None) -> None:
-        self._journal.ask_blocking(Journal.retarget, job_id, outputs=outputs, original=original)
+    def _retarget(self, order: DeliveryOrder) -> None:
+        self._journal.ask_blocking(
+            Journal.retarget, order.job_id, outputs=order.names, original=order.original
+        )
 
     @property
     def _settings(self) -> DeliverySettings:
@@ -197,7 +202,7 @@ class Deliveries:
         while True:
             self._signals.retry_deliveries.clear()
             with contextlib.suppress(EnvironmentTrouble, JournalError):
-                await in_thread(self._destination.sweep, self._open_among)
+                await in_thread(self._work.sweep, self._open_among)
             if self._stuck or not begun:
                 try:
                     for job in await self._journal.ask(Journal.in_state, JobState.DELIVERING):
@@ -208,7 +213,7 @@ class Deliveries:
                     self._retry_later()
             await self._signals.retry_deliveries.wait()
 
-    def _open_among(self, job_ids: Collection[int]) -> set[int]:
+    def _open_among(self, job_ids: Collection[int]) -> list[Job]:
         return self._journal.ask_blocking(Journal.open_among, job_ids)
 
     def _retry_later(self) -> None:

@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.config.values import show_bytes
+from watchconv.config.problems import show_bytes
 from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.daemon.worker import Attempt
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
+from watchconv.intake.routing import names_in_error
+from watchconv.journal import requests
 from watchconv.logs.format import log_job
 from watchconv.model import JobState, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from watchconv.daemon.context import Context
     from watchconv.daemon.worker import Worker
     from watchconv.encode.engine import Running
@@ -122,15 +126,17 @@ class Dispatcher:
         while True:
             slot = await self._slots.acquire()
             try:
-                job, parallel = await self._claim()
+                claimed = await self._claim()
             except BaseException:
                 slot.release()
                 raise
-            self._start(Attempt(job, self._config.now, parallel, slot.release))
+            config = self._config.now
+            parallel = min(claimed.unfinished, config.jobs)
+            self._start(Attempt(claimed.job, config, slot.release, parallel, claimed.old_reports))
 
     def adopt(self, job: Job, running: Running) -> None:
         """Take over an attempt that lives on from before a restart."""
-        self._start(Attempt(job, self._config.now, 1, self._slots.take().release, running))
+        self._start(Attempt(job, self._config.now, self._slots.take().release, running=running))
 
     def _start(self, attempt: Attempt) -> None:
         job_id = attempt.job.id
@@ -153,8 +159,8 @@ class Dispatcher:
         task.add_done_callback(end)
         self._signals.changed()
 
-    async def _claim(self) -> tuple[Job, int]:
-        """Wait until a job may be claimed, and claim it: with how many share the machine."""
+    async def _claim(self) -> _Claimed:
+        """Wait until a job may be claimed, and claim it."""
         while True:
             self._signals.work.clear()
             self._turns += 1
@@ -168,16 +174,16 @@ class Dispatcher:
                 seconds = SPACE_SECONDS
             else:
                 try:
-                    claimed = await self._journal.ask(_claim_now, time.time())
+                    profiles = self._config.now.all_profiles
+                    claimed = await self._journal.ask(_claim_now, time.time(), profiles)
                 except JournalError as error:
                     sentence = str(error)
                     self._troubles.report(Trouble.JOURNAL, sentence, retry_seconds=JOURNAL_SECONDS)
                     seconds = JOURNAL_SECONDS
                 else:
                     self._troubles.clear(Trouble.JOURNAL)
-                    if isinstance(claimed, tuple):
-                        job, unfinished = claimed
-                        return job, min(unfinished, self._config.now.jobs)
+                    if isinstance(claimed, _Claimed):
+                        return claimed
                     if claimed is not None:
                         seconds = max(0.0, min(claimed - time.time(), CLOCK_SECONDS))
             self._sleeps = True
@@ -232,13 +238,19 @@ class Dispatcher:
             attempt.stop(kill=kill)
 
 
-def _claim_now(journal: Journal, now: float) -> tuple[Job, int] | float | None:
-    """Claim on the journal's thread: the job and how many are unfinished, or the next one's time.
+class _Claimed(NamedTuple):
+    """A claimed job, and what was asked in the same go."""
 
-    None: nothing is queued.
-    """
+    job: Job
+    unfinished: int  # jobs that are queued or running, this one included
+    old_reports: list[str]  # names in error/ that earlier files of this name failed under
+
+
+def _claim_now(journal: Journal, now: float, profiles: Collection[str]) -> _Claimed | float | None:
+    """Claim on the journal's thread, or return when the next job may be; None: none is queued."""
     job = journal.claim(now)
     if job is None:
         return journal.next_ready_at()
     counts = journal.counts()
-    return job, counts[JobState.RUNNING] + counts[JobState.QUEUED]
+    old_reports = requests.failed_as(journal, [*names_in_error(job.source, profiles)])
+    return _Claimed(job, counts[JobState.RUNNING] + counts[JobState.QUEUED], old_reports)

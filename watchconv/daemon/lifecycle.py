@@ -94,7 +94,7 @@ class Daemon:
     def _prepare(self) -> tuple[Program, JournalThread]:
         """Check what must be well before anything starts, and take the locks."""
         state = self._config.state
-        make_state(state)
+        make_state(state, status_file.WAKE_DIR)
         if self._make_folders:
             self._folders.make()
         self._folders.check(state)
@@ -215,19 +215,21 @@ class Daemon:
         while True:
             await context.signals.reload.wait()
             context.signals.reload.clear()
+            if self._config_file is None:
+                log.warning("there is no configuration to read again: with --root there is no file")
+                continue
             notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
                 config = await in_thread(
-                    reload.read_again, self._config_file, context.config.now, program
+                    reload.read_again, context.config.now, program, self._config_file
                 )
             except (ConfigError, MissingExtra) as error:
                 self._refuse(app, str(error))
             else:
                 context.troubles.clear(Trouble.RELOAD)
-                if config:
-                    context.config.replace(config)
-                    app.dispatcher.resize(config.jobs)
-                    app.context.request.everything()
+                context.config.replace(config)
+                app.dispatcher.resize(config.jobs)
+                context.request.everything()
             notify("READY=1")
             context.signals.work_changed()
 

@@ -119,13 +119,15 @@ class ScanLoop:
             self._request.due.clear()
             self.busy = True
             self._turns += 1
+            pause: float
+            seconds: float | None
             everything = self._request.take_everything() or time.monotonic() >= self._everything_at
             try:
                 found = await in_thread(self._round, self._context.config.now, everything)
             except (EnvironmentTrouble, JournalError) as error:
                 self._troubles.report(Trouble.SCAN, str(error), blocks=False)
                 self._everything_at = time.monotonic() + TROUBLE_SECONDS
-                pause, seconds = SPACING_SECONDS, TROUBLE_SECONDS
+                pause, seconds = SPACING_SECONDS, None
             else:
                 await self._take_folders(found)
                 pause, seconds = self._take_scan(found)
@@ -230,7 +232,9 @@ class ScanLoop:
             sentences.append(f"{found.no_events}; it is scanned from time to time instead")
         self._troubles.report_all(Trouble.EVENTS, sentences, blocks=False)
         now = time.monotonic()
-        if self._request.watcher.take_overflow():
+        overflowed = self._request.watcher.overflowed
+        if overflowed.is_set():
+            overflowed.clear()
             self._troubles.report(Trouble.OVERFLOW, _OVERFLOWED, blocks=False)
             self._request.everything()
         elif found.everything:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 from watchconv.daemon.systemd import is_wanted, notify
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host import status_file
-from watchconv.host.status_file import RunningJob, Status
 from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
 from watchconv.model import JobState, Trouble
 from watchconv.names import printable
+from watchconv.views import RunningJob, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

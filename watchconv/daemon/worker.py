@@ -12,11 +12,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult, output_name
+from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
 from watchconv.host.threads import in_thread
+from watchconv.host.workdir import output_name, readable_name
 from watchconv.intake.admit import Admitted, admit
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_job, log_transition
@@ -35,15 +36,16 @@ from watchconv.model import (
     WaitReason,
 )
 from watchconv.names import printable
-from watchconv.policy import Close, Deliver, Requeue, attempt_outcome, decide, too_restless
+from watchconv.policy import Close, Deliver, Requeue, attempt_end, changed_too_often, decide
 from watchconv.process.stop import Stopped, StopSignal, StopStage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from watchconv.config import Config
     from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
+    from watchconv.deliver.outbox import LocalFolders
     from watchconv.encode.engine import Engine, Running
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
@@ -64,17 +66,20 @@ class Attempt:
         self,
         job: Job,
         config: Config,
-        parallel: int,
         release_slot: Callable[[], None],
+        parallel: int = 1,
+        old_reports: Collection[str] = (),
+        *,
         running: Running | None = None,
     ) -> None:
-        """Keep the configuration that it begins with, and how many encodes share the machine.
+        """Keep the configuration that it begins with; parallel encodes share the machine.
 
+        old_reports: reports that are to go, for the file was taken out of error/ by hand.
         running: it was begun before a restart, and an engine has it still.
         """
-        self.job, self.config, self.parallel = job, config, parallel
-        self.release_slot = release_slot
-        self.running = running
+        self.job, self.config = job, config
+        self.release_slot, self.running = release_slot, running
+        self.parallel, self.old_reports = parallel, old_reports
         self.stop_signal = StopSignal()  # for the probe
         self._kill = False
 
@@ -99,8 +104,15 @@ class Attempt:
 class Preparation:
     """Prepares attempts, each on a thread of its own."""
 
-    def __init__(self, program: Program, probe: ProbeWorker, work: WorkDirectories) -> None:
-        self._program, self._probe, self._work = program, probe, work
+    def __init__(
+        self,
+        program: Program,
+        probe: ProbeWorker,
+        work: WorkDirectories,
+        destination: LocalFolders,
+    ) -> None:
+        self._program, self._probe = program, probe
+        self._work, self._destination = work, destination
 
     def warm(self) -> None:
         """Start the probe; returns at once."""
@@ -112,6 +124,8 @@ class Preparation:
         Raises EnvironmentTrouble.
         """
         job, config = attempt.job, attempt.config
+        for original in attempt.old_reports:
+            self._destination.remove_stale_report(original)
         profile = config.all_profiles.get(job.profile)
         if profile is None:
             reason = f"there is no profile named {job.profile} any more"
@@ -120,7 +134,9 @@ class Preparation:
         if not isinstance(admitted, Admitted):
             return admitted
         try:
-            return too_restless(job, config.max_attempts) or self._plan(attempt, admitted, profile)
+            return changed_too_often(job, config.max_attempts) or self._plan(
+                attempt, admitted, profile
+            )
         except Stopped:
             return Interrupted()
         except NoWorker as failed:
@@ -145,7 +161,7 @@ class Preparation:
             profile,
             media,
             program=self._program.path,
-            source=self._work.readable_name(job.id, job.run, admitted.path),
+            source=readable_name(work, admitted.path),
             output=os.path.join(work, output_name(profile.suffix)),
             cores=len(os.sched_getaffinity(0)),
             parallel=attempt.parallel,
@@ -203,11 +219,8 @@ class Worker:
             decision = await self._put_off(job, printable(str(error)), before.generation)
         else:
             self._troubles.clear(Trouble.ATTEMPT)
-            end = replace(
-                result.end,
-                outcome=attempt_outcome(outcome),
-                cause=getattr(outcome, "cause", None),
-            )
+            told = attempt_end(outcome)
+            end = replace(result.end, outcome=told.outcome, cause=told.cause)
             decision = decide(job, outcome, attempt.config.max_attempts)
         match decision:
             case Requeue():
@@ -226,7 +239,7 @@ class Worker:
             log_transition(log, attempt.job, JobState.QUEUED, JobState.RUNNING)
             prepared = await in_thread(self._preparation.prepare, attempt)
             if not isinstance(prepared, Assignment):
-                return AttemptResult(prepared, AttemptEnd(attempt_outcome(prepared)))
+                return AttemptResult(prepared, attempt_end(prepared))
             attempt.begin(self.engine, prepared)
         assert attempt.running is not None
         await attempt.running.encoded.wait()

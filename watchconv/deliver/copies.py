@@ -1,8 +1,7 @@
 """Copies of files: made whole, and known again by their content.
 
-Guarantees: a copy is on disk when ``copy`` returns; that a file is a copy is never believed of its
-size and times alone. Links are not followed.
-Does not give a copy its name: ``files`` does. Errors: every ``OSError`` as it comes.
+A copy is on disk when ``copy`` returns. That a file is a copy is never believed of its size and
+times alone. Links are not followed.
 """
 
 from __future__ import annotations
@@ -17,20 +16,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from watchconv.host.files import Place
+
 _COPY_BYTES = 16 << 20
 _COMPARE_BYTES = 1 << 20
-_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK
 _COARSEST_SECONDS = 2  # what FAT makes of a time
 
 
-def copy(source: str, writer: FileIO) -> None:
+def copy(source: Place, writer: FileIO) -> None:
     """Copy content, and mode, owner and times where allowed, into a new file; sync it.
 
     Holes stay holes: a file may announce a terabyte and hold a few bytes.
     """
-    with FileIO(os.open(source, _PLAIN)) as reader:
-        size = os.fstat(reader.fileno()).st_size
-        for start, end in _extents(reader.fileno(), size):
+    with FileIO(source.open(_READ)) as reader:
+        stat = os.fstat(reader.fileno())
+        for start, end in _extents(reader.fileno(), stat.st_size):
             at = os.lseek(writer.fileno(), start, os.SEEK_SET)
             while at < end:
                 room = min(end - at, _COPY_BYTES)
@@ -38,28 +39,18 @@ def copy(source: str, writer: FileIO) -> None:
                 if sent == 0:
                     break  # it was cut short meanwhile: the caller compares it
                 at += sent
-        os.ftruncate(writer.fileno(), size)
-        _copy_labels(reader.fileno(), writer.fileno())
-        _copy_stat(os.fstat(reader.fileno()), writer.fileno())
+        os.ftruncate(writer.fileno(), stat.st_size)
+        with suppress(OSError):  # what people have noted on it, where that is kept
+            for name in os.listxattr(reader.fileno()):
+                if name.startswith("user."):
+                    os.setxattr(writer.fileno(), name, os.getxattr(reader.fileno(), name))
+        with suppress(OSError):
+            os.fchown(writer.fileno(), stat.st_uid, stat.st_gid)
+        with suppress(OSError):  # never setuid bits: the copy may be somebody else's
+            os.fchmod(writer.fileno(), stat.st_mode & 0o777)
+        with suppress(OSError):
+            os.utime(writer.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns))
         os.fsync(writer.fileno())
-
-
-def _copy_labels(source: int, target: int) -> None:
-    """Give a copy what people have noted on a file, where its file system keeps such."""
-    with suppress(OSError):
-        for name in os.listxattr(source):
-            if name.startswith("user."):
-                os.setxattr(target, name, os.getxattr(source, name))
-
-
-def _copy_stat(stat: os.stat_result, descriptor: int) -> None:
-    """Give a copy its owner, mode and times. Never setuid bits: the copy may be somebody else's."""
-    with suppress(OSError):
-        os.fchown(descriptor, stat.st_uid, stat.st_gid)
-    with suppress(OSError):
-        os.fchmod(descriptor, stat.st_mode & 0o777)
-    with suppress(OSError):
-        os.utime(descriptor, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
@@ -76,27 +67,23 @@ def _extents(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def is_copy(path: str, source: str, original: os.stat_result) -> bool:
-    """Tell by its content whether a file is the copy that was made; times prove nothing."""
+def is_copy(place: Place, source: Place, original: os.stat_result) -> bool:
+    """Return whether a file is the copy that was made: by its content, for times prove nothing."""
     try:
-        stat = os.lstat(path)
+        stat = place.stat()
     except FileNotFoundError:
         return False
     if stat.st_size != original.st_size or not S_ISREG(stat.st_mode):
         return False
-    return _same_content(path, source)
-
-
-def is_twin(path: str, source: str) -> bool:
-    """Tell a copy with the original's times, as far as a file system keeps them."""
-    original = os.lstat(source)
-    age = os.lstat(path).st_mtime - original.st_mtime
-    return abs(age) <= _COARSEST_SECONDS and is_copy(path, source, original)
-
-
-def _same_content(one: str, other: str) -> bool:
-    with FileIO(os.open(one, _PLAIN)) as first, FileIO(os.open(other, _PLAIN)) as second:
+    with FileIO(place.open(_READ)) as first, FileIO(source.open(_READ)) as second:
         while block := first.read(_COMPARE_BYTES):
             if block != second.read(_COMPARE_BYTES):
                 return False
         return not second.read(1)
+
+
+def is_twin(place: Place, source: Place) -> bool:
+    """Return whether a file is a copy with the original's times, as far as these are kept."""
+    original = source.stat()
+    age = place.stat().st_mtime - original.st_mtime
+    return abs(age) <= _COARSEST_SECONDS and is_copy(place, source, original)

@@ -1,43 +1,68 @@
 """Free names below a folder, as the file system sees them now: nothing is reserved.
 
-Errors: none; a folder that cannot be looked into is taken for empty.
+A folder that cannot be looked into is taken for empty.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING, TypeVar
 
 from watchconv.names import numbered
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from watchconv.host.files import OpenFolder
+
+T = TypeVar("T")
+
 MOST_NAMES = 1000  # that are tried for one file, each refused by a file system that calls it free
+TAKEN = (FileExistsError, NotADirectoryError)  # how a move says that a name is not free
 
 
-def free_name(root: str, wish: str, number: int = 1) -> str:
-    """Find the first of a name's numbered forms that is not taken, as the file system sees it.
+def until_free(wish: str, attempt: Callable[[int], T]) -> T:
+    """Return what attempt returns for the first number whose name it does not find taken.
+
+    attempt raises one of ``TAKEN`` where it does. It is asked with 1, 2, 3 …, not for ever: a file
+    server may refuse a name again and again that it shows as free.
+    """
+    for number in range(1, MOST_NAMES):
+        try:
+            return attempt(number)
+        except TAKEN:
+            continue
+    raise FileExistsError(errno.EEXIST, "every form of its name is taken", wish)
+
+
+def free_name(root: OpenFolder, wish: str, number: int = 1) -> str:
+    """Return the first of a name's numbered forms that is not taken."""
+    return free_names(root, [wish], number)[0]
+
+
+def free_names(root: OpenFolder, wishes: Sequence[str], number: int = 1) -> list[str]:
+    """Return the first of the numbered forms of a set of names of which none is taken.
 
     Where a file has the name of one of the folders, that folder is numbered too.
     """
-    folder, name = os.path.split(wish)
-    if folder:
-        folder = _free_folder(root, folder)
-    while os.path.lexists(os.path.join(root, folder, choice := numbered(name, number))):
+    folders = [_free_folder(root, os.path.dirname(wish)) for wish in wishes]
+    while True:
+        names = [
+            os.path.join(folder, numbered(os.path.basename(wish), number))
+            for folder, wish in zip(folders, wishes, strict=True)
+        ]
+        if not any(root.at(name).exists() for name in names):
+            return names
         number += 1
-    return os.path.join(folder, choice)
 
 
-def _free_folder(root: str, folder: str) -> str:
+def _free_folder(root: OpenFolder, wish: str) -> str:
     path = ""
-    for part in folder.split("/"):
-        number = 1
-        while os.path.lexists(
-            os.path.join(root, path, choice := numbered(part, number))
-        ) and not os.path.isdir(os.path.join(root, path, choice)):
+    for part in filter(None, wish.split("/")):
+        number, place = 1, root.at(os.path.join(path, part))
+        while place.exists() and not place.is_folder():
             number += 1
-        path = os.path.join(path, choice)
+            place = root.at(os.path.join(path, numbered(part, number)))
+        path = place.name
     return path
-
-
-def all_taken(wish: str) -> OSError:
-    """Make the error to raise when ``MOST_NAMES`` of a name's forms were refused."""
-    return FileExistsError(errno.EEXIST, "every form of its name is taken", wish)

@@ -1,278 +1,281 @@
-"""Roll a verdict forward: publish the output, file the original, write the report.
+"""The four folders as a destination: publish the outputs, file the original, write the report.
 
-Guarantees: can be repeated from any point, before or after a crash, and does only what is
-missing; nothing is overwritten; a name is committed to the journal before it is used; the
-original is moved or deleted only while it is still the file that was converted: another that
-came to lie there in the last moment is put back.
-Does not decide the verdict, and never encodes.
-Errors: ``OSError`` and ``EnvironmentTrouble`` when a step cannot be done now: the job stays
-DELIVERING, and is delivered again later. ``JournalError``.
+Each step does only what is missing. A folder that is not the one we know, or whose disk is away,
+raises ``EnvironmentTrouble`` before anything is done in it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from stat import S_ISREG
+from typing import TYPE_CHECKING
 
-from watchconv.deliver import move as files
 from watchconv.deliver import originals
-from watchconv.deliver.free_names import MOST_NAMES, all_taken, free_name
-from watchconv.deliver.ownership import own
-from watchconv.deliver.reports import Reports, remove_report
+from watchconv.deliver.destination import DeliveryResult, ToError, intent_of
+from watchconv.deliver.free_names import free_name, free_names, until_free
+from watchconv.deliver.move import move, scratch_of
+from watchconv.deliver.ownership import Ownership, make_folder, own
+from watchconv.deliver.reports import Reports
 from watchconv.errors import EnvironmentTrouble
-from watchconv.host import workdir as work
-from watchconv.model import Intent, Job, JobState, OnSuccess, Verdict
-from watchconv.names import with_suffix
+from watchconv.host.files import OpenFolder, Place, closing, sync_folder
+from watchconv.host.folders import Missing
+from watchconv.model import JobState, OnSuccess, Verdict
+from watchconv.names import numbered, with_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from watchconv.deliver.ownership import Ownership
+    from watchconv.deliver.destination import DeliveryOrder, DeliverySettings, ToOutbox
     from watchconv.host.folders import Folders
-    from watchconv.model import OutputFile
+    from watchconv.host.workdir import WorkDirectories
+    from watchconv.model import Intent, Job, OutputFile
 
-_TAKEN = (FileExistsError, NotADirectoryError)
-
-
-class DeliveryResult(NamedTuple):
-    """How a delivery ended."""
-
-    state: JobState  # DONE, FAILED, or SUPERSEDED when the finished work is lost
-    held: bool = False  # its original stays in the inbox
+    Retarget = Callable[[DeliveryOrder], object]
 
 
-@dataclass(frozen=True, slots=True)
-class DeliverySettings:
-    """What becomes of files, as configured."""
+class LocalFolders:
+    """The four folders. Several jobs may be delivered at once, each on a thread."""
 
-    on_success: OnSuccess
-    preserve_mtime: bool
-    ownership: Ownership
+    def __init__(self, folders: Folders, work: WorkDirectories) -> None:
+        self._folders, self._work = folders, work
+        self._reports = Reports()
 
+    @contextmanager
+    def _open(self, name: str) -> Iterator[OpenFolder]:
+        with self._folders.open(name) as descriptor:
+            yield OpenFolder(descriptor, self._folders.by_name[name])
 
-class Outbox:
-    """The four folders as an outlet. A job may be delivered on any thread, one at a time."""
-
-    def __init__(
-        self,
-        folders: Folders,
-        disposal: DeliverySettings,
-        retarget: Callable[[int, str | None, str | None], Job],
-    ) -> None:
-        """Take the folders, the rules, and a way to commit new names to the journal."""
-        self._folders, self.disposal, self._retarget = folders, disposal, retarget
-        self._reports = Reports(folders.error)
-
-    def work_dir(self, job: Job) -> str:
-        """Name the folder that one attempt of one job writes into; never used for another."""
-        return work.work_dir(self._folders.work, job)
-
-    def plan(self, job: Job, verdict: Verdict, wishes: Sequence[OutputFile] = ()) -> Intent:
-        """Choose names that are free now: outputs with the names they wish for come in."""
+    def plan(
+        self, job: Job, verdict: Verdict, outputs: Sequence[OutputFile], settings: DeliverySettings
+    ) -> Intent:
+        """Return what to intend; names are free now, as far as their folders are there."""
         if verdict is not Verdict.ENCODED:
-            return Intent(verdict, original=self._free_in_error(job.source))
-        original, on_success = None, self.disposal.on_success
-        if on_success is OnSuccess.MOVE:
-            original = free_name(self._folders.done, job.source)
-        outbox = self._folders.outbox
-        outputs = tuple(replace(o, name=free_name(outbox, str(o.name))) for o in wishes)
-        return Intent(verdict, outputs, original, on_success)
+            original = job.source
+            with suppress(EnvironmentTrouble), self._open("error") as error:
+                original = self._free_in_error(error, original)
+            return intent_of(verdict, original=original)
+        names = _wishes(job.source, outputs)
+        with suppress(EnvironmentTrouble), self._open("outbox") as outbox:
+            names = free_names(outbox, names)
+        named = [replace(output, name=name) for output, name in zip(outputs, names, strict=True)]
+        if settings.on_success is not OnSuccess.MOVE:
+            return intent_of(verdict, named, on_success=settings.on_success)
+        original = job.source
+        with suppress(EnvironmentTrouble), self._open("done") as done:
+            original = free_name(done, original)
+        return intent_of(verdict, named, original=original, on_success=settings.on_success)
 
-    def deliver(self, job: Job) -> DeliveryResult:
-        """Carry out the intent of a DELIVERING job; repeatable."""
-        self._must_be_mounted(job)
-        if job.verdict is not Verdict.ENCODED:
-            self._to_error(job)
-            return DeliveryResult(JobState.FAILED)
-        published = self._publish(job)
-        if published is None:
-            return DeliveryResult(JobState.SUPERSEDED)
-        return DeliveryResult(JobState.DONE, held=not self._dispose(published))
-
-    def _dispose(self, job: Job) -> bool:
-        """Do with the original what was intended, whatever is configured; False: it stays."""
-        match job.on_success:
-            case OnSuccess.MOVE:
-                self._to_done(job)
-                return True
-            case OnSuccess.DELETE:
-                return self._delete_original(job)
-            case _:
-                return False
-
-    def _must_be_mounted(self, job: Job) -> None:
-        """Raise EnvironmentTrouble unless each folder is there, and what holds the original.
-
-        Asked before anything is made below a folder, and before what is not there is taken for
-        gone.
-        """
-        if troubles := self._folders.troubles():
-            raise EnvironmentTrouble(troubles[0])
-        if not self._folders.has_mount_of(job.source):
-            raise EnvironmentTrouble("the file system that holds its original is not mounted")
+    def deliver(self, order: DeliveryOrder, retarget: Retarget) -> DeliveryResult:
+        """Carry out an order. See ``Destination``."""
+        with self._open("inbox") as inbox:
+            if isinstance(order, ToError):
+                self._file_original(order, order.original, inbox, retarget)
+                return DeliveryResult(JobState.FAILED)
+            published = self._publish(order, inbox, retarget)
+            if published is None:
+                return DeliveryResult(JobState.SUPERSEDED)
+            if published.original is not None:
+                self._file_original(published, published.original, inbox, retarget)
+                return DeliveryResult(JobState.DONE)
+            if published.delete:
+                return DeliveryResult(JobState.DONE, held=not self._delete(published, inbox))
+            return DeliveryResult(JobState.DONE, held=True)
 
     def clear(self, job: Job) -> None:
-        """Remove the attempt's work directory. Idempotent."""
-        work.clear(self._folders.work, job)
+        """Remove all work on a job."""
+        self._work.remove(job.id)
 
-    def sweep(self, ask: Callable[[], Iterable[Job]]) -> int:
-        """Remove leftovers of attempts, see ``work.sweep``; only while the folders are well."""
-        return 0 if self._folders.troubles() else work.sweep(self._folders.work, ask)
+    def bring_back(
+        self, job_id: int, original: str, wish: str, reserve: Callable[[str], bool]
+    ) -> str:
+        """Move a failed original to the first free form of its name in the inbox; return that.
 
-    # the output
-
-    def _publish(self, job: Job) -> Job | None:
-        """Move the output to its name; return the job with its last name, None if it is lost."""
-        assert job.output is not None
-        folder = self.work_dir(job)
-        try:
-            made = [name for name in os.listdir(folder) if work.is_output(name, job.output)]
-        except FileNotFoundError:
-            self._must_be_mounted(job)
-            return job if self._was_published(job) else None
-        if not made:
-            self._settle(self._folders.outbox, job.output, job)
-            return job
-        source = os.path.join(folder, made[0])
-        wish = with_suffix(job.source, work.suffix_of(made[0]))
-        self._preserve_mtime(source, job)
-        for number in range(2, MOST_NAMES):
-            try:
-                self._move_output(source, str(job.output), job)
-            except _TAKEN:
-                free = free_name(self._folders.outbox, wish, number)
-                job = self._retarget(job.id, free, job.original)
-            else:
-                return job
-        raise all_taken(wish)
-
-    def _move_output(self, source: str, wish: str, job: Job) -> None:
-        """Move the output to its name. Raises what ``_TAKEN`` lists when that is taken."""
-        target = self._make_place(self._folders.outbox, wish, job)
-        own(source, self.disposal.ownership, like=os.path.dirname(target))
-        files.sync_file(source)  # mode and times too, before anybody sees it
-        files.move(source, target, _scratch(target, job), ours=True)
-
-    def _make_place(self, root: str, wish: str, job: Job) -> str:
-        """Make the folder of a name below root; return the whole path of the name."""
-        folder, name = os.path.split(wish)
-        self._must_be_mounted(job)
-        return os.path.join(files.make_folder(root, folder, self.disposal.ownership), name)
-
-    def _settle(self, root: str, wish: str, job: Job) -> None:
-        """Finish what an earlier try began for a name below root, and perhaps could not finish."""
-        target = os.path.join(root, wish)
-        folder = os.path.dirname(target)
-        if os.path.isdir(folder):
-            files.remove(_scratch(target, job))  # a copy, and then the original went away
-            if root != self._folders.outbox and originals.is_of(job, target):
-                self._own_original(target)
-            files.sync_folder(folder)
-
-    def _was_published(self, job: Job) -> bool:
-        """Judge a delivery whose work directory is gone: a crash after the end, or a person.
-
-        The directory is removed last of all, so either the original has left the inbox, or the
-        output is in its place; else the work is lost and the job is made anew.
+        reserve is asked for each form before it is used; it returns False where another job has it.
         """
-        return not self._is_original(job) or (
-            job.output is not None
-            and os.path.lexists(os.path.join(self._folders.outbox, job.output))
-        )
+        above, name = os.path.split(original)
+        with (
+            self._open("error") as error,
+            self._open("inbox") as inbox,
+            error.open(above) as folder,
+        ):
 
-    def _preserve_mtime(self, source: str, job: Job) -> None:
-        """Give the output the original's time while nobody sees it yet."""
-        if self.disposal.preserve_mtime:
-            with suppress(OSError):
-                os.utime(source, ns=(time.time_ns(), job.mtime_ns))
+            def attempt(number: int) -> str:
+                """Reserve one form of the name, then move it there."""
+                back = numbered(wish, number)
+                if not reserve(back):
+                    raise FileExistsError(errno.EEXIST, "another job has the name", back)
+                into, new_name = os.path.split(back)
+                with make_folder(inbox, into, Ownership()) as target:
+                    move(folder.at(name), target.at(new_name), job_id, ours=False)
+                return back
+
+            return until_free(wish, attempt)
+
+    def remove_report(self, job_id: int, original: str) -> None:
+        """Remove the report beside a failed original, if there is one of this job."""
+        with self._open("error") as error:
+            self._reports.remove(error, original, job_id)
+
+    def remove_stale_report(self, original: str) -> None:
+        """Remove the report of an original that somebody has taken out of error/ by hand."""
+        with suppress(EnvironmentTrouble), self._open("error") as error:
+            self._reports.remove_stale(error, original)
+
+    # the outputs
+
+    def _publish(self, order: ToOutbox, inbox: OpenFolder, retarget: Retarget) -> ToOutbox | None:
+        """Move the outputs to their names, all or none; return the order with the last names.
+
+        None when the work is lost.
+        """
+        with self._open("outbox") as outbox:
+            try:
+                work = self._work.open(order.job_id, order.run)
+            except FileNotFoundError:
+                # It is removed last of all, so either the original has left the inbox, or the
+                # outputs are in their places; else a person took it: the job is made anew.
+                there = all(outbox.at(name).exists() for name in order.names)
+                return order if there or not self._is_original(order, inbox) else None
+
+            def attempt(number: int) -> ToOutbox:
+                """Publish what is not published yet, under other names from the second try on."""
+                nonlocal order
+                if number > 1:
+                    _take_back(order, outbox, work)
+                    wishes = _wishes(order.source, order.outputs)
+                    order = replace(order, names=tuple(free_names(outbox, wishes, number)))
+                    retarget(order)
+                for output, name in zip(order.outputs, order.names, strict=True):
+                    if (made := work.at(output.file)).exists():
+                        _publish_one(made, outbox, name, order)
+                    else:
+                        _settle(outbox, name, order, own_it=False)
+                return order
+
+            with work:
+                return until_free(order.source, attempt)
 
     # the original
 
-    def _is_original(self, job: Job) -> bool:
-        """Tell whether the file under the job's name is still the one that was converted."""
-        with originals.held(self._folders.inbox, job) as path:
-            if path and originals.is_of(job, path):
-                return True
-            self._must_be_mounted(job)
-            return False
-
-    def _delete_original(self, job: Job) -> bool:
-        """Delete the original, unless that is not configured any more: False then."""
-        wanted = self.disposal.on_success is OnSuccess.DELETE
-        with originals.held(self._folders.inbox, job) as path:
-            if path:
-                originals.delete(path, job, wanted=wanted)
+    @contextmanager
+    def _original(self, order: DeliveryOrder, inbox: OpenFolder) -> Iterator[Place | None]:
+        """Give the place of the original; None where it is not there any more as it was."""
+        with originals.place_of(inbox, order.source) as place:
+            if place and order.expected.lies_at(place):
+                yield place
+            elif self._folders.why_missing(order.source) is Missing.GONE:
+                yield None
             else:
-                self._must_be_mounted(job)
+                raise EnvironmentTrouble("the file system that holds its original is not mounted")
+
+    def _is_original(self, order: DeliveryOrder, inbox: OpenFolder) -> bool:
+        with self._original(order, inbox) as place:
+            return place is not None
+
+    def _delete(self, order: ToOutbox, inbox: OpenFolder) -> bool:
+        """Delete the original, unless that is not configured any more: False then."""
+        wanted = order.settings.on_success is OnSuccess.DELETE
+        with originals.place_of(inbox, order.source) as place:
+            if place:
+                originals.delete(place, order.expected, order.job_id, wanted=wanted)
+        if place is None:
+            self._is_original(order, inbox)  # raises if its disk is away
         return wanted
 
-    def _to_done(self, job: Job) -> None:
-        done = self._folders.done
-        if not self._is_original(job):
-            self._settle(done, str(job.original), job)
-            return
-        for number in range(2, MOST_NAMES):
-            try:
-                self._move_original(done, job)
-            except _TAKEN:
-                job = self._retarget(job.id, job.output, free_name(done, job.source, number))
-            else:
+    def _file_original(
+        self, order: DeliveryOrder, name: str, inbox: OpenFolder, retarget: Retarget
+    ) -> None:
+        """Move the original to done/, or to error/ with a report beside it.
+
+        The report comes first: who sees the original finds it.
+        """
+        failed = isinstance(order, ToError)
+        with self._open("error" if failed else "done") as root:
+            if not self._is_original(order, inbox):
+                _settle(root, name, order, own_it=True)
                 return
-        raise all_taken(job.source)
 
-    def _move_original(self, root: str, job: Job) -> None:
-        """Move the original, if it still is it. Raises what ``_TAKEN`` lists if that is taken."""
-        target = self._make_place(root, str(job.original), job)
-        with originals.held(self._folders.inbox, job) as source:
-            if not source or not originals.is_of(job, source):
-                self._must_be_mounted(job)
-                return
-            is_it = partial(originals.is_of, job)
-            files.move(source, target, _scratch(target, job), ours=False, is_it=is_it)
-        self._own_original(target)
+            def attempt(number: int) -> None:
+                """Move it, under another name from the second try on."""
+                nonlocal order, name
+                if number > 1:
+                    if failed:
+                        self._reports.remove(root, name, order.job_id)
+                        name = self._free_in_error(root, order.source, number)
+                    else:
+                        name = free_name(root, order.source, number)
+                    order = replace(order, original=name)
+                    retarget(order)
+                with (
+                    self._reports.written(root, order)
+                    if isinstance(order, ToError)
+                    else nullcontext(),
+                    make_folder(root, os.path.dirname(name), order.settings.ownership) as folder,
+                    self._original(order, inbox) as source,
+                ):
+                    if source:
+                        target = folder.at(os.path.basename(name))
+                        move(source, target, order.job_id, ours=False, expected=order.expected)
+                        _own_original(target, order)
 
-    def _own_original(self, path: str) -> None:
-        if self.disposal.ownership.is_set:
-            own(path, self.disposal.ownership)
+            until_free(order.source, attempt)
 
-    # the error folder
-
-    def _to_error(self, job: Job) -> None:
-        """Write the report, then move the original beside it: who sees the one finds the other."""
-        error = self._folders.error
-        if not self._is_original(job):
-            self._settle(error, str(job.original), job)
-            return
-        for number in range(2, MOST_NAMES):
-            self._must_be_mounted(job)
-            try:
-                with self._reports.written(job, str(job.original), self.disposal.ownership):
-                    self._move_original(error, job)
-            except _TAKEN:
-                remove_report(error, job)
-                free = self._free_in_error(job.source, number)
-                job = self._retarget(job.id, None, free)
-            else:
-                return
-        raise all_taken(job.source)
-
-    def drop_stale_report(self, source: str) -> None:
-        """Remove the report of an original that somebody has taken out of error/ by hand."""
-        self._reports.drop_stale(source)
-
-    def _free_in_error(self, wish: str, number: int = 1) -> str:
-        """Find a name for which neither the original nor a report that still counts is there."""
+    def _free_in_error(self, error: OpenFolder, wish: str, number: int = 1) -> str:
+        """Return a name for which neither the original nor a report that still counts is there."""
         while True:
-            choice = free_name(self._folders.error, wish, number)
-            with suppress(OSError):  # one that cannot be read is taken
-                if self._reports.is_free(choice):
+            choice = free_name(error, wish, number)
+            with suppress(OSError):  # a report that cannot be read is taken
+                if self._reports.is_free(error, choice):
                     return choice
             number += 1
 
 
-def _scratch(target: str, job: Job) -> str:
-    return files.scratch(os.path.dirname(target), job.id)
+def _wishes(source: str, outputs: Sequence[OutputFile]) -> list[str]:
+    return [with_suffix(source, output.suffix) for output in outputs]
+
+
+def _publish_one(made: Place, outbox: OpenFolder, name: str, order: ToOutbox) -> None:
+    settings = order.settings
+    above, name = os.path.split(name)
+    with make_folder(outbox, above, settings.ownership) as folder:
+        with closing(made.open(os.O_RDONLY | os.O_NONBLOCK)) as descriptor:
+            if settings.preserve_mtime:
+                with suppress(OSError):
+                    os.utime(descriptor, ns=(time.time_ns(), order.expected.mtime_ns))
+            own(descriptor, settings.ownership, folder)
+            os.fsync(descriptor)  # mode and times too, before anybody sees it
+        move(made, folder.at(name), order.job_id, ours=True)
+
+
+def _take_back(order: ToOutbox, outbox: OpenFolder, work: OpenFolder) -> None:
+    """Bring back the outputs that have their names already: the whole set is to have others."""
+    for output, name in zip(order.outputs, order.names, strict=True):
+        made = work.at(output.file)
+        if made.exists():
+            continue
+        with suppress(FileNotFoundError), outbox.open(os.path.dirname(name)) as folder:
+            place = folder.at(os.path.basename(name))
+            stat = place.stat()
+            if S_ISREG(stat.st_mode) and stat.st_size == output.size:  # else it is not ours
+                move(place, made, order.job_id, ours=True)
+
+
+def _settle(root: OpenFolder, name: str, order: DeliveryOrder, *, own_it: bool) -> None:
+    """Finish what an earlier try began for a name below root, and perhaps could not finish."""
+    above, name = os.path.split(name)
+    with suppress(FileNotFoundError, NotADirectoryError), root.open(above) as folder:
+        place = folder.at(name)
+        scratch_of(place, order.job_id).remove()  # a copy, and then the original went away
+        if own_it and order.expected.lies_at(place):
+            _own_original(place, order)
+        sync_folder(folder.descriptor)
+
+
+def _own_original(place: Place, order: DeliveryOrder) -> None:
+    if order.settings.ownership.is_set:
+        with closing(place.open(os.O_PATH)) as handle:
+            own(handle, order.settings.ownership, place.folder)

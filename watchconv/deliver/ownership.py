@@ -1,22 +1,23 @@
 """Whose the files and folders are that a delivery makes, and who may do what with them.
 
 By default all is taken from the folder that it lands in, so that whoever shares that folder can
-rename and delete what appears there.
-
-Guarantees: a folder has its mode from the moment it is there, and setgid from the folder it is
-in, without a chmod of such bits, which a unit with ``RestrictSUIDSGID=`` may not make.
-Does not fail a delivery: what may not be given away stays ours, and ``lacks`` says so beforehand.
-Errors: ``OSError`` where a folder cannot be made or nothing is there.
+rename and delete what appears there. What may not be given away stays ours and fails no delivery:
+``lacks`` says so beforehand. A folder has its mode from the moment it is there, and setgid from
+the folder it is in, without a chmod of such bits, which a unit with ``RestrictSUIDSGID=`` may not
+make.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat as st
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from stat import S_ISVTX
 from typing import TYPE_CHECKING
+
+from watchconv.host.files import OpenFolder, sync_folder
 
 if TYPE_CHECKING:
     from watchconv.config import Config
@@ -38,16 +39,16 @@ class Ownership:
 
     @classmethod
     def of(cls, config: Config) -> Ownership:
-        """Take what is configured."""
+        """Return what is configured."""
         return cls(config.owner, config.group, config.mode, config.directory_mode)
 
     @property
     def is_set(self) -> bool:
-        """Tell whether any of it was asked for."""
+        """Whether any of it was asked for."""
         return (self.user, self.group, self.mode) != (None, None, None)
 
     def lacks(self) -> list[str]:
-        """Say, a sentence each, what was asked for that this process may not do."""
+        """Return what was asked for that this process may not do, a sentence each."""
         said = []
         us = os.geteuid()
         if self.user not in (None, us) and not _may_chown():
@@ -64,7 +65,7 @@ class Ownership:
 
 
 def _may_chown() -> bool:
-    """Tell whether this process may give files to anybody."""
+    """Return whether this process may give files to anybody."""
     with suppress(OSError, ValueError), open("/proc/self/status", "rb") as lines:
         for line in lines:
             if line.startswith(b"CapEff:"):
@@ -72,43 +73,66 @@ def _may_chown() -> bool:
     return os.geteuid() == 0
 
 
-def make_one_folder(path: str, ownership: Ownership) -> None:
-    """Make a folder. Raises FileExistsError."""
-    above = os.stat(os.path.dirname(path))
-    mode = above.st_mode if ownership.folder_mode is None else ownership.folder_mode
+def make_folder(root: OpenFolder, relative: str, ownership: Ownership) -> OpenFolder:
+    """Open a folder below root; the folders that are missing are made. Never makes root.
+
+    Raises NotADirectoryError where a file has the name of one.
+    """
+    with suppress(FileNotFoundError):
+        return root.open(relative)
+    path = ""
+    for part in relative.split("/"):
+        above, path = path, os.path.join(path, part)
+        if _make_one(root, above, path, ownership):
+            with root.open(above) as parent, root.open(path) as folder:
+                _own_folder(folder.descriptor, os.fstat(parent.descriptor), ownership)
+                sync_folder(parent.descriptor)
+    return root.open(relative)
+
+
+def _make_one(root: OpenFolder, above: str, path: str, ownership: Ownership) -> bool:
+    """Make a folder; False where there is one."""
+    mode = ownership.folder_mode
+    if mode is None:
+        mode = os.stat(above or ".", dir_fd=root.descriptor).st_mode
     with _umask:  # it is the whole process's
         before = os.umask(0)
         try:
-            os.mkdir(path, mode & 0o1777)
+            os.mkdir(path, mode & 0o1777, dir_fd=root.descriptor)
+        except FileExistsError:
+            if root.at(path).is_folder():
+                return False
+            there = root.at(path).path
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the place", there) from None
         finally:
             os.umask(before)
-    _own_folder(path, above, ownership)
+    return True
 
 
-def _own_folder(path: str, above: os.stat_result, ownership: Ownership) -> None:
+def _own_folder(folder: int, above: os.stat_result, ownership: Ownership) -> None:
     asked = ownership.folder_mode
     wanted = above.st_mode & 0o2777 if asked is None else asked
-    has = os.stat(path).st_mode & 0o7777
+    has = os.fstat(folder).st_mode & 0o7777
     if wanted & ~has:  # setgid was asked for and not inherited, or an ACL took something away
-        _chmod(path, has | wanted)
-    _chown(path, above, ownership)
+        _chmod(folder, has | wanted)
+    _chown(folder, above, ownership)
 
 
-def own(path: str, ownership: Ownership, *, like: str | None = None) -> None:
-    """Give a new file its owner, group and mode; by default those of the folder like.
+def own(descriptor: int, ownership: Ownership, like: OpenFolder) -> None:
+    """Give a new file, opened in any way, its owner, group and mode; by default those of a folder.
 
-    like is the folder that the path is in, if not told otherwise.
+    A link was not to be opened: what it points to may be anybody's.
     """
-    above = os.stat(like or os.path.dirname(path))
-    shared = above.st_mode & (0o644 if above.st_mode & S_ISVTX else 0o666)  # /tmp is nobody's
+    above = os.fstat(like.descriptor)
+    shared = above.st_mode & (0o644 if above.st_mode & st.S_ISVTX else 0o666)  # /tmp is nobody's
     mode = shared if ownership.mode is None else ownership.mode
-    if os.stat(path).st_mode & 0o7777 != mode:
-        _chmod(path, mode)  # while it is ours
-    _chown(path, above, ownership)
+    if os.fstat(descriptor).st_mode & 0o7777 != mode:
+        _chmod(descriptor, mode)  # while it is ours
+    _chown(descriptor, above, ownership)
 
 
-def _chown(path: str, above: os.stat_result, ownership: Ownership) -> None:
-    now = os.stat(path)
+def _chown(descriptor: int, above: os.stat_result, ownership: Ownership) -> None:
+    now, path = os.fstat(descriptor), f"/proc/self/fd/{descriptor}"
     user = above.st_uid if ownership.user is None else ownership.user
     group = above.st_gid if ownership.group is None else ownership.group
     if (now.st_uid, now.st_gid) == (user, group):
@@ -120,11 +144,13 @@ def _chown(path: str, above: os.stat_result, ownership: Ownership) -> None:
             os.chown(path, -1, group)
 
 
-def _chmod(path: str, mode: int) -> None:
+def _chmod(descriptor: int, mode: int) -> None:
     """Change a mode as far as may be: a file may be somebody else's, or on FAT."""
+    path = f"/proc/self/fd/{descriptor}"
     try:
         os.chmod(path, mode)
     except OSError:
-        if mode & _SET_IDS and not os.path.isdir(path):  # of a folder, this would take setgid away
+        # of a folder, this would take setgid away
+        if mode & _SET_IDS and not st.S_ISDIR(os.fstat(descriptor).st_mode):
             with suppress(OSError):
                 os.chmod(path, mode & ~_SET_IDS)

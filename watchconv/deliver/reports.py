@@ -1,12 +1,9 @@
 """The reports in the error folder: each a ``.log`` beside the original that it tells of.
 
 A report's second line is a mark: whose it is, and which original it belongs to. One whose original
-is gone, taken out by hand or never come by a crash, counts for nothing.
-
-Guarantees: no file is replaced or removed that does not carry such a mark; of two jobs that fail
-at once, neither takes the other's name.
-Does not move originals.
-Errors: ``FileExistsError`` when a report's name is taken; every other ``OSError`` as it comes.
+is gone, taken out by hand or never come by a crash, counts for nothing. No file is replaced or
+removed that does not carry such a mark. Of two jobs that fail at once, neither takes the other's
+name.
 """
 
 from __future__ import annotations
@@ -19,14 +16,15 @@ from contextlib import contextmanager, suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import move as files
+from watchconv.deliver.move import is_reservation, publish_text
+from watchconv.deliver.ownership import make_folder
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from watchconv.deliver.ownership import Ownership
-    from watchconv.model import Job
+    from watchconv.deliver.destination import ToError
+    from watchconv.host.files import OpenFolder, Place
 
 REPORT_MARK = "watchconv report of: "
 _MARK_BYTES = 32 << 10  # a path of 4 KiB, escaped
@@ -35,80 +33,74 @@ _NOT_OURS = frozenset({errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM, errn
 
 
 class Reports:
-    """The reports of one error folder; safe from any thread."""
+    """The reports of one error folder, which is given open. May be used from any thread."""
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+    def __init__(self) -> None:
         self._filing = threading.Lock()  # never held through the move of an original
         self._on_their_way: set[str] = set()  # originals whose report is there already
 
     @contextmanager
-    def written(self, job: Job, original: str, ownership: Ownership) -> Iterator[None]:
-        """Write a job's report, and let it count while its original is brought.
+    def written(self, error: OpenFolder, order: ToError) -> Iterator[None]:
+        """Write a report, and let it count while its original is brought.
 
         Raises FileExistsError or NotADirectoryError when its name is taken.
         """
+        original = order.original
         with self._filing:
-            self._write(job, original, ownership)
+            if not self.is_free(error, original, order.job_id):
+                raise FileExistsError(errno.EEXIST, "the report's name is taken", original)
+            text = "\n".join(
+                (order.reason, f"{REPORT_MARK}{json.dumps([order.job_id, original])}", order.report)
+            )
+            ownership = order.settings.ownership
+            folder, name = os.path.split(report_of(original))
+            with make_folder(error, folder, ownership) as beside:
+                place = beside.at(name)
+                place.remove()  # ours, or an orphan: anybody's else was refused above
+                publish_text(place, text, order.job_id, ownership)
             self._on_their_way.add(original)
         try:
             yield
         finally:
             self._on_their_way.discard(original)
 
-    def _write(self, job: Job, original: str, ownership: Ownership) -> None:
-        if not self.is_free(original, job.id):
-            raise FileExistsError(errno.EEXIST, "the report's name is taken", original)
-        folder, name = os.path.split(original)
-        path = files.make_folder(self._root, folder, ownership)
-        mark = f"{REPORT_MARK}{json.dumps([job.id, original])}"
-        text = f"{job.reason}\n{mark}\n{job.report or ''}"
-        report = os.path.join(path, report_of(name))
-        files.remove(report)  # ours, or an orphan: anybody's else was refused above
-        files.publish_text(report, text, files.scratch(path, job.id), ownership)
-
-    def drop_stale(self, original: str) -> None:
-        """Remove the report of an original that somebody has taken out of error/ by hand."""
-        report = self._path(original)
-        if not os.path.lexists(report) or os.path.lexists(os.path.join(self._root, original)):
-            return
-        with self._filing, suppress(OSError):
-            if _read_mark(report) and self.is_free(original):
-                files.remove(report)
-
-    def is_free(self, original: str, job_id: int = 0) -> bool:
-        """Tell whether an original's report may be written: none is there that still counts."""
-        report = self._path(original)
-        if not os.path.lexists(report) or files.is_reservation(report):
+    def is_free(self, error: OpenFolder, original: str, job_id: int = 0) -> bool:
+        """Return whether an original's report may be written: none is there that still counts."""
+        report = error.at(report_of(original))
+        if not report.exists() or is_reservation(report):
             return True
         mark = _read_mark(report)
         if mark is None:
             return False
         # asked in this order: it is on its way until it is there
         return mark[0] == job_id or not (
-            mark[1] in self._on_their_way or os.path.lexists(os.path.join(self._root, mark[1]))
+            mark[1] in self._on_their_way or error.at(mark[1]).exists()
         )
 
-    def _path(self, original: str) -> str:
-        return os.path.join(self._root, report_of(original))
+    def remove(self, error: OpenFolder, original: str, job_id: int) -> None:
+        """Remove the report of an original, if there is one of this job."""
+        report = error.at(report_of(original))
+        mark = _read_mark(report)
+        if mark and mark[0] == job_id:
+            report.remove()
+
+    def remove_stale(self, error: OpenFolder, original: str) -> None:
+        """Remove the report of an original that somebody has taken out of error/ by hand."""
+        report = error.at(report_of(original))
+        if error.at(original).exists() or not report.exists():
+            return
+        with self._filing, suppress(OSError):
+            if _read_mark(report) and self.is_free(error, original):
+                report.remove()
 
 
-def remove_report(error: str, job: Job) -> None:
-    """Remove the report of a job's original from the error folder, if there is one of this job."""
-    assert job.original is not None
-    report = os.path.join(error, report_of(job.original))
-    mark = _read_mark(report)
-    if mark and mark[0] == job.id:
-        files.remove(report)
-
-
-def _read_mark(path: str) -> tuple[int, str] | None:
-    """Read of a report whose it is, (job, original); None for a file that came to lie here.
+def _read_mark(report: Place) -> tuple[int, str] | None:
+    """Return whose a report is: (job, original); None for a file that came to lie here.
 
     Raises OSError when that cannot be told now.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = report.open(os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in _NOT_OURS:
             return None

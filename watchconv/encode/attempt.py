@@ -13,24 +13,21 @@ import functools
 import logging
 import os
 import re
-import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.encode.classify import EncodeFacts, classify
+from watchconv.encode.classify import EncodeFacts, classify, output_bytes
 from watchconv.encode.progress import ProgressTracker
 from watchconv.encode.report import compose
 from watchconv.encode.stderr_stats import StderrReader
-from watchconv.encode.verify import Fault, verify
+from watchconv.encode.verify import verify
 from watchconv.errors import EnvironmentTrouble
-from watchconv.host.files import open_regular, sync_file, sync_folder
+from watchconv.host.files import closing, open_regular, sync_folder
 from watchconv.host.threads import in_thread
-from watchconv.host.workdir import Manifest
+from watchconv.host.workdir import Manifest, output_name
 from watchconv.logs.format import log_job
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
-    AttemptEnd,
-    AttemptOutcome,
     Broke,
     Cause,
     Encoded,
@@ -41,21 +38,22 @@ from watchconv.model import (
     Rejected,
     Stale,
     Verify,
+    WaitReason,
 )
+from watchconv.policy import attempt_end
 from watchconv.process.child import Child, Command
-from watchconv.process.child import Limits as ChildLimits
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
-from watchconv.process.spawn import environment, launcher
+from watchconv.process.sandbox.support import SandboxMode
+from watchconv.process.spawn import Limits, environment, launcher
 from watchconv.process.stop import Stopped, StopSignal, StopStage
 
 if TYPE_CHECKING:
     from watchconv.encode.plan import EncodePlan
     from watchconv.encode.program import Program
-    from watchconv.encode.progress import ProgressUpdate
     from watchconv.host.workdir import WorkDirectories
     from watchconv.media.probe import ProbeWorker
-    from watchconv.model import Outcome, Progress
+    from watchconv.model import AttemptEnd, Job, MediaInfo, Outcome, Progress
     from watchconv.process.child import ChildExit
 
 log = logging.getLogger(__name__)
@@ -122,7 +120,7 @@ class LocalAttempt:
         self._tracker = ProgressTracker(assignment.media.duration_seconds)
         self._child = Child(self._command(owner_tag), self._tracker.feed, self._stderr.feed)
         self.encoded = asyncio.Event()
-        self.result = asyncio.ensure_future(self._run())
+        self.result: asyncio.Future[AttemptResult] = asyncio.ensure_future(self._run())
 
     def progress(self) -> Progress | None:
         """Return how far the encode is; None before ffmpeg's first word."""
@@ -144,7 +142,7 @@ class LocalAttempt:
     async def _run(self) -> AttemptResult:
         try:
             if self._assignment.job.run > 1 and (kept := await in_thread(self._find_proven)):
-                return AttemptResult(kept, AttemptEnd(AttemptOutcome.ENCODED))
+                return AttemptResult(kept, attempt_end(kept))
             ended = await asyncio.wrap_future(self._child.start())
         finally:
             self.encoded.set()
@@ -160,7 +158,7 @@ class LocalAttempt:
             stall_seconds=limits.stall_seconds,
             time_limit=self._time_limit_seconds,
             grace_seconds=min(TERM_SECONDS, limits.grace_seconds),
-            limits=ChildLimits(
+            limits=Limits(
                 # a GPU's driver maps far more than it uses
                 address_space_bytes=0 if plan.uses_hardware else limits.address_space,
                 file_size_bytes=limits.max_output,
@@ -181,16 +179,13 @@ class LocalAttempt:
         """Make the work directory and confine the child's thread; runs on that thread."""
         job, args = self._assignment.job, self._assignment.plan.args
         self._work.make(job.id, job.run, self._assignment.original)
-        if self._assignment.limits.sandbox == "off":
+        if self._assignment.limits.sandbox == SandboxMode.OFF:
             return
         named = {path for arg in args for path in _PATH.findall(arg) if os.path.isfile(path)}
         programs = _programs(self._program.path, os.stat(self._program.path).st_mtime_ns)
         folder, name = os.path.split(self._assignment.original)
-        original = open_regular(folder, name)
-        try:
+        with closing(open_regular(folder, name)) as original:
             confine(SandboxRules(read=(original, *named), write=(self._path,), execute=programs))
-        finally:
-            os.close(original)
 
     # after ffmpeg's end, on a thread of its own
 
@@ -206,21 +201,37 @@ class LocalAttempt:
         return outcome
 
     def _classify(self, ended: ChildExit) -> Outcome | None:
-        raise NotImplementedError
+        assignment = self._assignment
+        facts = EncodeFacts(
+            tail=self._stderr.tail,
+            output_bytes=output_bytes(self._output),
+            had_progress=self._tracker.progress is not None,
+            max_output=assignment.limits.max_output,
+            run=assignment.job.run,
+            attempt=assignment.job.attempt,
+            program=self._program.path,
+            work=self._path,
+            outbox=self._work.outbox,
+        )
+        return classify(ended, facts)
 
     def _examine(self) -> Outcome:
         """Read the output back, judge it, and put it on disk."""
         plan, job = self._assignment.plan, self._assignment.job
-        descriptor = os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            size = os.fstat(descriptor).st_size
-            if plan.verify is not Verify.OFF and (fault := self._verify(descriptor, size)):
+        with closing(os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)) as output:
+            size = os.fstat(output).st_size
+            if plan.verify is not Verify.OFF and (fault := self._verify(output, size)):
                 return fault
-            self._sync(descriptor)
-        finally:
-            os.close(descriptor)
-        outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
-        self._work.write_manifest(job.id, self._manifest(outputs))
+            try:
+                os.fsync(output)
+                sync_folder(self._path)
+                sync_folder(os.path.dirname(self._path))
+                outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
+                self._work.write_manifest(job.id, self._manifest(outputs))
+            except OSError as error:
+                raise EnvironmentTrouble(
+                    f"cannot write to the outbox {self._work.outbox}: {error.strerror}"
+                ) from error
         return Encoded(outputs)
 
     def _verify(self, descriptor: int, size: int) -> Outcome | None:
@@ -236,45 +247,47 @@ class LocalAttempt:
             raise EnvironmentTrouble(failed.reason) from failed
         except ProbeFailed as failed:
             return Broke(f"the output cannot be read back: {failed.reason}", cause=Cause.OUTPUT)
-        counts = self._stderr.account(self._tracker.last)
+        counts = self._stderr.counts(
+            duplicated=self._tracker.duplicated, dropped=self._tracker.dropped
+        )
         plan = assignment.plan
-        found = verify(counts, assignment.media, contents, plan.args, plan.verify)
+        found = verify(
+            counts, assignment.media, contents, level=plan.verify, time_changer=plan.time_changer
+        )
         for note in found.notes:
             log_job(log, assignment.job, note)
-        match found.fault:
-            case Fault.INPUT:
-                return Rejected(found.reason, cause=found.cause)
-            case Fault.OUTPUT:
-                return Broke(found.reason, cause=found.cause)
-        return None
-
-    def _sync(self, descriptor: int) -> None:
-        try:
-            os.fsync(descriptor)
-            sync_folder(self._path)
-            sync_folder(os.path.dirname(self._path))
-        except OSError as error:
-            outbox = os.path.dirname(os.path.dirname(os.path.dirname(self._path)))
-            raise EnvironmentTrouble(
-                f"cannot write to the outbox {outbox}: {error.strerror}"
-            ) from error
+        return found.outcome
 
     # what an earlier attempt has proven
 
     def _manifest(self, outputs: tuple[OutputFile, ...]) -> Manifest:
-        raise NotImplementedError
+        job, plan = self._assignment.job, self._assignment.plan
+        ffmpeg = f"{self._program.path} {self._program.version}"
+        identity = (job.source, job.size, job.mtime_ns)
+        return Manifest(*identity, plan.args, ffmpeg, job.run, outputs)
 
     def _find_proven(self) -> Encoded | None:
         """Return the proven outputs of an earlier attempt, if they were made of this, like this.
 
         A crash between the proof and the journal's intent leaves such.
         """
-        raise NotImplementedError
+        job = self._assignment.job
+        kept = self._work.read_manifest(job.id)
+        if kept is None or replace(kept, run=job.run) != self._manifest(kept.outputs):
+            return None
+        if compare(self._assignment.original, self._assignment.identity):
+            return None
+        try:
+            if not self._work.take_over(job.id, kept.run, job.run, kept.outputs):
+                return None
+        except FileNotFoundError:
+            return None
+        log_job(log, job, "what an earlier attempt has proven is used")
+        return Encoded(kept.outputs)
 
     def _end(self, outcome: Outcome, ended: ChildExit) -> AttemptEnd:
-        return AttemptEnd(
-            attempt_outcome(outcome),
-            cause=outcome.cause if isinstance(outcome, Rejected | Broke) else None,
+        return attempt_end(
+            outcome,
             seconds=ended.seconds,
             cpu_seconds=ended.cpu_seconds,
             peak_memory_bytes=ended.peak_memory_bytes,
@@ -297,11 +310,6 @@ class _Growth:
             return False
         before, self._before = self._before, (found.st_size, found.st_mtime_ns)
         return before != self._before
-
-
-def output_name(suffix: str) -> str:
-    """Return the name of an attempt's output in its work directory."""
-    return f"output{suffix}"
 
 
 def compare(path: str, identity: Identity) -> Stale | Gone | Interrupted | None:

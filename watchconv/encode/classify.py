@@ -20,10 +20,10 @@ from watchconv.encode.program import version_of
 from watchconv.encode.stderr_stats import CONTEXT
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
-from watchconv.process.command import Cause as ExitCause
+from watchconv.process.child import ExitCause
 
 if TYPE_CHECKING:
-    from watchconv.process.command import ChildExit
+    from watchconv.process.child import ChildExit
 
 SENTENCE_CHARACTERS = 300
 BELIEVED = 2  # how often one job's "disk full" is believed although there is room

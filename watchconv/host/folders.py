@@ -1,147 +1,251 @@
-"""The four folders: are they there, writable, the ones we know, and ours alone?
+"""The four folders: are they there, writable, the ones that we know, and ours alone?
 
-Guarantees: a folder whose mount has gone is told apart from an empty folder, so that nothing is
-taken for deleted and nothing is written under a bare mount point; one daemon per inbox and
-outbox, by locks on the folders' descriptors that leave no file behind.
-Does not look at what is in the folders.
-Errors: what is wrong with a folder is returned as sentences (``troubles``), because it may heal;
-``AlreadyRunning`` when somebody holds a lock; ``EnvironmentTrouble`` for a state directory that
-cannot be used, without which nothing can be remembered.
+A folder whose mount has gone is told apart from an empty folder: nothing is taken for deleted, and
+nothing is written under a bare mount point, for everything is made, renamed and removed through
+descriptors that ``Folders.open`` gives, and it gives none of another folder than the one we know.
+One daemon has an inbox and an outbox, by locks on the folders' descriptors that leave no file
+behind.
+
+What is wrong with a folder is a sentence of ``FolderState``, because it may pass.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import stat as st
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.errors import AlreadyRunning, EnvironmentTrouble
 from watchconv.host import mounts
+from watchconv.host.files import FOLDER, closing
 from watchconv.host.mounts import Mount, is_below, mount_of, mounts_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+NAMES = ("inbox", "outbox", "done", "error")
 WORK_DIR = ".watchconv"
 UNMOUNTED = "the file system that holds it, or the outbox, is not mounted"  # why a job waits
+
+
+class Missing(StrEnum):
+    """What it means that nothing lies under a name of the inbox."""
+
+    GONE = "gone"  # somebody took it away
+    UNMOUNTED = "unmounted"  # a mount below the inbox that held it is away
+    FOLDERS = "folders"  # the inbox is not the folder that we know
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """How the folders were found."""
+
+    generation: int  # another one: the inbox or the outbox is another folder, or was away
+    problems: tuple[str, ...]  # sentences for a person; none when all is well
+
+
+class _Held(NamedTuple):
+    """A folder under our lock. While it is open, nothing else gets its identity."""
+
+    descriptor: int
+    identity: tuple[str, int, int]
 
 
 class Folders:
     """Inbox, outbox, done and error as one daemon knows them.
 
-    Safe to ask from any thread; ``lock`` and ``unlock`` are for one at a time.
+    May be used from any thread, but for ``check``, ``remember`` and ``unlock``: one at a time.
     """
 
     def __init__(self, inbox: str, outbox: str, done: str, error: str) -> None:
         self.inbox, self.outbox, self.done, self.error = inbox, outbox, done, error
         self.work = os.path.join(outbox, WORK_DIR)
-        # both are replaced, never changed, so that whoever reads one may go on with it
+        paths = (inbox, outbox, done, error)
+        self.by_name: Mapping[str, str] = dict(zip(NAMES, paths, strict=True))
+        self._state = FolderState(0, ())
+        # these are replaced, never changed, so that whoever reads one may go on with it
         self._known: dict[str, Mount] = {}
         self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
-        self._locks: dict[str, int] = {}
+        self._inbox_mounts: list[Mount] = []
+        self._held: dict[str, _Held] = {}
+        self._generation = 0
         self._learning = threading.Lock()
 
-    @property
-    def by_name(self) -> dict[str, str]:
-        """Map the configuration's names to the paths."""
-        return {"inbox": self.inbox, "outbox": self.outbox, "done": self.done, "error": self.error}
-
     def make(self) -> None:
-        """Make the folders that are missing; what cannot be made shows up in ``troubles``."""
+        """Make the folders that are missing; ``check`` tells what cannot be made."""
         for path in self.by_name.values():
-            try:
+            with contextlib.suppress(OSError):
                 os.makedirs(path, exist_ok=True)
-            except OSError:
-                continue
 
-    def troubles(self) -> list[str]:
-        """Say what is wrong with the folders now, a sentence each; empty when all is well.
+    @property
+    def state(self) -> FolderState:
+        """What the last check found, without asking anybody."""
+        return self._state
 
-        The first time a folder is well, the mount that holds it is remembered: from then on,
+    def check(self, state_dir: str) -> FolderState:
+        """Lock the folders as far as they are there, and return how they are.
+
+        A folder that is another one than before, or mounted again, is opened and locked anew; one
+        that is not there any more is let go of, so that its disk can be unmounted. Raises
+        AlreadyRunning when another daemon has a lock.
+        """
+        for path in (state_dir, self.inbox, self.outbox):
+            if not self._is_held(path):
+                self._let_go(path)
+                with contextlib.suppress(OSError):
+                    self._lock(path)
+        # asked after the locks: what is well now and still held was well in between
+        mountinfo = mounts.table()
+        problems = tuple(self.problems(mountinfo))
+        below = mounts_below(self.inbox, mountinfo)
+        self._inbox_mounts = [mount_of(self.inbox, mountinfo), *below]
+        with self._learning:
+            self._below = self._below | {mount.point: mount for mount in below}
+        self._state = FolderState(self._generation, problems)
+        return self._state
+
+    def problems(self, mountinfo: str | None = None) -> list[str]:
+        """Return what is wrong with the folders now, a sentence each, without locking any.
+
+        The first time that a folder is well, the mount that holds it is remembered: from then on,
         without that mount the folder is not the one we know.
         """
-        mountinfo = mounts.table()
-        said = []
+        mountinfo = mounts.table() if mountinfo is None else mountinfo
+        found = []
         for name, path in self.by_name.items():
             mount = mount_of(path, mountinfo)
-            if trouble := self._trouble(name, path, mount):
-                said.append(trouble)
+            if problem := self._problem(name, path, mount):
+                found.append(problem)
                 continue
             with self._learning:
                 known = self._known.get(path)
                 if known is None or len(mount.point) > len(known.point):
                     self._known = {**self._known, path: mount}
-        return said
+        return found
+
+    def is_current(self, generation: int) -> bool:
+        """Return whether inbox and outbox are still the folders of a generation."""
+        held = all(self._is_held(path) for path in (self.inbox, self.outbox))
+        return held and generation == self._generation  # in this order: see ``_lock``
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[int]:
+        """Give a descriptor of a folder that is the one we know: inbox, outbox, done or error.
+
+        Inbox and outbox must be the very folders that ``check`` locked. Raises EnvironmentTrouble
+        where it is another folder, or none.
+        """
+        path = self.by_name[name]
+        try:
+            descriptor = os.open(path, FOLDER)
+        except OSError as error:
+            problem = self._problem(name, path, mount_of(path))
+            raise EnvironmentTrouble(problem or f"the {name} {path}: {error.strerror}") from error
+        with closing(descriptor):
+            if not self._is_held(path, descriptor):
+                problem = self._problem(name, path, mounts.mount_of_opened(descriptor, path))
+                if path in (self.inbox, self.outbox) and not problem:
+                    problem = f"the {name} {path} is no longer the folder it was: is it mounted?"
+                if problem:
+                    raise EnvironmentTrouble(problem)
+            yield descriptor
+
+    def why_missing(self, source: str) -> Missing:
+        """Return what it means that nothing lies under a name of the inbox."""
+        path = os.path.join(self.inbox, source)
+        points = {point for point in self._below if is_below(path, point)}
+        # nearly no name lies below a mount, and the table need not be read for it
+        if points and points - {mount.point for mount in mounts_below(self.inbox)}:
+            return Missing.UNMOUNTED
+        return Missing.GONE if self._is_held(self.inbox) else Missing.FOLDERS
 
     def inbox_mounts(self) -> list[Mount]:
-        """List the mount that holds the inbox and those below it; they are remembered too."""
-        mountinfo = mounts.table()
-        below = mounts_below(self.inbox, mountinfo)
-        with self._learning:
-            self._below = self._below | {mount.point: mount for mount in below}
-        return [mount_of(self.inbox, mountinfo), *below]
+        """Return the mount that holds the inbox and those below it, as the last check saw them."""
+        return self._inbox_mounts
 
     def missing_below(self) -> list[str]:
-        """List the mount points below the inbox whose mounts were there and are gone."""
-        return sorted(self._below.keys() - {m.point for m in mounts_below(self.inbox)})
+        """Return the mount points below the inbox that the last check found without a mount."""
+        return sorted(self._below.keys() - {mount.point for mount in self._inbox_mounts})
 
     def remembered(self) -> dict[str, str]:
-        """Give the mount points of what was well, for the journal to keep."""
+        """Return the mount points of what was well, for the journal to keep."""
         known = {path: mount.point for path, mount in self._known.items()}
         return known | {point: point for point in self._below}
 
     def remember(self, points: dict[str, str]) -> None:
         """Take over what an earlier run knew of the same folders."""
-        mounts = {path: Mount(point, "unknown") for path, point in points.items()}
-        ours = mounts.keys() & set(self.by_name.values())
+        known = {path: Mount(point, "unknown") for path, point in points.items()}
+        ours = known.keys() & set(self.by_name.values())
         # the rest is of folders that were ours once
-        below = {path for path in mounts.keys() - ours if is_below(path, self.inbox)}
+        below = {path for path in known.keys() - ours if is_below(path, self.inbox)}
         with self._learning:
-            self._known = self._known | {path: mounts[path] for path in ours}
-            self._below = self._below | {path: mounts[path] for path in below}
+            self._known = self._known | {path: known[path] for path in ours}
+            self._below = self._below | {path: known[path] for path in below}
+        for path in (self.inbox, self.outbox):
+            if self._missed(path, mount_of(path)):  # a bare mount point was locked, unknowing
+                self._let_go(path)
 
     def forget(self) -> None:
         """Forget which mounts there were: what is there now is right."""
         with self._learning:
             self._known, self._below = {}, {}
 
-    def vouches_for(self, source: str) -> bool:
-        """Tell whether what is not there under a name of the inbox is really gone.
+    def unlock(self) -> None:
+        """Let go of every lock."""
+        for path in list(self._held):
+            self._let_go(path)
 
-        It is not where the inbox is no longer the folder that was locked before the look, nor
-        where a mount that held the name is not there.
-        """
-        return self.has_mount_of(source) and self.holds(self.inbox)
+    def free_bytes(self) -> int:
+        """Return how much may still be written to the outbox. Raises OSError."""
+        stat = os.statvfs(self.outbox)
+        return stat.f_bavail * stat.f_frsize
 
-    def has_mount_of(self, source: str) -> bool:
-        """Tell whether the mount below the inbox that holds a name, if one does, is there."""
-        path = os.path.join(self.inbox, source)
-        if not any(is_below(path, point) for point in self._below):
-            return True  # quickly, for nearly every one
-        return not any(is_below(path, point) for point in self.missing_below())
-
-    def holds(self, path: str) -> bool:
-        """Tell whether a folder is, mount and all, the very one that was locked under its name."""
-        if (held := self._locks.get(path)) is None:
+    def _is_held(self, path: str, descriptor: int | None = None) -> bool:
+        """Return whether a path, or what was opened of it, is the very folder that we locked."""
+        if (held := self._held.get(path)) is None:
             return False
         try:
-            descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            with closing(descriptor):
-                same_mount = _mount_id(held) == _mount_id(descriptor)
-                return same_mount and os.path.sameopenfile(held, descriptor)
+            if descriptor is not None:
+                return _identity(descriptor) == held.identity
+            with closing(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
+                return _identity(opened) == held.identity
         except OSError:
             return False
 
+    def _lock(self, path: str) -> None:
+        """Open a folder and lock it, if it is the one we know."""
+        descriptor = os.open(path, FOLDER)
+        try:
+            if self._missed(path, mounts.mount_of_opened(descriptor, path)):
+                raise FileNotFoundError(path)
+            _take_lock(path, descriptor)
+            held = _Held(descriptor, _identity(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # first the number: who finds the new folder held finds that its generation is over, too
+        self._generation += path in self.by_name.values()
+        self._held[path] = held
+
+    def _let_go(self, path: str) -> None:
+        if (held := self._held.pop(path, None)) is None:
+            return
+        self._generation += path in self.by_name.values()
+        with contextlib.suppress(OSError):
+            fcntl.flock(held.descriptor, fcntl.LOCK_UN)  # a child that only begins may have a copy
+        os.close(held.descriptor)
+
     def _missed(self, path: str, mount: Mount) -> str | None:
-        """Name the mount point that held a folder when it was well and does not now."""
+        """Return the mount point that held a folder when it was well and does not now."""
         known = self._known.get(path)
         return known.point if known and len(mount.point) < len(known.point) else None
 
-    def _trouble(self, name: str, path: str, mount: Mount) -> str | None:
+    def _problem(self, name: str, path: str, mount: Mount) -> str | None:
         if point := self._missed(path, mount):
             return (
                 f"the {name} {path} is not mounted: {point} is gone; mount it again, or,"
@@ -149,68 +253,27 @@ class Folders:
             )
         return _fault(name, path)
 
-    def lock(self, state_dir: str) -> bool:
-        """Hold the state directory, and the inbox and outbox as far as they are there.
 
-        Idempotent: called again when a folder has appeared, was made anew or mounted again: then
-        it returns True. What is not there any more is let go of, lest it could not be unmounted.
-        Raises AlreadyRunning.
-        """
-        anew = False
-        for path in (state_dir, self.inbox, self.outbox):
-            if self.holds(path):
-                continue
-            if path in self._locks:
-                self._let_go(self._locks.pop(path))
-            with contextlib.suppress(OSError):
-                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                if self._missed(path, mount_of(path)):  # asked of what is open already
-                    os.close(descriptor)
-                else:
-                    self._lock_one(path, descriptor)
-                    anew = True
-        return anew
+def _identity(descriptor: int) -> tuple[str, int, int]:
+    """Return which folder it is, on which mount: the same disk mounted again is another mount."""
+    stat = os.fstat(descriptor)
+    return mounts.mount_id(descriptor), stat.st_dev, stat.st_ino
 
-    def _lock_one(self, path: str, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise AlreadyRunning(
-                f"another watchconv is at work here: it holds {path}; stop it first,"
-                " or give this one folders and a state of its own"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: the state directory's lock must do
-        self._locks[path] = descriptor
 
-    def unlock(self) -> None:
-        """Let go of every lock."""
-        while self._locks:
-            self._let_go(self._locks.popitem()[1])
-
-    def _let_go(self, held: int) -> None:
-        with contextlib.suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_UN)  # a child that has not begun yet may have a copy
-        os.close(held)
-
-    def mount_ids(self) -> list[str]:
-        """Tell on which mounts the inbox and the outbox were locked: to be compared, no more."""
-        paths = (self.inbox, self.outbox)
-        ids = []
-        for held in filter(None, map(self._locks.get, paths)):
-            with contextlib.suppress(OSError):  # let go of just now, or no descriptor is left
-                ids.append(_mount_id(held))
-        return ids
-
-    def free_bytes(self) -> int:
-        """Say how much may still be written to the outbox. Raises OSError."""
-        stat = os.statvfs(self.outbox)
-        return stat.f_bavail * stat.f_frsize
+def _take_lock(path: str, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise AlreadyRunning(
+            f"another watchconv is at work here: it holds {path}; stop it first,"
+            " or give this one folders and a state of its own"
+        ) from None
+    except OSError:
+        pass  # a file system without locks: the state directory's lock must do
 
 
 def find_state(path: str) -> bool:
-    """Tell whether the state directory is there; False where it is still to be made.
+    """Return whether the state directory is there; False where it is still to be made.
 
     Raises EnvironmentTrouble where something is there that cannot be used.
     """
@@ -239,7 +302,7 @@ def make_state(path: str, *inside: str) -> None:
 
 
 def _fault(name: str, path: str) -> str | None:
-    """Say what keeps a folder from being used, whatever it is for."""
+    """Return what keeps a folder from being used, whatever it is for."""
     try:  # it may go between any two questions
         stat = os.stat(path)
         if not st.S_ISDIR(stat.st_mode):
@@ -256,12 +319,6 @@ def _fault(name: str, path: str) -> str | None:
     return None
 
 
-def _mount_id(descriptor: int) -> str:
-    """Read which mount a descriptor was opened on: the same disk mounted again is another."""
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
-        return next(line for line in lines if line.startswith("mnt_id:"))
-
-
 def _access_trouble(path: str) -> str:
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         late = "; if it was made after the service was started, restart the service"
@@ -269,21 +326,3 @@ def _access_trouble(path: str) -> str:
             f"its file system is mounted read-only{late if 'INVOCATION_ID' in os.environ else ''}"
         )
     return "permission denied; change its owner or mode"
-
-
-def open_folder(path: str) -> int:
-    """Open a folder, or raise OSError: also where a link stands on the way to it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if os.readlink(f"/proc/self/fd/{descriptor}") == path:
-        return descriptor
-    os.close(descriptor)
-    raise NotADirectoryError(errno.ENOTDIR, "a folder on the way to it is a link", path)
-
-
-@contextlib.contextmanager
-def closing(descriptor: int) -> Iterator[None]:
-    """Close a descriptor in the end."""
-    try:
-        yield
-    finally:
-        os.close(descriptor)

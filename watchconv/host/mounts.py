@@ -1,16 +1,17 @@
-"""Which mount holds a folder, which lie below it, and what the kernel says there.
+"""Which mount holds a folder, which lie below it, and what the kernel promises there.
 
-Guarantees: a mount that another one covers counts for nothing, nor does one that shows what would
-be there without it. Remembers no mount: ``folders`` does. Errors: none; what cannot be read is an
-unknown file system, of which nothing is expected.
+A mount that another one covers counts for nothing, nor does one that shows what would be there
+without it. What cannot be read is an unknown file system, of which nothing is expected.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # only here does a granted lease mean that nobody writes, and only here is every change an event
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
@@ -31,56 +32,32 @@ class Mount:
 
     @property
     def proves_writers(self) -> bool:
-        """Tell whether a read lease proves that nobody writes a file here."""
+        """Whether a read lease proves that nobody writes a file here."""
         return self.fs_type in _LOCAL
 
     @property
     def is_network(self) -> bool:
-        """Tell whether SQLite's locks and fsyncs are not to be trusted here."""
+        """Whether SQLite's locks and fsyncs are not to be trusted here."""
         return self.fs_type.startswith(("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster"))
 
     @property
     def has_events(self) -> bool:
-        """Tell whether every change here makes an event on this machine."""
+        """Whether every change here makes an event on this machine."""
         return self.fs_type in _EVENTS
 
 
-def mount_of(path: str, mountinfo: str | None = None) -> Mount:
-    """Find the mount that holds a path: the longest mount point, the last one where two match.
+class _Table(NamedTuple):
+    """The table of mounts, read once, so that no question needs to go through all of it."""
 
-    A mount that shows what would be there without it is passed over: systemd makes one of each
-    entry of ReadWritePaths=, which only the service sees.
-    """
-    best = Mount("/", "unknown")
-    for mount in _mounts(mountinfo):
-        if is_below(path, mount.point) and len(mount.point) >= len(best.point):
-            best = mount
-    return best
+    mounts: tuple[Mount, ...]  # in the table's order
+    by_point: dict[str, Mount]  # the last one of each
+    by_id: dict[str, Mount]
 
 
-def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
-    """List the mounts that can be seen below a path: one of each point, the last."""
-    seen: dict[str, Mount] = {}
-    for mount in _mounts(mountinfo):
-        if is_below(mount.point, path) or is_below(path, mount.point):  # what it covers is hidden
-            seen = {point: m for point, m in seen.items() if not is_below(point, mount.point)}
-            seen[mount.point] = mount
-    return [mount for point, mount in seen.items() if point != path and is_below(point, path)]
-
-
-def is_below(path: str, point: str) -> bool:
-    """Tell whether a path is that of a folder or lies in it."""
-    return path == point or path.startswith(point.rstrip("/") + "/")
-
-
-def _mounts(mountinfo: str | None) -> tuple[Mount, ...]:
-    return _parsed(table() if mountinfo is None else mountinfo)
-
-
-@functools.lru_cache(maxsize=1)  # asked at each look, and hardly ever different
-def _parsed(mountinfo: str) -> tuple[Mount, ...]:
-    """Read the table of mounts, in its order."""
-    mounts = []
+@functools.lru_cache(maxsize=1)  # asked at each scan, and hardly ever different
+def _parsed(mountinfo: str) -> _Table:
+    mounts: list[Mount] = []
+    by_id: dict[str, Mount] = {}
     seen: dict[str, tuple[str, str, str]] = {}
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
@@ -89,21 +66,68 @@ def _parsed(mountinfo: str) -> tuple[Mount, ...]:
             continue
         identity, parent, device, root, point = fields
         seen[identity] = (device, root, point)
-        if parent == identity or not _shows_the_same(seen[identity], seen.get(parent)):
-            mounts.append(Mount(point, right.split(" ")[0], device, root))
-    return tuple(mounts)
+        if parent != identity and _shows_the_same(seen[identity], seen.get(parent)):
+            by_id[identity] = by_id[parent]
+        else:
+            by_id[identity] = mount = Mount(point, right.split(" ")[0], device, root)
+            mounts.append(mount)
+    return _Table(tuple(mounts), {mount.point: mount for mount in mounts}, by_id)
 
 
 def _shows_the_same(mount: tuple[str, str, str], under: tuple[str, str, str] | None) -> bool:
-    """Tell whether a mount shows what the one under it has there: (device, root, point) of each."""
+    """Return whether a mount shows what lies under it anyway: (device, root, point) of each."""
     if under is None or mount[0] != under[0]:
         return False
     inner = os.path.relpath(mount[2], under[2])
     return os.path.normpath(os.path.join(under[1], inner)) == mount[1]
 
 
+def mount_of(path: str, mountinfo: str | None = None) -> Mount:
+    """Return the mount that holds a path: the longest mount point, the last one where two match.
+
+    A mount that shows what would be there without it is passed over: systemd makes one of each
+    entry of ReadWritePaths=, which only the service sees.
+    """
+    points = _parsed(table() if mountinfo is None else mountinfo).by_point
+    while path not in points and path not in ("/", ""):
+        path = os.path.dirname(path)
+    return points.get(path, Mount("/", "unknown"))
+
+
+def mount_of_opened(descriptor: int, path: str) -> Mount:
+    """Return the mount that a path was opened on, whatever has been mounted or has gone since."""
+    mountinfo = table()
+    with contextlib.suppress(OSError, KeyError):
+        return _parsed(mountinfo).by_id[mount_id(descriptor)]
+    return mount_of(path, mountinfo)
+
+
+def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
+    """Return the mounts that can be seen below a path: one of each point, the last."""
+    seen: dict[str, Mount] = {}
+    for mount in _parsed(table() if mountinfo is None else mountinfo).mounts:
+        if is_below(mount.point, path) or is_below(path, mount.point):  # what it covers is hidden
+            seen = {point: m for point, m in seen.items() if not is_below(point, mount.point)}
+            seen[mount.point] = mount
+    return [mount for point, mount in seen.items() if point != path and is_below(point, path)]
+
+
+def mount_id(descriptor: int) -> str:
+    """Return the kernel's number of the mount that something was opened on.
+
+    The same disk mounted again has another one. Empty where the kernel tells none.
+    """
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+        return next((line[7:].strip() for line in lines if line.startswith("mnt_id:")), "")
+
+
+def is_below(path: str, point: str) -> bool:
+    """Return whether a path is that of a folder or lies in it."""
+    return path == point or path.startswith(point.rstrip("/") + "/")
+
+
 def table() -> str:
-    """Read the kernel's table of mounts; empty where there is none."""
+    """Return the kernel's table of mounts; empty where there is none."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
             return lines.read()
@@ -112,7 +136,7 @@ def table() -> str:
 
 
 def exported_by_nfs(path: str) -> bool:
-    """Tell whether this machine serves by NFS any of a folder: such clients take no leases."""
+    """Return whether this machine serves any of a folder by NFS: such clients take no leases."""
     try:
         with open(_EXPORTS, encoding="utf-8", errors="surrogateescape") as lines:
             exports = [unescape(line.split("\t")[0]) for line in lines]
@@ -122,5 +146,5 @@ def exported_by_nfs(path: str) -> bool:
 
 
 def unescape(text: str) -> str:
-    """Read what the kernel writes for a space, a tab, a line's end or a backslash in a path."""
+    """Return a path as it is: the kernel writes spaces, tabs and line ends in octal."""
     return _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), text)

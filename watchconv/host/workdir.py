@@ -1,66 +1,208 @@
-"""The work directories in the outbox: one for each attempt, never used for another.
+"""The work directories in the outbox: ``.watchconv/<job>/<run>/``, and a manifest beside the runs.
 
-Guarantees: ``sweep`` may be called at any time: it takes nothing away from an open attempt.
-Does not make them: ``encode.attempt`` does, where it may be written.
-Errors: ``JournalError`` from ``sweep``; what cannot be removed now is left to the next one.
+Each attempt (run) has a directory that no other one ever writes into: an orphan of a dead daemon
+cannot touch the work of a newer attempt. The manifest tells what the last proven attempt made, so
+that a crash after the proof costs no second encode. All goes through the outbox's descriptor.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from watchconv.errors import EnvironmentTrouble
+from watchconv.host.files import OpenFolder, sync_folder
+from watchconv.host.folders import WORK_DIR
+from watchconv.model import OutputFile, OutputRole
+from watchconv.names import printable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from watchconv.host.folders import Folders
     from watchconv.model import Job
 
-_STEM = "output"
+_MANIFEST = "manifest.json"
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What the last proven attempt at a job made, and of what: if all is equal, it can be used."""
+
+    source: str
+    size: int
+    mtime_ns: int
+    plan: tuple[str, ...]  # the arguments between input and output
+    ffmpeg: str  # path and version
+    run: int  # in whose directory the outputs are
+    outputs: tuple[OutputFile, ...]
+
+
+class WorkDirectories:
+    """The work directories of one outbox. May be used from any thread."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+
+    @property
+    def outbox(self) -> str:
+        """The outbox that they are in."""
+        return self._folders.outbox
+
+    def path(self, job_id: int, run: int) -> str:
+        """Return the path of an attempt's work directory."""
+        return os.path.join(self._folders.work, str(job_id), str(run))
+
+    def make(self, job_id: int, run: int, source: str) -> str:
+        """Make an attempt's work directory anew and return its path.
+
+        It holds a link to source if that is not to be read by its own name: see ``readable_name``.
+        Raises EnvironmentTrouble.
+        """
+        path = self.path(job_id, run)
+        try:
+            with self._folders.open("outbox") as outbox, suppress(FileExistsError):
+                os.mkdir(WORK_DIR, 0o700, dir_fd=outbox)
+            with self._open() as root:
+                with suppress(FileExistsError):
+                    os.mkdir(str(job_id), 0o700, dir_fd=root.descriptor)
+                with root.open(str(job_id), links=False) as folder:
+                    shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
+                    os.mkdir(str(run), 0o700, dir_fd=folder.descriptor)
+                    if (name := readable_name(path, source)) != source:
+                        link = os.path.join(str(run), os.path.basename(name))
+                        os.symlink(source, link, dir_fd=folder.descriptor)
+        except OSError as error:
+            raise EnvironmentTrouble(
+                f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
+            ) from error
+        return path
+
+    def take_over(
+        self, job_id: int, old_run: int, run: int, outputs: tuple[OutputFile, ...]
+    ) -> bool:
+        """Give an attempt the directory of an earlier one; False where its outputs are not there.
+
+        Its manifest tells of the new run then. Raises OSError, EnvironmentTrouble.
+        """
+        with self._open(str(job_id)) as folder:
+            manifest = _read_manifest(folder)
+            with folder.open(str(old_run), links=False) as made:
+                sizes = {made.at(output.file).stat().st_size == output.size for output in outputs}
+            if manifest is None or sizes != {True}:
+                return False
+            if old_run != run:
+                shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
+                both = {"src_dir_fd": folder.descriptor, "dst_dir_fd": folder.descriptor}
+                os.rename(str(old_run), str(run), **both)
+        self.write_manifest(job_id, replace(manifest, run=run))
+        return True
+
+    def open(self, job_id: int, run: int) -> OpenFolder:
+        """Open an attempt's work directory. Raises FileNotFoundError, EnvironmentTrouble."""
+        return self._open(f"{job_id}/{run}")
+
+    def _open(self, below: str = "") -> OpenFolder:
+        with self._folders.open("outbox") as outbox:
+            root = OpenFolder(outbox, self._folders.outbox)
+            return root.open(os.path.join(WORK_DIR, below).rstrip("/"), links=False)
+
+    def write_manifest(self, job_id: int, manifest: Manifest) -> None:
+        """Write a job's manifest: whole, and on disk. Raises OSError, EnvironmentTrouble."""
+        row = {name: getattr(manifest, name) for name in Manifest.__slots__}
+        row["outputs"] = [(o.file, o.suffix, o.size, o.role) for o in manifest.outputs]
+        with self._open(str(job_id)) as folder:
+            scratch = folder.at(f"{_MANIFEST}.part")
+            scratch.remove()
+            with open(scratch.open(os.O_CREAT | os.O_EXCL | os.O_WRONLY), "wb") as writer:
+                writer.write(json.dumps(row).encode())
+                writer.flush()
+                os.fsync(writer.fileno())
+            scratch.rename(folder.at(_MANIFEST), replace=True)
+            sync_folder(folder.descriptor)
+
+    def read_manifest(self, job_id: int) -> Manifest | None:
+        """Return a job's manifest; None where there is none that can be used."""
+        try:
+            with self._open(str(job_id)) as folder:
+                return _read_manifest(folder)
+        except (OSError, EnvironmentTrouble):
+            return None
+
+    def remove(self, job_id: int) -> None:
+        """Remove all work on a job, if there is any; what cannot be is left to ``sweep``."""
+        with suppress(OSError, EnvironmentTrouble), self._open() as folder:
+            shutil.rmtree(str(job_id), ignore_errors=True, dir_fd=folder.descriptor)
+
+    def remove_attempt(self, job_id: int, run: int) -> None:
+        """Remove an attempt's work, if there is any, and the manifest that tells of it."""
+        with suppress(OSError, EnvironmentTrouble):
+            with self._open(str(job_id)) as folder:
+                manifest = _read_manifest(folder)
+                if manifest and manifest.run == run:
+                    folder.at(_MANIFEST).remove()
+                shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
+            with self._open() as above:
+                os.rmdir(str(job_id), dir_fd=above.descriptor)  # unless something is left in it
+
+    def sweep(self, open_among: Callable[[Collection[int]], Iterable[Job]]) -> int:
+        """Remove what crashed attempts, or those whose outbox was away, left. Return how many.
+
+        open_among gives which of some jobs are open: their work still counts. It is called after
+        the names were listed: what is begun meanwhile is not among these. Of such a job, the last
+        run stays and the one that its manifest tells of.
+        """
+        with suppress(OSError, EnvironmentTrouble), self._open() as folder:
+            if not (names := os.listdir(folder.descriptor)):
+                return 0
+            numbers = [int(name) for name in names if name.isdecimal() and name.isascii()]
+            jobs = {str(job.id): job for job in open_among(numbers)}
+            removed = _remove_others(folder, names, set(jobs))
+            for name in jobs.keys() & set(names):
+                with suppress(OSError), folder.open(name, links=False) as runs:
+                    kept = {_MANIFEST, str(jobs[name].run)}
+                    if manifest := _read_manifest(runs):
+                        kept.add(str(manifest.run))
+                    removed += _remove_others(runs, os.listdir(runs.descriptor), kept)
+            return removed
+        return 0  # there is none, or the next sweep sees to it
+
+
+def _remove_others(folder: OpenFolder, names: Iterable[str], kept: set[str]) -> int:
+    others = set(names) - kept
+    for name in others:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=folder.descriptor)
+    return len(others)
+
+
+def _read_manifest(folder: OpenFolder) -> Manifest | None:
+    try:
+        with open(folder.at(_MANIFEST).open(os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+            row = json.load(reader)
+        row["plan"] = tuple(row["plan"])
+        row["outputs"] = tuple(
+            OutputFile(file, suffix, size, OutputRole(role))
+            for file, suffix, size, role in row["outputs"]
+        )
+        return Manifest(**row)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
 
 
 def output_name(suffix: str) -> str:
-    """Name what an attempt makes in its work directory."""
-    return _STEM + suffix
+    """Return the name of what an attempt makes in its work directory."""
+    return f"output{suffix}"
 
 
-def suffix_of(made: str) -> str:
-    """Give the suffix of what an attempt made."""
-    return made.removeprefix(_STEM)
+def readable_name(work: str, source: str) -> str:
+    """Return the name by which ffmpeg is to read source, once the work directory is made.
 
-
-def is_output(name: str, wish: str) -> bool:
-    """Tell the output from what else ffmpeg may have left in the work directory."""
-    return name.startswith(_STEM) and wish.endswith(suffix_of(name))
-
-
-def work_dir(root: str, job: Job) -> str:
-    """Name the folder that one attempt of one job writes into."""
-    return os.path.join(root, _name(job))
-
-
-def _name(job: Job) -> str:
-    return f"{job.id}.{job.run}"
-
-
-def clear(root: str, job: Job) -> None:
-    """Remove an attempt's work directory. Idempotent."""
-    shutil.rmtree(work_dir(root, job), ignore_errors=True)
-
-
-def sweep(root: str, ask: Callable[[], Iterable[Job]]) -> int:
-    """Remove what crashed attempts, or those whose outbox was gone, left. Returns how many.
-
-    ask gives the jobs whose work still counts. It is asked after the names were listed: what is
-    begun meanwhile is not among these.
+    A name with line breaks would forge lines of what ffmpeg says: it gets a link to it.
     """
-    try:
-        names = os.listdir(root)
-    except OSError:
-        return 0  # there are none, or the next sweep sees to them
-    if not names:
-        return 0
-    find_orphans = set(names) - {_name(job) for job in ask()}
-    for name in find_orphans:
-        shutil.rmtree(os.path.join(root, name), ignore_errors=True)
-    return len(find_orphans)
+    return os.path.join(work, "input") if _BREAKS.search(source) else source

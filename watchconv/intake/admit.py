@@ -1,18 +1,18 @@
-"""The original of a claimed job: opened before an attempt, and compared after it.
+"""The original of a claimed job, opened before an attempt.
 
-The engine gets the very regular file that the job is about, opened without following links; an
-attempt counts only if that file lies under its name untouched after it. Only what will not pass
-(no right to read it, an empty or truncated file) condemns a file.
+What is probed is the very regular file that the job is about, opened without following links; an
+attempt counts only if that file lies under its name untouched after it (``encode.attempt``). Only
+what will not pass (no right to read it, an empty or truncated file) condemns a file.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat as st
 from dataclasses import dataclass
 
 from watchconv.errors import EnvironmentTrouble
+from watchconv.host.files import open_regular
 from watchconv.media.container import Ending, container_end
 from watchconv.model import (
     Cause,
@@ -52,7 +52,7 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
     Raises EnvironmentTrouble when the inbox itself is gone or the machine is out of something.
     """
     try:
-        descriptor = open_original(inbox, job.source)
+        descriptor = open_regular(inbox, job.source)
     except OSError as error:
         if error.errno in _MACHINE:
             raise EnvironmentTrouble(f"cannot open files: {error.strerror}") from error
@@ -86,36 +86,3 @@ def _unreadable(inbox: str, error: OSError) -> Gone | Interrupted:
     if not os.path.isdir(inbox):
         raise EnvironmentTrouble(f"the inbox {printable(inbox)} is gone")
     return Gone()
-
-
-def compare(inbox: str, admitted: Admitted) -> Stale | Gone | Interrupted | None:
-    """Return what happened to an original since it was admitted; None: nothing.
-
-    Raises EnvironmentTrouble when the inbox itself is gone.
-    """
-    try:
-        by_name = Identity.of(os.lstat(admitted.path))
-        if by_name == admitted.identity == Identity.of(os.fstat(admitted.descriptor)):
-            return None
-    except OSError as error:
-        return _unreadable(inbox, error)
-    return Stale()
-
-
-def open_original(inbox: str, source: str) -> int:
-    """Open an original for reading, or raise OSError.
-
-    Never follows a link, not even in a folder on the way; what is no regular file is not opened
-    at all, for that alone wakes a pipe's writer and starts a device.
-    """
-    path = os.path.join(inbox, source)
-    handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        same = f"/proc/self/fd/{handle}"
-        if not st.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.ELOOP, "it is no regular file")
-        if os.readlink(same) != path:
-            raise OSError(errno.ELOOP, "a folder on the way to it is a link")
-        return os.open(same, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    finally:
-        os.close(handle)

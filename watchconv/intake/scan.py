@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.host.folders import closing, open_folder
+from watchconv.host.files import closing, open_folder
+from watchconv.host.folders import Missing
 from watchconv.intake.filters import Ignored, NameFilter, kind_of
 from watchconv.intake.routing import profile_for
 from watchconv.intake.settling import PendingFile, PendingFiles, SettleSettings
@@ -86,11 +87,6 @@ class _Scan(NamedTuple):
 def _is_about(job: Job, stat: os.stat_result | None) -> bool:
     """Return whether a job is about what lies under its name now."""
     return stat is not None and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
-
-
-def _is_gone(folders: Folders, source: str) -> bool:
-    """Return whether a name under which nothing is there is really gone."""
-    return folders.vouches_for(source)
 
 
 class InboxScanner:
@@ -296,7 +292,7 @@ class InboxScanner:
         if _is_about(job, stat):
             return False
         if stat is None:
-            if not _is_gone(self._folders, job.source):
+            if self._folders.why_missing(job.source) is not Missing.GONE:
                 return False
             if job.state is JobState.RUNNING:
                 scan.result.taken_away.append(job.id)

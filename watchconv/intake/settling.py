@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from watchconv.host.folders import closing
-from watchconv.intake.admit import open_original
+from watchconv.host.files import closing, open_regular
 from watchconv.intake.lease import Writers, writers
 from watchconv.media.container import container_end
 from watchconv.names import printable
@@ -233,7 +232,7 @@ class PendingFiles:
             return Wait(quiet, PendingReason.SETTLING)
         being_written = Wait(WRITER_CHECK_SECONDS, PendingReason.BEING_WRITTEN, BEING_WRITTEN)
         try:
-            descriptor = open_original(self._inbox, source)
+            descriptor = open_regular(self._inbox, source)
             with closing(descriptor):
                 writing = writers(descriptor) if leases_prove else Writers.UNKNOWN
                 if writing is Writers.SOME:

@@ -9,7 +9,7 @@ from watchconv.journal.rows import ATTEMPT, EVENT, JOB, STATISTIC
 from watchconv.model import OPEN, EventKind, JobState, Savings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Collection, Generator
 
     from watchconv.model import Attempt, Event, Job, Statistic, Trouble
 
@@ -46,6 +46,13 @@ class History(Database):
         assert state in OPEN
         sql = f"SELECT {JOB.columns} FROM job WHERE state = ? ORDER BY id"
         return [JOB.value(row) for row in self.read(sql, (state,))]
+
+    def open_among(self, job_ids: Collection[int]) -> list[Job]:
+        """Return which of these jobs are open; thousands of ids are many."""
+        marks = ", ".join("?" * len(job_ids))
+        sql = f"SELECT {JOB.columns} FROM job WHERE id IN ({marks})"
+        jobs = [JOB.value(row) for row in self.read(sql, tuple(job_ids))]
+        return [job for job in jobs if job.state in OPEN]
 
     def counts(self) -> dict[JobState, int]:
         """Return the number of jobs in each state, without reading them."""

@@ -13,6 +13,8 @@ from watchconv.journal.rows import JOB, blob
 from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from watchconv.journal.jobs import Journal
     from watchconv.model import Job
 
@@ -66,7 +68,18 @@ def has_begun(journal: Journal, job_id: int) -> bool:
 def newest_failed(journal: Journal, original: str) -> int | None:
     """Return the last of the failed jobs whose originals had this name in error/."""
     rows = journal.read(
-        "SELECT max(id) FROM job INDEXED BY job_state WHERE state = 'failed' AND original = ?",
+        "SELECT max(id) FROM job INDEXED BY job_failed_as WHERE state = 'failed' AND original = ?",
         (blob(original),),
     )
     return None if rows[0][0] is None else int(rows[0][0])
+
+
+def failed_as(journal: Journal, originals: Sequence[str]) -> list[str]:
+    """Return which of these names in error/ failed jobs gave to their originals."""
+    marks = ", ".join("?" * len(originals))
+    rows = journal.read(
+        "SELECT DISTINCT original FROM job INDEXED BY job_failed_as"
+        f" WHERE state = 'failed' AND original IN ({marks})",
+        [blob(original) for original in originals],
+    )
+    return [os.fsdecode(row[0]) for row in rows]

@@ -152,6 +152,7 @@ DROP INDEX job_running;;
 DROP INDEX job_delivering;;
 DROP INDEX job_failed;;
 CREATE INDEX job_state ON job (state, id);;
+CREATE INDEX job_failed_as ON job (original, id) WHERE state = 'failed';;
 CREATE INDEX job_claim ON job (priority DESC, id) WHERE state = 'queued' AND request IS NULL;;
 CREATE INDEX job_waiting ON job (wait_reason) WHERE state = 'queued' AND wait_reason IS NOT NULL
 """

@@ -1,4 +1,4 @@
-"""The journal's own thread, and the two ways to call it.
+"""The journal's own thread, and the ways to call it.
 
 The journal is used by one thread, in the order of the calls, so that the event loop never waits
 for SQLite's fsync, which may take long behind ffmpeg's writes. Errors are raised as the journal
@@ -41,6 +41,10 @@ class JournalThread:
     def ask_blocking(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question on the thread and wait: for threads other than the loop's."""
         return self._submit(question, *args, **kwargs).result()
+
+    def post(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run a question on the thread some time; what goes wrong with it is lost."""
+        self._submit(question, *args, **kwargs)
 
     def _submit(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         def run() -> T:

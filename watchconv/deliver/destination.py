@@ -1,0 +1,133 @@
+"""Where outputs go: the orders that a delivery carries out, and what every destination promises.
+
+A delivery can be repeated from any point, before or after a crash, and does only what is missing.
+Nothing is overwritten. Of several outputs all are delivered, or none. A name is committed to the
+journal before it is used. The original is moved or deleted only while it is still the file that
+was encoded. ``tests/test_destination.py`` asks this of every destination.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from watchconv.deliver.move import Expected
+from watchconv.deliver.ownership import Ownership
+from watchconv.model import Intent, Job, JobState, OnSuccess, OutputFile, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from watchconv.config import Config
+
+
+class DeliveryResult(NamedTuple):
+    """How a delivery ended."""
+
+    state: JobState  # DONE, FAILED, or SUPERSEDED when the finished work is lost
+    held: bool = False  # its original stays in the inbox
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """What becomes of files, as configured now."""
+
+    on_success: OnSuccess
+    preserve_mtime: bool
+    ownership: Ownership
+
+    @classmethod
+    def of(cls, config: Config) -> DeliverySettings:
+        """Return what is configured."""
+        return cls(config.on_success, config.preserve_mtime, Ownership.of(config))
+
+
+@dataclass(frozen=True, slots=True)
+class ToOutbox:
+    """Deliver the outputs, and do with the original what was intended."""
+
+    job_id: int
+    run: int  # whose work is delivered
+    source: str  # the original, relative to the inbox
+    expected: Expected  # how the original was when it was encoded
+    settings: DeliverySettings
+    outputs: tuple[OutputFile, ...]
+    names: tuple[str, ...]  # of the outputs, in their order, relative to the outbox
+    original: str | None  # where the original goes, relative to done/; None: not there
+    delete: bool  # the original was to be deleted
+
+
+@dataclass(frozen=True, slots=True)
+class ToError:
+    """Move the original to error/, and write a report beside it."""
+
+    job_id: int
+    run: int
+    source: str
+    expected: Expected
+    settings: DeliverySettings
+    original: str  # where the original goes, relative to error/
+    reason: str  # one sentence for a person: the report's first line
+    report: str
+    names: tuple[str, ...] = ()  # no output is delivered
+
+
+DeliveryOrder = ToOutbox | ToError
+
+
+class Destination(Protocol):
+    """A place for outputs. The default is the four folders: ``outbox.LocalFolders``."""
+
+    def plan(
+        self, job: Job, verdict: Verdict, outputs: Sequence[OutputFile], settings: DeliverySettings
+    ) -> Intent:
+        """Return what to intend, with names that are free now."""
+        ...
+
+    def deliver(
+        self, order: DeliveryOrder, retarget: Callable[[DeliveryOrder], object]
+    ) -> DeliveryResult:
+        """Carry out an order on this thread; blocks. Repeatable.
+
+        Where a name turns out to be taken, retarget is called with the same order under other
+        names, which it commits to the journal. Raises OSError and EnvironmentTrouble when a step
+        cannot be done now: the order is to be given again later.
+        """
+        ...
+
+    def clear(self, job: Job) -> None:
+        """Remove a job's finished work; its end is in the journal. Repeatable."""
+        ...
+
+
+# The journal's rows, as this package sees them: nothing else here knows how they look.
+
+
+def order_of(job: Job, settings: DeliverySettings) -> DeliveryOrder:
+    """Return what the row of a job that is being delivered orders."""
+    expected = Expected(job.size, job.mtime_ns)
+    if job.verdict is not Verdict.ENCODED:
+        original, reason, report = job.original or job.source, job.reason or "", job.report or ""
+        return ToError(job.id, job.run, job.source, expected, settings, original, reason, report)
+    return ToOutbox(
+        job.id,
+        job.run,
+        job.source,
+        expected,
+        settings,
+        job.outputs,
+        tuple(output.name or "" for output in job.outputs),
+        job.original if job.on_success is OnSuccess.MOVE else None,
+        job.on_success is OnSuccess.DELETE,
+    )
+
+
+def intent_of(
+    verdict: Verdict,
+    outputs: Sequence[OutputFile] = (),
+    *,
+    original: str | None = None,
+    on_success: OnSuccess | None = None,
+) -> Intent:
+    """Return what a row is to intend; outputs have their names."""
+    return Intent(verdict, tuple(outputs), original, on_success)
