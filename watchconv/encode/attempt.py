@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from watchconv.encode.progress import ProgressTracker
 from watchconv.encode.report import compose
 from watchconv.encode.stderr_stats import StderrReader
 from watchconv.errors import EnvironmentTrouble
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from watchconv.config import Config
-    from watchconv.encode.progress import ProgressUpdate
-    from watchconv.model import Job, Profile, Progress
+    from watchconv.model import Job, Profile
     from watchconv.process.child import Child, ChildExit
 
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
@@ -45,8 +45,7 @@ class Attempt:
     stderr: StderrReader = field(default_factory=StderrReader)
     ended: ChildExit | None = None
     stop: StopSignal = field(default_factory=StopSignal)
-    beat: ProgressUpdate | None = None
-    progress: Progress | None = None
+    tracker: ProgressTracker = field(default_factory=lambda: ProgressTracker(None))
 
     @property
     def source(self) -> str:
