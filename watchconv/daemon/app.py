@@ -7,6 +7,7 @@ Does not begin or end anything that runs, but for ``close``. Errors: none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -16,19 +17,17 @@ from watchconv.daemon.once import Once
 from watchconv.daemon.recovery import sweep
 from watchconv.daemon.scan_loop import ScanLoop
 from watchconv.daemon.status import StatusPublisher
-from watchconv.daemon.wakeup import Bell, call
+from watchconv.daemon.wakeup import Bell
 from watchconv.daemon.worker import Pool
 from watchconv.deliver.outbox import DeliverySettings, Outbox
 from watchconv.deliver.ownership import Ownership
 from watchconv.encode.engine import LocalEngine
-from watchconv.intake.filters import NameFilter
-from watchconv.intake.routing import profile_for
+from watchconv.errors import JournalError
 from watchconv.intake.scan import InboxScanner, ScanResult
-from watchconv.intake.settling import PendingFiles, SettleSettings
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_transition
 from watchconv.media.probe import ProbeWorker
-from watchconv.model import Job, JobState
+from watchconv.model import Job, JobState, WaitReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,15 +66,14 @@ class Components:
         self.pool = Pool(
             config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
         )
-        self.intake = self._make_intake(folders.vouches_for)
-        self.looking = ScanLoop(config, folders, self.intake, troubles, self._take_look)
+        self._scan_journal = Journal(config().state)
+        scanner = InboxScanner(config().inbox, self._scan_journal, folders)
+        self.looking = ScanLoop(config, folders, scanner, troubles, self._take_look, self.announce)
         self.present = StatusPublisher(
-            config().state, self.engine, self.pool, self.intake, troubles, journal, listener
+            config().state, self.engine, self.pool, self.looking, troubles, journal, listener
         )
         self.requests = Requests(config, folders, journal, self.pool, self.engine)
-        self.once = Once(
-            self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
-        )
+        self.once = Once(self.looking, self.pool, self.deliveries, troubles, journal)
         self.pool.rescan = self.looking.rescan
         self.looking.healed = self._take_folders_back
         self.pool.moved = self.deliveries.moved = self.announce
@@ -86,39 +84,9 @@ class Components:
             Journal.retarget, job_id, outputs=[output] if output else [], original=original
         )
 
-    def _make_intake(self, vouches: Callable[[str], bool]) -> InboxScanner:
-        config = self._config()
-        loop = asyncio.get_running_loop()
-
-        def announce() -> None:
-            """Wake all, from the thread of a look."""
-            call(loop, self.announce)
-
-        def expect() -> None:
-            """Start the probe while the first file still settles; none where nothing is claimed."""
-            if self.probe.pid is None and not self.pool.claims.paused:
-                call(loop, self.probe.warm)
-
-        def profile_of(source: str) -> str:
-            """Choose by the configuration in effect."""
-            now = self._config()
-            return profile_for(source, now.all_profiles, now.profile)
-
-        return InboxScanner(
-            NameFilter(config.extensions, config.ignore),
-            PendingFiles(config.inbox, _patience(config)),
-            self._journal.ask_blocking,
-            profile_of=profile_of,
-            vouches=vouches,
-            expect=expect,
-            wake_workers=announce,
-        )
-
     def renew(self, config: Config) -> None:
         """Make anew what was made of the configuration; the rest asks for it each time."""
         self.outbox.disposal = _disposal(config)
-        self.intake.sieve = NameFilter(config.extensions, config.ignore)
-        self.intake.waiting.patience = _patience(config)
         self.pool.resize(config.jobs)
         self.looking.look_at_all()
 
@@ -131,6 +99,8 @@ class Components:
     def _take_look(self, looked: ScanResult | None) -> None:
         """Hear what a look did; None: it could not be."""
         if looked:
+            if looked.first_seen and self.probe.pid is None and not self.pool.claims.paused:
+                self.probe.warm()  # while the first file still settles
             for job in map(self.pool.running.get, looked.taken_away):
                 if job:
                     self.engine.stop(job, kill=True)
@@ -139,6 +109,9 @@ class Components:
     async def _take_folders_back(self) -> None:
         """Hear that the folders are well again."""
         self.deliveries.retry.set()
+        with contextlib.suppress(JournalError):  # else the jobs go on when their time has come
+            await self._journal.ask(Journal.release_delayed, WaitReason.UNMOUNTED)
+            self.announce()
         await sweep(self._journal, self.outbox)
 
     def _take_end(self, job: Job) -> None:
@@ -154,13 +127,8 @@ class Components:
         await asyncio.gather(
             self.bell.close(), self.looking.close(), self.probe.close(), self._reader.close()
         )
+        self._scan_journal.close()
 
 
 def _disposal(config: Config) -> DeliverySettings:
     return DeliverySettings(config.on_success, config.preserve_mtime, Ownership.of(config))
-
-
-def _patience(config: Config) -> SettleSettings:
-    return SettleSettings(
-        config.settle_seconds, config.settle_network_seconds, config.incomplete_after_seconds
-    )
