@@ -163,6 +163,16 @@ def test_outputs_are_delivered_together(journal: Journal) -> None:
     assert next(journal.jobs()) == done
 
 
+def test_an_output_without_a_name_is_a_bug_and_changes_nothing(journal: Journal) -> None:
+    """A constraint of the database would look like a disk in trouble, and be tried again."""
+    job = get(journal, bring_to(journal, JobState.RUNNING))
+    nameless = replace(made("a.jpg"), name=None)
+    with pytest.raises(AssertionError):
+        journal.intend(job, Intent(Verdict.ENCODED, (made("a.webm"), nameless)), WHOLE)
+
+    assert get(journal, job.id) == job
+
+
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.SUPERSEDED])
 def test_outputs_that_were_not_delivered_are_none(journal: Journal, state: JobState) -> None:
     job_id = bring_to(journal, JobState.DELIVERING)

@@ -191,13 +191,13 @@ def test_a_backlog_that_is_deleted_while_workers_take_from_it_is_withdrawn(
 class Claiming(Journal):
     """A journal in which a worker claims the first job before a scan ends it."""
 
-    def withdraw(self, job_id: int, expected: JobState, now: float) -> Job | None:
+    def withdraw(self, *args: Any, **kwargs: Any) -> Job | None:
         self.claim(2.0)
-        return super().withdraw(job_id, expected, now)
+        return super().withdraw(*args, **kwargs)
 
-    def supersede(self, job_id: int, expected: JobState, now: float, *, stale: bool) -> Job | None:
+    def supersede(self, *args: Any, **kwargs: Any) -> Job | None:
         self.claim(2.0)
-        return super().supersede(job_id, expected, now, stale=stale)
+        return super().supersede(*args, **kwargs)
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"new content")])

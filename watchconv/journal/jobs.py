@@ -205,6 +205,7 @@ class Journal(History):
         ended is how the attempt of a running job ended. Returns None also where a cancel was
         asked for meanwhile, unless this is its answer.
         """
+        assert all(made.name for made in intent.outputs), intent
         columns = (
             "verdict = ?, original = ?, on_success = ?, cause = ?, wait_reason = NULL, reason = ?,"
             " report = ?, warnings = ?, request = NULL"
