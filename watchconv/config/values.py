@@ -148,20 +148,20 @@ def _read_mode(text: str, needed: int = 0) -> int:
     return mode
 
 
-def _read_id(text: str, kind: str, find: Callable[[str], int]) -> int:
-    """Return the number of a user or group; a number needs no entry: containers have few."""
-    try:
-        number = int(text) if text.isdecimal() else find(text)
-    except KeyError as error:
-        raise ValueError(f"there is no {kind} {show(text)}") from error
-    if number > UID_MAX:
-        raise ValueError(f"{show(text)} is out of range, {UID_MAX} is the most")
-    return number
-
-
 def _id(kind: str, find: Callable[[str], int]) -> Any:
-    wanted = f"the name or the number of a {kind}, or inherit"
-    return _reader(kind, wanted, partial(_read_id, kind=kind, find=find), int | str)
+    """Read a user or group; a number needs no entry: containers have few."""
+
+    def read(text: str) -> int:
+        """Return its number."""
+        try:
+            number = int(text) if text.isdecimal() else find(text)
+        except KeyError as error:
+            raise ValueError(f"there is no {kind} {show(text)}") from error
+        if number > UID_MAX:
+            raise ValueError(f"{show(text)} is out of range, {UID_MAX} is the most")
+        return number
+
+    return _reader(kind, f"the name or the number of a {kind}, or inherit", read, int | str)
 
 
 def _read_extension(text: str) -> str:
