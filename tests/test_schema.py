@@ -233,37 +233,9 @@ def test_every_mistake_of_a_group_in_a_union_is_told() -> None:
     ]
 
 
-WORDS = st.sampled_from(
-    [
-        "p",
-        "profiles",
-        "container",
-        "mkv",
-        "video",
-        "copy",
-        "codec",
-        "hevc",
-        "quality",
-        "vmaf",
-        "between",
-        "bitrate",
-        "4M",
-        "copy_when",
-        "int",
-        "literal",
-        "max_mbit",
-        "languages",
-        "all",
-        "also",
-        "poster",
-        "sprite",
-        "loop",
-        "[key]",
-        "Video",
-        "x",
-        "3",
-    ]
-)
+VOCABULARY = """p profiles container mkv video copy codec hevc quality vmaf between bitrate 4M int
+copy_when literal max_mbit languages all also poster sprite loop [key] Video x 3"""
+WORDS = st.sampled_from(VOCABULARY.split())
 TREES = st.recursive(
     WORDS | st.integers() | st.none(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
