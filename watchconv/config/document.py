@@ -79,8 +79,22 @@ class Document:
         if isinstance(node, yaml.MappingNode):
             return self._group(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return self._list(node, path)
-        return self._scalar(node, path)
+            self._check_tag(node, path, f"{_TAG}seq")
+            items = []
+            for index, item in enumerate(node.value):
+                self.lines[*path, index] = _line(item)
+                items.append(self.read(item, (*path, index)))
+            return items
+        if node.tag in _GUESSED:
+            return Plain(node.value)
+        if node.tag == _NULL:
+            self.empty.append(path)
+            return ""
+        self._check_tag(node, path, *_TEXT)
+        if not node.value.isascii() and _CONTROL.search(node.value):
+            self._complain(path, _line(node), "holds a character that is none (half of a pair)")
+            return ""
+        return node.value
 
     def _group(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         group: dict[str, Any] = {}
@@ -96,27 +110,6 @@ class Document:
                 group[name] = self.read(value, (*path, name))
         self._check_tag(node, path, f"{_TAG}map")
         return group
-
-    def _list(self, node: yaml.SequenceNode, path: Path) -> list[Any]:
-        items = []
-        for index, item in enumerate(node.value):
-            self.lines[*path, index] = _line(item)
-            items.append(self.read(item, (*path, index)))
-        self._check_tag(node, path, f"{_TAG}seq")
-        return items
-
-    def _scalar(self, node: yaml.Node, path: Path) -> str:
-        text: str = node.value
-        if node.tag in _GUESSED:
-            return Plain(text)
-        if node.tag == _NULL:
-            self.empty.append(path)
-            return ""
-        self._check_tag(node, path, *_TEXT)
-        if not text.isascii() and _CONTROL.search(text):
-            self._complain(path, _line(node), "holds a character that is none (half of a pair)")
-            return ""
-        return text
 
     def _check_tag(self, node: yaml.Node, path: Path, *allowed: str) -> None:
         if node.tag not in allowed:
