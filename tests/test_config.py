@@ -110,7 +110,10 @@ MISTAKES = [
     ),
     ("owner: no_such_user_x", "owner: there is no user 'no_such_user_x'; write the name or the"),
     ("group: no_such_group_x", "group: there is no group 'no_such_group_x'; write the name or"),
-    ("extensions: mp4", "extensions: 'mp4' is no list; write a list such as [mp4, mkv], or any"),
+    (
+        "extensions: mp4",
+        'extensions: \'mp4\' is no list; write a list such as ["mp4", "mkv"], or any',
+    ),
     ("extensions: []", "extensions: is empty, nothing would be converted; write a list: [mp4], or"),
     ('extensions: ["*.mp4"]', "extensions[0]: '*.mp4' is no extension; write one such as mp4"),
     ('extensions: [mp4, ""]', "extensions[1]: is empty; write one such as mp4"),

@@ -5,12 +5,15 @@ The model is the profile language that is to come, written as ``config.keys`` wr
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from watchconv.config.document import parse
 from watchconv.config.keys import Group, key
@@ -228,6 +231,29 @@ def test_every_mistake_of_a_group_in_a_union_is_told() -> None:
         "f:5: profiles.p.video.codec: 'xvid' is not possible",
         "f:6: profiles.p.video.depth: '9' is not possible",
     ]
+
+
+VOCABULARY = """p profiles container mkv video copy codec hevc quality vmaf between bitrate 4M int
+copy_when literal max_mbit languages all also poster sprite loop [key] Video x 3"""
+WORDS = st.sampled_from(VOCABULARY.split())
+TREES = st.recursive(
+    WORDS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(WORDS, TREES, max_size=3))
+def test_any_tree_is_a_value_or_sentences_about_places_in_it(tree: dict[str, Any]) -> None:
+    text = yaml.safe_dump({"profiles": {"p": {"container": "mkv", **tree}}})
+    document = parse(text.encode())
+    value, problems = read(Everything, document.values, "/")
+
+    assert (value is None) == bool(problems)
+    for problem in problems:
+        assert problem.path[:2] == ("profiles", "p")
+        assert document.line(problem.path)
+        assert re.search(r"; (write|did you mean) |write it \(", problem.text)
 
 
 def test_the_schema_describes_what_is_nested() -> None:

@@ -1,6 +1,6 @@
 """The child that reads a configuration file for a process that is to stay small.
 
-    python -m watchconv.config FILE MODULE:DEMANDS SECONDS
+    python -m watchconv.config FILE MODULE:DEMANDS SECONDS [what it is found by …]
 
 Writes a pickle of the ``Config``, or of the ``ConfigError``, to its standard output.
 """
@@ -15,17 +15,12 @@ import sys
 from watchconv.config.load import load_config
 from watchconv.errors import ConfigError
 
-
-def main(path: str, demands: str, seconds: str) -> None:
-    """Read a file and hand the answer back."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the one who asked says what is to be said
+if __name__ == "__main__":
+    path, demands, seconds = sys.argv[1:4]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who asked says what is to be said
     signal.alarm(int(seconds))  # where nobody is left who waits for us
     try:
         answer: object = load_config(path, pkgutil.resolve_name(demands))
     except ConfigError as error:
         answer = error
     sys.stdout.buffer.write(pickle.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

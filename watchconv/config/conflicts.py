@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from watchconv.config.problems import Problem, near_miss, show
 from watchconv.host.mounts import is_below, mount_of, table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from watchconv.config.keys import Config
 
@@ -86,7 +87,7 @@ class Place:
     @classmethod
     def of(cls, path: str, mountinfo: str) -> Place:
         """Look at a resolved path."""
-        seen = [_identify(above) for above in _upwards(path)]
+        seen = [_identify(above) for above in (path, *map(str, PurePath(path).parents))]
         mount = mount_of(path, mountinfo)
         inner = _under(mount.root, path[len(mount.point) :])
         above = frozenset(identity for identity in seen if identity)
@@ -101,15 +102,6 @@ class Place:
         # The table alone is not believed: every NFS mount of one server calls its root "/".
         below = _under(self.path, other.inner[len(self.inner) :])
         return other.identity is not None and _identify(below) == other.identity
-
-
-def _upwards(path: str) -> Iterator[str]:
-    while True:
-        yield path
-        parent = os.path.dirname(path)
-        if parent == path:
-            return
-        path = parent
 
 
 def _under(folder: str, rest: str) -> str:

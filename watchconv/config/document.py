@@ -59,12 +59,65 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     empty: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    _room: int = MOST_VALUES
 
     def line(self, path: Path) -> int | None:
         """Return the line of a path, or of the nearest thing around it that has one."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        """Return the value of a node; path is where it stands. Aliases are written out.
+
+        Raises Unreadable for too much.
+        """
+        self._room -= 1
+        if self._room < 0 or len(path) > DEEPEST:
+            line = self.line(path[:1])
+            raise Unreadable(line, "says too much; are there anchors inside anchors?")
+        if isinstance(node, yaml.MappingNode):
+            return self._group(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            self._check_tag(node, path, f"{_TAG}seq")
+            items = []
+            for index, item in enumerate(node.value):
+                self.lines[*path, index] = _line(item)
+                items.append(self.read(item, (*path, index)))
+            return items
+        if node.tag in _GUESSED:
+            return Plain(node.value)
+        if node.tag == _NULL:
+            self.empty.append(path)
+            return ""
+        self._check_tag(node, path, *_TEXT)
+        if not node.value.isascii() and _CONTROL.search(node.value):
+            self._complain(path, _line(node), "holds a character that is none (half of a pair)")
+            return ""
+        return node.value
+
+    def _group(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        group: dict[str, Any] = {}
+        for key, value in node.value:
+            line = _line(key)
+            if not isinstance(key, yaml.ScalarNode):
+                self._complain(path, line, "a list or a group cannot be a key; write a word")
+            elif (name := key.value) in group:
+                first = self.lines[*path, name]
+                self._complain((*path, name), line, f"is already set in line {first}; keep one")
+            else:
+                self.lines[*path, name] = line
+                group[name] = self.read(value, (*path, name))
+        self._check_tag(node, path, f"{_TAG}map")
+        return group
+
+    def _check_tag(self, node: yaml.Node, path: Path, *allowed: str) -> None:
+        if node.tag not in allowed:
+            tag = node.tag.replace(_TAG, "!!")
+            self._complain(path, _line(node), f"the tag {tag} means nothing here; remove it")
+
+    def _complain(self, path: Path, line: int, text: str) -> None:
+        self.problems.append(Problem(path, text, line))
 
 
 def parse(content: bytes) -> Document:
@@ -85,7 +138,7 @@ def parse(content: bytes) -> Document:
     if not isinstance(node, yaml.MappingNode):
         raise Unreadable(_line(node), "holds no keys, only a list or a word; write key: value")
     document = Document()
-    document.values = _Walk(document).visit(node, ())
+    document.values = document.read(node, ())
     return document
 
 
@@ -101,70 +154,6 @@ def _decode(content: bytes) -> str:
         line = text.count("\n", 0, odd.start()) + 1
         raise Unreadable(line, f"holds the control character {odd[0]!r}; is it a text file?")
     return text
-
-
-class _Walk:
-    """Turns nodes into values. Aliases are written out, within MOST_VALUES."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self._room = MOST_VALUES
-
-    def visit(self, node: yaml.Node, path: Path) -> Any:
-        """Return the value of a node; path is where it stands. Raises Unreadable for too much."""
-        self._room -= 1
-        if self._room < 0 or len(path) > DEEPEST:
-            line = self._document.line(path[:1])
-            raise Unreadable(line, "says too much; are there anchors inside anchors?")
-        if isinstance(node, yaml.MappingNode):
-            return self._group(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return self._list(node, path)
-        return self._scalar(node, path)
-
-    def _group(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        group: dict[str, Any] = {}
-        for key, value in node.value:
-            line = _line(key)
-            if not isinstance(key, yaml.ScalarNode):
-                self._complain(path, line, "a list or a group cannot be a key; write a word")
-            elif (name := key.value) in group:
-                first = self._document.lines[*path, name]
-                self._complain((*path, name), line, f"is already set in line {first}; keep one")
-            else:
-                self._document.lines[*path, name] = line
-                group[name] = self.visit(value, (*path, name))
-        self._check_tag(node, path, f"{_TAG}map")
-        return group
-
-    def _list(self, node: yaml.SequenceNode, path: Path) -> list[Any]:
-        items = []
-        for index, item in enumerate(node.value):
-            self._document.lines[*path, index] = _line(item)
-            items.append(self.visit(item, (*path, index)))
-        self._check_tag(node, path, f"{_TAG}seq")
-        return items
-
-    def _scalar(self, node: yaml.Node, path: Path) -> str:
-        text: str = node.value
-        if node.tag in _GUESSED:
-            return Plain(text)
-        if node.tag == _NULL:
-            self._document.empty.append(path)
-            return ""
-        self._check_tag(node, path, *_TEXT)
-        if not text.isascii() and _CONTROL.search(text):
-            self._complain(path, _line(node), "holds a character that is none (half of a pair)")
-            return ""
-        return text
-
-    def _check_tag(self, node: yaml.Node, path: Path, *allowed: str) -> None:
-        if node.tag not in allowed:
-            tag = node.tag.replace(_TAG, "!!")
-            self._complain(path, _line(node), f"the tag {tag} means nothing here; remove it")
-
-    def _complain(self, path: Path, line: int, text: str) -> None:
-        self._document.problems.append(Problem(path, text, line))
 
 
 def _line(node: yaml.Node | yaml.Event) -> int:

@@ -62,7 +62,9 @@ def _steps(detail: ErrorDetails, written: object, schema: dict[str, Any]) -> _St
     if path[-1:] == ("[key]",) and detail["type"] not in _UNKNOWN:
         path = path[:-1]  # about the name of a group, not about a key of that name
     for step in path:
-        if isinstance(here, dict) and (step in here or _is_key(step, steps, schema)):
+        place = tuple(one for one in steps if not isinstance(one, _Branch))
+        keys = {name for node in _nodes(schema, place) for name in node.get("properties", ())}
+        if isinstance(here, dict) and (step in here or step in keys):  # missing, or a default
             here = here.get(step)
             steps.append(step)
         elif isinstance(here, list) and isinstance(step, int):
@@ -71,12 +73,6 @@ def _steps(detail: ErrorDetails, written: object, schema: dict[str, Any]) -> _St
         else:
             steps.append(_Branch(step))
     return tuple(steps)
-
-
-def _is_key(step: str | int, above: Sequence[str | int], schema: dict[str, Any]) -> bool:
-    """Return whether a step that was not written could have been: a default, or what is missing."""
-    path = tuple(one for one in above if not isinstance(one, _Branch))
-    return any(step in node.get("properties", ()) for node in _nodes(schema, path))
 
 
 def _by_place(told: _Told) -> Iterator[tuple[Path, list[ErrorDetails]]]:
@@ -155,18 +151,12 @@ def _kind(node: dict[str, Any]) -> str:
     names |= {"string": "a text", "array": "a list", "object": "key: value lines under it"}
     said = names.get(node.get("type", ""), "a value")
     if "examples" in node:
-        return f"{said} such as {', '.join(map(_example, node['examples']))}"
+        shown = (json.dumps(one) if isinstance(one, list) else str(one) for one in node["examples"])
+        return f"{said} such as {', '.join(shown)}"
     if "properties" in node:
         return f"{said} ({', '.join(node['properties'])})"
     ends = [f"{word} {node[end]:.12g}" for end, word in _ENDS.items() if end in node]
     return " ".join([said, *ends])
-
-
-def _example(value: object) -> str:
-    if isinstance(value, list):
-        words = (word if word.isalnum() else json.dumps(word) for word in map(str, value))
-        return f"[{', '.join(words)}]"
-    return str(value)
 
 
 def _nodes(schema: dict[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,9 @@ VARIABLE = "WATCHCONV_CONFIG"
 PLACES = ("config.yaml", "~/.config/watchconv/config.yaml", "/etc/watchconv/config.yaml")
 # for the file and for what an ffmpeg is asked, which has a limit of 30 s for each answer
 READ_SECONDS = 100.0
+# finds what we find, which -m alone and a PYTHONPATH for ffmpeg too would not do
+_CHILD = "import sys; sys.path[:] = sys.argv[4:]; from runpy import run_module; "
+_CHILD += "run_module('watchconv.config', run_name='__main__')"
 
 
 class NoConfigError(ConfigError):
@@ -86,10 +89,9 @@ def load_apart(
     """
     name = f"{demands.__module__}:{demands.__qualname__}"
     child = subprocess.Popen(
-        [sys.executable, "-B", "-P", "-m", "watchconv.config", path, name, f"{seconds + 10:.0f}"],
+        [sys.executable, "-B", "-c", _CHILD, path, name, f"{seconds + 10:.0f}", *sys.path],
         stdout=subprocess.PIPE,
         close_fds=False,  # the file may be one that was opened for us: /dev/fd/63
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         process_group=0,  # to be ended together with the ffmpeg that it asks
     )
     assert child.stdout

@@ -65,29 +65,23 @@ def _reader(
     """Read a text; read raises ValueError with what is wrong, or bare where it is no such thing."""
 
     def take(value: object) -> Any:
-        """Return the finished value."""
+        """Return the finished value of a text that a system call can take."""
+        wrong = f"{show(value)} is no {noun}"
         try:
-            return read(_usable(value))
+            if isinstance(value, str):
+                if not value.strip():
+                    raise ValueError("is empty")
+                if "\0" in value:
+                    raise ValueError("holds a NUL byte")
+                os.fsencode(value)
+                return read(value)
+        except UnicodeEncodeError:
+            wrong = "holds a character that no file name can have"
         except ValueError as error:
-            wrong = str(error) or f"{show(value)} is no {noun}"
-            raise ValueError(f"{wrong}; write {wanted}") from error
+            wrong = str(error) or wrong
+        raise ValueError(f"{wrong}; write {wanted}")
 
     return BeforeValidator(take, json_schema_input_type=written)
-
-
-def _usable(value: object) -> str:
-    """Demand a text that is not empty and that a system call can take."""
-    if not isinstance(value, str):
-        raise ValueError
-    if not value.strip():
-        raise ValueError("is empty")
-    if "\0" in value:
-        raise ValueError("holds a NUL byte")
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError as error:
-        raise ValueError("holds a character that no file name can have") from error
-    return value
 
 
 def _expand(text: str) -> str:
@@ -109,7 +103,7 @@ def _find_program(text: str) -> str:
 
 
 def _absolute(path: str, info: Info) -> str:
-    return os.path.join((info.context or {}).get("folder", os.getcwd()), path)
+    return os.path.join((info.context or {}).get("folder", ""), path)
 
 
 def _read_size(text: str, least: int = 0) -> int:
@@ -148,20 +142,20 @@ def _read_mode(text: str, needed: int = 0) -> int:
     return mode
 
 
-def _read_id(text: str, kind: str, find: Callable[[str], int]) -> int:
-    """Return the number of a user or group; a number needs no entry: containers have few."""
-    try:
-        number = int(text) if text.isdecimal() else find(text)
-    except KeyError as error:
-        raise ValueError(f"there is no {kind} {show(text)}") from error
-    if number > UID_MAX:
-        raise ValueError(f"{show(text)} is out of range, {UID_MAX} is the most")
-    return number
-
-
 def _id(kind: str, find: Callable[[str], int]) -> Any:
-    wanted = f"the name or the number of a {kind}, or inherit"
-    return _reader(kind, wanted, partial(_read_id, kind=kind, find=find), int | str)
+    """Read a user or group; a number needs no entry: containers have few."""
+
+    def read(text: str) -> int:
+        """Return its number."""
+        try:
+            number = int(text) if text.isdecimal() else find(text)
+        except KeyError as error:
+            raise ValueError(f"there is no {kind} {show(text)}") from error
+        if number > UID_MAX:
+            raise ValueError(f"{show(text)} is out of range, {UID_MAX} is the most")
+        return number
+
+    return _reader(kind, f"the name or the number of a {kind}, or inherit", read, int | str)
 
 
 def _read_extension(text: str) -> str:
