@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from tests.fakes_destination import FakeDestination
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from watchconv.deliver.destination import (
     DeliveryOrder,
     DeliveryResult,

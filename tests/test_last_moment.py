@@ -12,7 +12,7 @@ import pytest
 
 from tests.places import opened
 from tests.test_delivery import MTIME_NS, ORIGINAL, OUTPUT, SOURCE, STEPS, Scene, World
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from watchconv.deliver.destination import ToError, order_of
 from watchconv.deliver.reports import Reports
 from watchconv.host import files

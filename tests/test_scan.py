@@ -23,6 +23,7 @@ from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
 from watchconv.host import folders
 from watchconv.intake import scan
+from watchconv.host.files import open_folder
 from watchconv.host.folders import Missing
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
@@ -739,7 +740,7 @@ def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_scanned_again
     def fail(path: str) -> int:
         if path.endswith("trip"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return files.open_folder(path)
+        return open_folder(path)
 
     house.put("trip/a.mov")
     monkeypatch.setattr(scan, "open_folder", fail)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.waiting import wait_until
-from watchconv.intake.admit import open_original
+from watchconv.host.files import open_regular
 from watchconv.intake.lease import writers
 from watchconv.intake.watch import NAMES_PER_FOLDER, Hints, Watcher
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.test_judge import JOB
+from tests.test_policy import JOB
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import Manifest, WorkDirectories, readable_name

@@ -20,6 +20,7 @@ from tests.clips import MEDIA
 from tests.test_scan import House
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.plan import plan_encode, refusal
+from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.settling import SettleSettings
 from watchconv.media.probe import ProbeWorker
