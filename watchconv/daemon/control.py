@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
     from watchconv.daemon.dispatcher import Dispatcher
-    from watchconv.deliver.outbox import LocalFolders
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +37,10 @@ RETRY_SECONDS = 5.0
 class Control:
     """Carries requests out."""
 
-    def __init__(
-        self,
-        context: Context,
-        dispatcher: Dispatcher,
-        deliveries: Deliveries,
-        destination: LocalFolders,
-    ) -> None:
+    def __init__(self, context: Context, dispatcher: Dispatcher, deliveries: Deliveries) -> None:
         self._context, self._journal = context, context.journal
         self._dispatcher, self._deliveries = dispatcher, deliveries
-        self._destination = destination
+        self._destination = deliveries.destination
 
     async def run(self) -> None:
         """Carry out what is asked for, for ever: at each wake-up, and what was put off."""
@@ -99,7 +92,7 @@ class Control:
             raise EnvironmentTrouble(sentence) from error
         if after:
             log_transition(log, after, JobState.FAILED, JobState.QUEUED)
-            self._context.signals.work_changed()
+            self._context.signals.changed(work=True)
 
     def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""

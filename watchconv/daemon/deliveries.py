@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from watchconv.daemon.context import Context
-    from watchconv.deliver.destination import DeliveryOrder, Destination
+    from watchconv.deliver.destination import DeliveryOrder
+    from watchconv.deliver.outbox import LocalFolders
     from watchconv.host.workdir import WorkDirectories
     from watchconv.journal.thread import Question
     from watchconv.model import AttemptEnd
@@ -48,10 +49,10 @@ P = ParamSpec("P")
 class Deliveries:
     """Commits decisions and carries DELIVERING jobs to their end."""
 
-    def __init__(self, context: Context, destination: Destination, work: WorkDirectories) -> None:
+    def __init__(self, context: Context, destination: LocalFolders, work: WorkDirectories) -> None:
         self._config, self._journal = context.config, context.journal
         self._troubles, self._signals = context.troubles, context.signals
-        self._destination, self._work = destination, work
+        self.destination, self._work = destination, work
         self._request = context.request
         self._free = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -78,7 +79,7 @@ class Deliveries:
         A cancel that is not answered yet comes before any other verdict.
         """
         intent = await in_thread(
-            self._destination.plan, job, decision.verdict, decision.outputs, self._settings
+            self.destination.plan, job, decision.verdict, decision.outputs, self._settings
         )
         report = decision.report
         if decision.verdict is not Verdict.ENCODED and not report:
@@ -122,10 +123,6 @@ class Deliveries:
                 self._troubles.clear(Trouble.JOURNAL)
                 return answer
 
-    async def discard(self, job: Job) -> None:
-        """Remove the work of a job's attempt."""
-        await in_thread(self._work.remove_attempt, job.id, job.run)
-
     # carry out
 
     async def begin(self, job: Job, *, again: bool = False) -> None:
@@ -163,7 +160,7 @@ class Deliveries:
             self.failed += ended.state is JobState.FAILED
             reason = ended.reason if ended.state is JobState.FAILED else None
             log_transition(log, ended, JobState.DELIVERING, ended.state, reason)
-            self._request.name(ended.source)  # something new may lie under its name by now
+            self._request.scan_name(ended.source)  # something new may lie under its name by now
 
     def _roll_forward(self, job: Job, again: bool) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
@@ -173,7 +170,7 @@ class Deliveries:
                 return None
             job = fresh
         order = order_of(job, self._settings)
-        state, held = self._destination.deliver(order, self._retarget)
+        state, held = self.destination.deliver(order, self._retarget)
         now = time.time()
         if state is JobState.SUPERSEDED:
             ended = self._journal.ask_blocking(
@@ -181,7 +178,7 @@ class Deliveries:
             )
         else:
             ended = self._journal.ask_blocking(Journal.finish, job.id, state, now, held=held)
-        self._destination.clear(job)
+        self.destination.clear(job)
         return ended
 
     def _retarget(self, order: DeliveryOrder) -> None:

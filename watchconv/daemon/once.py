@@ -37,8 +37,8 @@ class Once:
         signals = self._context.signals
         await self._scan_loop.first_done.wait()
         while not await self._is_done():
-            await signals.once_changed.wait()
-            signals.once_changed.clear()
+            await signals.once.wait()
+            signals.once.clear()
         for source, lacks in self._scan_loop.result.incomplete.items():
             log.warning("left in the inbox, for it is not whole: %s: %s", printable(source), lacks)
         signals.stop.set()
