@@ -183,16 +183,22 @@ class Dispatcher:
         """
         self._closing = True
         force_exit = self._signals.force_exit
-        if not await all_ended(self._tasks, grace_seconds, force_exit):
-            kill = force_exit.is_set()
-            for attempt in self.attempts.values():
-                attempt.stop(kill=kill)
-            if not await all_ended(self._tasks, STOP_SECONDS, force_exit):
-                for attempt in self.attempts.values():
-                    attempt.stop(kill=True)
-                if self._tasks:
-                    await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
-        return not self._tasks
+        if await all_ended(self._encoding(), grace_seconds, force_exit):
+            return True
+        self._stop_all(kill=force_exit.is_set())
+        if not await all_ended(self._encoding(), STOP_SECONDS, force_exit):
+            self._stop_all(kill=True)
+            if left := self._encoding():
+                await asyncio.wait(left, timeout=STOP_SECONDS)
+        return not self._encoding()
+
+    def _encoding(self) -> set[asyncio.Task[None]]:
+        """The tasks that do not deliver yet: those that do are waited for with the deliveries."""
+        return self._tasks - set(self._worker.deliveries.tasks.values())
+
+    def _stop_all(self, *, kill: bool) -> None:
+        for attempt in self.attempts.values():
+            attempt.stop(kill=kill)
 
 
 class _Claimed(NamedTuple):

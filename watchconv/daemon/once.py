@@ -51,7 +51,7 @@ class Once:
 
     async def _is_done(self) -> bool:
         troubles = self._context.troubles
-        if self._scan_loop.pending or self._dispatcher.attempts or self._deliveries.under_way:
+        if self._scan_loop.pending or self._dispatcher.attempts or self._deliveries.tasks:
             return False
         if troubles.has(Trouble.FOLDERS):
             return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
@@ -56,6 +55,11 @@ log = logging.getLogger(__name__)
 
 TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the machine failed an attempt
 UNMOUNTED_SECONDS = 300.0  # when a job is tried again whose part of the inbox is not mounted
+MOUNTED_ANEW = Interrupted(
+    "its folder was mounted anew meanwhile",
+    2 * TROUBLE_SECONDS,
+    wait_reason=WaitReason.UNMOUNTED,
+)
 
 
 class Attempt:
@@ -117,7 +121,7 @@ class Worker:
     ) -> None:
         self._context, self._folders = context, context.folders
         self._program, self.probe, self._work = program, probe, work
-        self.engine, self._deliveries = engine, deliveries
+        self.engine, self.deliveries = engine, deliveries
 
     async def run(self, attempt: Attempt) -> None:
         """Make an attempt and carry out what follows.
@@ -139,28 +143,28 @@ class Worker:
                 attempt.release_slot()
                 result = await running.result
             attempt.release_slot()  # also where there was nothing to encode
-            outcome = result.outcome
-            if not isinstance(outcome, Interrupted):
-                outcome = await in_thread(self._check, job, outcome, folders.generation)
+            outcome, end = result
+            decision = decide(job, outcome, attempt.config.max_attempts)
+            if not isinstance(decision, Deliver) and not isinstance(outcome, Interrupted):
+                checked = await in_thread(self._check, job, outcome, folders.generation)
+                if checked is not outcome:
+                    decision, end = decide(job, checked, 0), attempt_end(checked)
         except (EnvironmentTrouble, OSError) as error:
             attempt.release_slot()
             end = AttemptEnd(AttemptOutcome.INTERRUPTED)
             decision = await self._put_off(job, printable(str(error)), folders.generation)
         else:
             self._context.troubles.clear(Trouble.ATTEMPT)
-            decision = decide(job, outcome, attempt.config.max_attempts)
-            end = result.end
-            if outcome is not result.outcome:
-                told = attempt_end(outcome)
-                end = replace(end, outcome=told.outcome, cause=told.cause)
+        if isinstance(decision, Deliver) and not await self.deliveries.conclude(
+            job, decision, end, folders.generation
+        ):
+            decision, end = decide(job, MOUNTED_ANEW, 0), attempt_end(MOUNTED_ANEW)
         match decision:
-            case Deliver():
-                await self._deliveries.conclude(job, decision, end)
             case Requeue():
                 await self._requeue(job, decision, end)
                 if decision.wait_reason is WaitReason.UNMOUNTED and self._folders.state != folders:
                     # it came back before it was known that this job waits for it
-                    await self._deliveries.insist(Journal.release_delayed, WaitReason.UNMOUNTED)
+                    await self.deliveries.insist(Journal.release_delayed, WaitReason.UNMOUNTED)
                     self._context.signals.changed(work=True)
             case Close(state):
                 await self._close(job, state, end)
@@ -169,7 +173,7 @@ class Worker:
         """Return what an engine is to do, or the outcome where there is nothing to encode."""
         job, config = attempt.job, attempt.config
         for original in attempt.old_reports:
-            self._deliveries.destination.remove_stale_report(original)
+            self.deliveries.destination.remove_stale_report(original)
         profile = config.all_profiles.get(job.profile)
         if profile is None:
             reason = f"there is no profile named {job.profile} any more"
@@ -223,8 +227,7 @@ class Worker:
     def _check(self, job: Job, outcome: Outcome, generation: int) -> Outcome:
         """Return what an outcome is worth where a folder or mount has gone meanwhile."""
         if not self._folders.is_current(generation):
-            reason, seconds = "its folder was mounted anew meanwhile", 2 * TROUBLE_SECONDS
-            return Interrupted(reason, seconds, wait_reason=WaitReason.UNMOUNTED)
+            return MOUNTED_ANEW
         if isinstance(outcome, Gone):
             match self._folders.why_missing(job.source):
                 case Missing.UNMOUNTED:
@@ -256,7 +259,7 @@ class Worker:
     async def _requeue(self, job: Job, decision: Requeue, end: AttemptEnd) -> None:
         not_before = time.time() + decision.wait_seconds if decision.wait_seconds else 0.0
         await in_thread(self._work.remove_attempt, job.id, job.run)
-        after = await self._deliveries.insist(
+        after = await self.deliveries.insist(
             Journal.requeue,
             job.id,
             end,
@@ -266,7 +269,7 @@ class Worker:
             reason=decision.reason,
         )
         if after and after.request is Request.CANCEL:
-            await self._deliveries.cancel(after, decision.report)
+            await self.deliveries.cancel(after, decision.report)
             return
         log_transition(log, job, JobState.RUNNING, JobState.QUEUED, decision.reason)
         self._context.signals.changed(work=True)
@@ -275,9 +278,9 @@ class Worker:
         await in_thread(self._work.remove, job.id)
         now, running = time.time(), JobState.RUNNING
         if state is JobState.WITHDRAWN:
-            await self._deliveries.insist(Journal.withdraw, job.id, running, now, ended=end)
+            await self.deliveries.insist(Journal.withdraw, job.id, running, now, ended=end)
         else:
-            await self._deliveries.insist(
+            await self.deliveries.insist(
                 Journal.supersede, job.id, running, now, stale=True, ended=end
             )
         log_transition(log, job, running, state)
