@@ -78,7 +78,8 @@ def repeat(content, target, value):
 def gate(content, target, value):
     """A started output, and its end when the folder holds a file named all, or job.attempt."""
     put(target, content[: len(content) // 2])
-    name = os.path.basename(os.path.dirname(target))
+    job, run = target.split("/")[-3:-1]
+    name = f"{job}.{run}"
     while not any(os.path.exists(f"{value}/{key}") for key in (name, "all")):
         time.sleep(0.01)
     return finish(content, target)
