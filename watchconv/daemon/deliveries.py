@@ -93,7 +93,7 @@ class Deliveries:
         try:
             while True:
                 try:
-                    step = await in_thread(self._commit, job, decision, end, generation)
+                    step = await in_thread(self._deliver_new, job, decision, end, generation)
                 except JournalError as error:
                     await self._wait_for_journal(error)
                 else:
@@ -114,7 +114,7 @@ class Deliveries:
             await self.begin(step.job)
         return True
 
-    def _commit(
+    def _deliver_new(
         self, job: Job, decision: Deliver, end: AttemptEnd | None, generation: int | None
     ) -> _Step | None:
         """Choose names, commit the intent and, unless many others are delivered, deliver."""
@@ -195,7 +195,7 @@ class Deliveries:
     async def _deliver(self, job: Job, again: bool) -> None:
         ended, failure = None, None
         try:
-            ended = await in_thread(self._wait_and_roll_forward, job, again)
+            ended = await in_thread(self._deliver_again, job, again)
         except (OSError, EnvironmentTrouble, JournalError) as error:
             failure = error
         self._take_end(job, ended, failure)
@@ -218,7 +218,7 @@ class Deliveries:
             # something new may lie under its name by now
             self._context.request.scan_name(ended.source)
 
-    def _wait_and_roll_forward(self, job: Job, again: bool) -> Job | None:
+    def _deliver_again(self, job: Job, again: bool) -> Job | None:
         with self._free:
             if again:
                 fresh = self._journal.ask_blocking(Journal.get, job.id)

@@ -125,7 +125,7 @@ class ScanLoop:
             request.everything.clear()
             pause = SPACING_SECONDS
             try:
-                found = await in_thread(self._round, config.now, everything)
+                found = await in_thread(self._scan_round, config.now, everything)
             except (EnvironmentTrouble, JournalError) as error:
                 self._troubles.report(Trouble.SCAN, str(error), blocks=False)
                 self._everything_at = time.monotonic() + TROUBLE_SECONDS
@@ -151,7 +151,7 @@ class ScanLoop:
                 due = min(self.result.next_due or math.inf, self._everything_at, self._unread_at)
                 await wait_at_most(request.due, max(0.0, due - now))
 
-    def _round(self, config: Config, everything: bool) -> _Round:
+    def _scan_round(self, config: Config, everything: bool) -> _Round:
         """Check the folders and the watcher, then scan; on a thread."""
         last, watcher = self._last, self._request.watcher
         state = self._folders.check(config.state)

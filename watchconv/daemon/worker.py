@@ -55,11 +55,6 @@ log = logging.getLogger(__name__)
 
 TROUBLE_SECONDS = 30.0  # how long nothing is claimed after the machine failed an attempt
 UNMOUNTED_SECONDS = 300.0  # when a job is tried again whose part of the inbox is not mounted
-MOUNTED_ANEW = Interrupted(
-    "its folder was mounted anew meanwhile",
-    2 * TROUBLE_SECONDS,
-    wait_reason=WaitReason.UNMOUNTED,
-)
 
 
 class Attempt:
@@ -158,7 +153,8 @@ class Worker:
         if isinstance(decision, Deliver) and not await self.deliveries.conclude(
             job, decision, end, folders.generation
         ):
-            decision, end = decide(job, MOUNTED_ANEW, 0), attempt_end(MOUNTED_ANEW)
+            outcome = _mounted_anew()
+            decision, end = decide(job, outcome, 0), attempt_end(outcome)
         match decision:
             case Requeue():
                 await self._requeue(job, decision, end)
@@ -227,7 +223,7 @@ class Worker:
     def _check(self, job: Job, outcome: Outcome, generation: int) -> Outcome:
         """Return what an outcome is worth where a folder or mount has gone meanwhile."""
         if not self._folders.is_current(generation):
-            return MOUNTED_ANEW
+            return _mounted_anew()
         if isinstance(outcome, Gone):
             match self._folders.why_missing(job.source):
                 case Missing.UNMOUNTED:
@@ -285,3 +281,8 @@ class Worker:
             )
         log_transition(log, job, running, state)
         self._context.request.scan_name(job.source)
+
+
+def _mounted_anew() -> Interrupted:
+    reason = "its folder was mounted anew meanwhile"
+    return Interrupted(reason, 2 * TROUBLE_SECONDS, wait_reason=WaitReason.UNMOUNTED)
