@@ -193,7 +193,7 @@ class Dispatcher:
         return not self._encoding()
 
     def _encoding(self) -> set[asyncio.Task[None]]:
-        """The tasks that do not deliver yet: those that do are waited for with the deliveries."""
+        """Return the tasks that do not deliver yet; deliveries are waited for apart."""
         return self._tasks - set(self._worker.deliveries.tasks.values())
 
     def _stop_all(self, *, kill: bool) -> None:
