@@ -19,7 +19,7 @@ from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from watchconv.config import Config
     from watchconv.model import Job
@@ -48,22 +48,20 @@ def cancel(config: Config, arguments: argparse.Namespace) -> int:
     return _request(config, open_journal(config), arguments.jobs, Request.CANCEL)
 
 
-def _request(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
-    code, noted = 0, False
-    done = "will be retried" if request is Request.RETRY else "will be cancelled"
+def _request(config: Config, journal: Journal | None, ids: Sequence[int], request: Request) -> int:
+    problems = 0
+    done = "retried" if request is Request.RETRY else "cancelled"
     for job_id in ids:
-        problem = _problem(config, journal, job_id, request)
-        if problem:
+        if problem := _problem(config, journal, job_id, request):
             print(f"watchconv: {problem}", file=sys.stderr)
-            code = 1
+            problems += 1
         else:
-            print(f"job {job_id} {done}")
-            noted = True
+            print(f"job {job_id} will be {done}")
     if journal:
         journal.close()
-    if noted:
+    if problems < len(ids):
         _wake(config)
-    return code
+    return 1 if problems else 0
 
 
 def _problem(config: Config, journal: Journal | None, job_id: int, request: Request) -> str | None:

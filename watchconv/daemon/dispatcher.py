@@ -252,5 +252,7 @@ def _claim_now(journal: Journal, now: float, profiles: Collection[str]) -> _Clai
     if job is None:
         return journal.next_ready_at()
     counts = journal.counts()
-    old_reports = requests.failed_as(journal, [*names_in_error(job.source, profiles)])
+    old_reports = []
+    if counts[JobState.FAILED]:
+        old_reports = requests.failed_as(journal, [*names_in_error(job.source, profiles)])
     return _Claimed(job, counts[JobState.RUNNING] + counts[JobState.QUEUED], old_reports)
