@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from watchconv.commands.jobs import open_journal
@@ -85,20 +86,19 @@ def _is_gone(config: Config, job: Job) -> bool:
 
 def pause(config: Config, arguments: argparse.Namespace) -> int:
     """Claim no new jobs until ``resume``."""
-    return _set_paused(config, "1")
+    return _remember_pause(config, "1", "paused: no new job is started")
 
 
 def resume(config: Config, arguments: argparse.Namespace) -> int:
     """Claim jobs again."""
-    return _set_paused(config, None)
+    return _remember_pause(config, None, "resumed")
 
 
-def _set_paused(config: Config, value: str | None) -> int:
+def _remember_pause(config: Config, value: str | None, said: str) -> int:
     make_state(config.state, status_file.WAKE_DIR)
-    journal = Journal(config.state)
-    journal.remember(PAUSED, value)
-    journal.close()
-    print("paused: no new job is started" if value else "resumed")
+    with closing(Journal(config.state)) as journal:
+        journal.remember(PAUSED, value)
+    print(said)
     _wake(config)
     return 0
 
