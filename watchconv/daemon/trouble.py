@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watchconv.logs.format import about
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -74,7 +72,7 @@ class Troubles:
         self, key: tuple[Trouble, object], reported: _Reported, job: Job | None = None
     ) -> None:
         if reported.sentence not in self.sentences:  # of this trouble, or of another one
-            log.warning("%s", reported.sentence, extra=about(job) if job else None)
+            log.warning("%s", reported.sentence, extra={"job": job})
             self._record(reported.trouble, reported.sentence, False)
         self._present[key] = reported
 

@@ -25,7 +25,7 @@ from watchconv.host.folders import Missing
 from watchconv.intake.filters import Ignored, NameFilter, kind_of
 from watchconv.intake.routing import profile_for
 from watchconv.intake.settling import PendingFile, PendingFiles, SettleSettings
-from watchconv.logs.format import log_job, log_transition
+from watchconv.logs.format import log_transition
 from watchconv.model import Candidate, Job, JobState, mtime_ns
 from watchconv.names import printable
 
@@ -284,7 +284,7 @@ class InboxScanner:
                 result.added += len(added)
                 scan.on_added()
                 for job in added:
-                    log_job(log, job, f"queued {printable(job.source)}", state=job.state)
+                    log_transition(log, job, None, job.state)
         return held
 
     def _end_if_changed(self, scan: _Scan, job: Job, stat: os.stat_result | None) -> bool:
