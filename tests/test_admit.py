@@ -1,4 +1,4 @@
-"""The door to the engine: only the regular file that the job is about, untouched to the end."""
+"""What an attempt gets: only the regular file that the job is about, untouched to the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit, compare
-from watchconv.model import Gone, Identity, Job, Rejected, Stale
+from watchconv.model import Cause, Gone, Identity, Job, Rejected, Stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,14 +74,15 @@ def test_a_file_that_changed_since_it_was_queued_is_stale(inbox: Path) -> None:
 def test_an_empty_file_is_rejected(inbox: Path) -> None:
     (inbox / SOURCE).write_bytes(b"")
 
-    assert admit(str(inbox), job_of(inbox)) == Rejected("the file is empty")
+    assert admit(str(inbox), job_of(inbox)) == Rejected("the file is empty", cause=Cause.EMPTY)
 
 
 def test_a_truncated_file_is_rejected_with_what_it_lacks(inbox: Path) -> None:
     (inbox / SOURCE).write_bytes((100).to_bytes(4, "big") + b"ftyp" + b"x" * 50)
 
     assert admit(str(inbox), job_of(inbox)) == Rejected(
-        "the file is truncated: the mp4 box ftyp needs 42 bytes more than the file has"
+        "the file is truncated: the mp4 box ftyp needs 42 bytes more than the file has",
+        cause=Cause.TRUNCATED,
     )
 
 
@@ -207,7 +208,8 @@ def test_a_file_that_may_not_be_read_is_rejected_with_the_reason() -> None:
         with as_nobody():
             answer = admit(str(inbox), job_of(inbox, "a.mov"))
 
-        assert answer == Rejected("it cannot be read: Permission denied")
+        reason = "it cannot be read: Permission denied"
+        assert answer == Rejected(reason, cause=Cause.UNREADABLE)
 
 
 def test_a_refused_file_is_closed_again(inbox: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import av
@@ -12,16 +12,15 @@ import pytest
 
 from tests.clips import FFMPEG, MEDIA
 from watchconv.config.profiles import BUILTIN
-from watchconv.encode.classify import is_disk_full, is_hopeless
-from watchconv.encode.ffmpeg import encode_argv, encoders_named, parse_encoders, parse_version
-from watchconv.encode.progress import ProgressReader
+from watchconv.encode.classify import failure, is_disk_full
+from watchconv.encode.plan import EncodePlan, plan_encode
+from watchconv.encode.program import encoders_named, examine_program
+from watchconv.encode.progress import ProgressTracker
 from watchconv.encode.stderr_stats import StderrReader, StreamCounts
-from watchconv.encode.streams import choose_streams
-from watchconv.encode.verify import Fault, Finding, verify
-from watchconv.model import Content, MediaInfo, Profile, Stream, Verify
+from watchconv.encode.verify import Finding, verify
+from watchconv.model import Broke, Cause, Content, MediaInfo, Profile, Stream, Verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 # Codecs whose decoder PyAV names otherwise.
@@ -32,14 +31,14 @@ CODECS = {"libdav1d": "av1", "pgssub": "hdmv_pgs_subtitle"}
 class Run:
     status: int
     tail: str
-    account: StreamCounts | None
-    args: list[str]
+    counts: StreamCounts | None
+    plan: EncodePlan
     media: MediaInfo
     output: Path
 
-    def decide(self, args: Sequence[str] | None = None) -> Finding:
-        used = self.args if args is None else args
-        return verify(self.account, self.media, contents(self.output), used, Verify.FULL)
+    def decide(self) -> Finding:
+        found, changer = contents(self.output), self.plan.time_changer
+        return verify(self.counts, self.media, found, level=Verify.FULL, time_changer=changer)
 
 
 def probe(path: Path) -> MediaInfo:
@@ -80,23 +79,31 @@ def contents(path: Path) -> list[Content]:
         ]
 
 
+def plan(path: Path, media: MediaInfo, profile: Profile, output: str) -> EncodePlan:
+    return plan_encode(
+        profile,
+        media,
+        program=FFMPEG,
+        source=str(path),
+        output=output,
+        cores=2,
+        parallel=1,
+        max_pixels=1 << 27,
+    )
+
+
 def encode(path: Path, profile: Profile, folder: Path, *more: str) -> Run:
     media = probe(path)
-    chosen, _ = choose_streams(profile.args, media, profile.suffix)
     output = folder / f"out{profile.suffix}"
-    reading, writing = os.pipe()
-    argv = encode_argv(FFMPEG, str(path), media, [*chosen, *more], str(output), progress_fd=writing)
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, pass_fds=[writing]) as child:
-        os.close(writing)
-        assert child.stderr is not None
-        said = child.stderr.read()
-    with open(reading, "rb") as pipe:
-        beats = ProgressReader().feed(pipe.read())
+    made = plan(path, media, replace(profile, args=(*profile.args, *more)), str(output))
+    ended = subprocess.run(made.argv, capture_output=True, check=False)
+    tracker = ProgressTracker(None)
+    tracker.feed(ended.stdout)
     reader = StderrReader()
-    reader.feed(said)
+    reader.feed(ended.stderr)
     reader.close()
-    account = reader.account(beats[-1] if beats else None)
-    return Run(child.returncode, reader.tail, account, chosen, media, output)
+    counts = reader.counts(duplicated=tracker.duplicated, dropped=tracker.dropped)
+    return Run(ended.returncode, reader.tail, counts, made, media, output)
 
 
 def make(folder: Path, name: str, *args: str) -> Path:
@@ -150,7 +157,7 @@ def test_a_video_with_an_empty_second_track_remuxes(tmp_path: Path) -> None:
     run = encode(MEDIA / "media-sample_empty_track.mp4", BUILTIN["remux"], tmp_path)
 
     assert run.decide() == Finding()
-    assert run.args[:4] == ["-map", "0:0", "-map", "0:2"]
+    assert run.plan.args[:4] == ("-map", "0:0", "-map", "0:2")
 
 
 def test_a_fragmented_file_that_announces_hours_is_no_loss(tmp_path: Path) -> None:
@@ -202,7 +209,7 @@ def test_an_output_that_was_cut_is_not_whole(tmp_path: Path) -> None:
     run = encode(MEDIA / "bear-vp9-odd-dimensions.webm", BUILTIN["webm"], tmp_path)
     os.truncate(run.output, run.output.stat().st_size // 2)
 
-    assert run.decide().fault is Fault.OUTPUT
+    assert run.decide().cause is Cause.OUTPUT
 
 
 def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
@@ -212,7 +219,7 @@ def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
 
     finding = whole.decide()
 
-    assert finding.fault is Fault.OUTPUT
+    assert finding.cause is Cause.OUTPUT
     assert finding.reason == "video stream 0 of the output holds 9 of the 30 packets written"
 
 
@@ -227,7 +234,7 @@ def test_an_input_cut_after_its_index_is_truncated(tmp_path: Path) -> None:
     run = encode(cut, BUILTIN["webm"], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.decide().fault is Fault.INPUT
+    assert run.decide().cause is Cause.TRUNCATED
     assert "the file is truncated" in run.decide().reason
 
 
@@ -246,10 +253,10 @@ def test_a_title_that_imitates_ffmpeg_changes_no_count(tmp_path: Path) -> None:
     run = encode(clip, BUILTIN["webm"], tmp_path)
 
     assert run.decide() == Finding()
-    assert run.account is not None
-    assert [(c.packets, c.frames) for c in run.account.inputs] == [(10, 10)]
-    assert [c.stream for c in run.account.outputs] == [0]
-    assert not is_hopeless(run.tail)
+    assert run.counts is not None
+    assert [(c.packets, c.frames) for c in run.counts.inputs] == [(10, 10)]
+    assert [c.stream for c in run.counts.outputs] == [0]
+    assert isinstance(failure(1, run.tail), Broke)
     assert not is_disk_full(run.tail)
 
 
@@ -267,28 +274,21 @@ def test_a_gap_of_hours_in_the_times_makes_no_millions_of_frames(tmp_path: Path)
 
 
 def test_a_full_disk_is_seen_whatever_the_exit_status(tmp_path: Path) -> None:
-    media = probe(MEDIA / "media-sample_scte35.ts")
-    args = ("-c:v", "mpeg4", "-an", "-f", "avi")
-    argv = encode_argv(
-        FFMPEG, str(MEDIA / "media-sample_scte35.ts"), media, args, "/dev/full", progress_fd=2
-    )
-    said = subprocess.run(argv, capture_output=True, check=False).stderr
+    clip = MEDIA / "media-sample_scte35.ts"
+    profile = Profile("full", ".avi", ("-c:v", "mpeg4", "-an", "-f", "avi"))
+    argv = plan(clip, probe(clip), profile, "/dev/full").argv
     reader = StderrReader()
-    reader.feed(said)
+    reader.feed(subprocess.run(argv, capture_output=True, check=False).stderr)
 
     assert is_disk_full(reader.tail)
 
 
-def test_this_ffmpeg_has_every_encoder_of_the_built_in_profiles() -> None:
-    def ask(*question: str) -> str:
-        return subprocess.run([FFMPEG, *question], capture_output=True, check=True).stdout.decode()
-
-    there = parse_encoders(ask("-hide_banner", "-encoders"))
+def test_this_ffmpeg_has_every_encoder_of_the_built_in_profiles(tmp_path: Path) -> None:
+    there = examine_program(FFMPEG, str(tmp_path)).encoders
     wanted = set[str]().union(*(encoders_named(p.args) for p in BUILTIN.values()))
 
     assert wanted <= there
     assert wanted == {"libvpx", "libvorbis", "libx264", "libx265", "aac", "libsvtav1", "libopus"}
-    assert parse_version(ask("-version"))
 
 
 def test_the_first_profile_is_what_the_project_began_with() -> None:

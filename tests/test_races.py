@@ -37,8 +37,8 @@ from watchconv.deliver.reports import REPORT_MARK
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import WorkDirectories
 from watchconv.intake.filters import NameFilter
-from watchconv.intake.scan import InboxScanner, ScanResult
-from watchconv.intake.settling import PendingFiles, SettleSettings
+from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
+from watchconv.intake.settling import SettleSettings
 from watchconv.journal import requests
 from watchconv.journal.jobs import MOUNTS, Journal
 from watchconv.journal.thread import JournalThread
@@ -191,40 +191,38 @@ def test_a_backlog_that_is_deleted_while_workers_take_from_it_is_withdrawn(
     assert os.listdir(scene.outbox / ".watchconv") == []
 
 
-class Asking:
-    """Asks a journal; before one of the questions something else happens."""
+class Claiming(Journal):
+    """A journal in which a worker claims the first job before a scan ends it."""
 
-    def __init__(self, journal: Journal, before: object, then: Callable[[], object]) -> None:
-        self.journal, self._before, self._then = journal, before, then
+    def withdraw(self, job_id: int, expected: JobState, now: float) -> Job | None:
+        self.claim(2.0)
+        return super().withdraw(job_id, expected, now)
 
-    def __call__(self, question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if question is self._before:
-            self._then()
-        return question(self.journal, *args, **kwargs)
+    def supersede(self, job_id: int, expected: JobState, now: float, *, stale: bool) -> Job | None:
+        self.claim(2.0)
+        return super().supersede(job_id, expected, now, stale=stale)
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"new content")])
-def test_a_job_that_is_claimed_between_look_and_withdrawal_is_left_to_its_worker(
+def test_a_job_that_is_claimed_between_scan_and_withdrawal_is_left_to_its_worker(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
-    journal = Journal(str(tmp_path))
+    journal = Claiming(str(tmp_path))
+    folders = Folders(
+        *(str(tmp_path.resolve() / name) for name in ("inbox", "outbox", "done", "error"))
+    )
     inbox = tmp_path.resolve() / "inbox"
-    inbox.mkdir()
+    folders.make()
+    folders.check(str(tmp_path))
     (inbox / "a.mkv").write_bytes(b"old")
     stat = (inbox / "a.mkv").stat()
     journal.add([Candidate("a.mkv", stat.st_size, stat.st_mtime_ns, "webm")], 1.0)
     change(inbox / "a.mkv")
-    ending = Journal.supersede if (inbox / "a.mkv").exists() else Journal.withdraw
-    intake = InboxScanner(
-        NameFilter(["mkv"], []),
-        PendingFiles(str(inbox), SettleSettings(0.0, 60.0, 60.0)),
-        Asking(journal, ending, lambda: journal.claim(2.0)),
-        profile_of=lambda _: "webm",
-        vouches=lambda _: inbox.is_dir(),
-        expect=lambda: None,
-        wake_workers=lambda: None,
-    )
-    intake.look()
+    scanner = InboxScanner(str(inbox), journal, folders)
+    settings = SettleSettings(0.0, 60.0, 60.0)
+    rules = ScanRules(NameFilter(["mkv"], []), settings, True, {"webm"}, "webm")
+    scanner.scan(None, rules, lambda: None)
+    folders.unlock()
 
     assert [job.state for job in journal.jobs()] == [JobState.RUNNING]
 
@@ -838,13 +836,13 @@ def test_a_look_at_everything_that_is_asked_for_during_one_is_not_lost(tmp_path:
         async def ask() -> None:
             looking.look_at_all()
 
-        def look(hints: object) -> ScanResult:
+        def scan(hints: object, *_: object) -> ScanResult:
             looks.append(hints)
             if len(looks) == 1:
                 asyncio.run_coroutine_threadsafe(ask(), loop).result()
             return ScanResult()
 
-        looking._intake.look = look
+        looking._intake.scan = scan
         for _ in range(3):
             await looking._look()
 
@@ -861,7 +859,7 @@ def test_a_folder_that_cannot_be_read_is_looked_at_again_by_one_timer(tmp_path: 
 
     async def steps(life: Any) -> None:
         looking, timers = life._parts.looking, asyncio.get_running_loop()
-        looking._intake.look = lambda hints: ScanResult(unread={"closed"})
+        looking._intake.scan = lambda *_: ScanResult(unread={"closed"})
         for _ in range(5):
             await looking._look()
         assert sum(not timer.cancelled() for timer in timers._scheduled) == 1  # type: ignore[attr-defined]
@@ -943,14 +941,14 @@ def test_a_listener_hears_of_every_change_of_state_whoever_made_it(
 HANGING = """
 import pathlib, sys, threading
 from watchconv.intake.scan import InboxScanner
-look = InboxScanner.look
-def hang(intake, hints):
-    looked = look(intake, hints)
+scan = InboxScanner.scan
+def hang(*arguments):
+    result = scan(*arguments)
     if pathlib.Path(sys.argv[2]).with_name("dead").exists():
         pathlib.Path(sys.argv[2]).with_name("hung").touch()
         threading.Event().wait()
-    return looked
-InboxScanner.look = hang
+    return result
+InboxScanner.scan = hang
 """
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.test_judge import JOB
 from watchconv.deliver.reports import REPORT_MARK
-from watchconv.encode.classify import failure_reason
+from watchconv.encode.classify import failure
 from watchconv.encode.report import LIMIT_BYTES, compose
 from watchconv.process.command import Cause, ChildExit
 
@@ -84,7 +84,7 @@ def test_a_report_has_a_limit_and_keeps_the_last_words(length: int, filler: str)
 
 def test_the_file_of_a_report_stays_within_64_kib_whatever_is_in_it() -> None:
     longest_path = "\udcff" * 4096
-    reason = failure_reason(1, "Unknown encoder '" + "\\x1b" * 4096 + "'")
+    reason = failure(1, "Unknown encoder '" + "\\x1b" * 4096 + "'").reason
     mark = REPORT_MARK + json.dumps([2**63, longest_path])
 
     assert len(reason.encode()) + len(mark) + 2 + LIMIT_BYTES <= 64 << 10

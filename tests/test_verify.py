@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StreamCounts
-from watchconv.encode.verify import Fault, Finding, time_changer, verify
-from watchconv.model import Content, MediaInfo, Stream, Verify
-
-PLAIN = ["-c:v", "libvpx", "-c:a", "libvorbis"]
+from watchconv.encode.stderr_stats import Route, StreamCount, StreamCounts
+from watchconv.encode.verify import Finding, verify
+from watchconv.model import Broke, Cause, Content, MediaInfo, Rejected, Stream, Verify
 
 
 def run(
@@ -25,8 +23,8 @@ def run(
 ) -> StreamCounts:
     out = encoded if encoded is not None else packets
     return StreamCounts(
-        (InputCount(0, 0, "video", packets, frames, errors),),
-        (OutputCount(0, 0, "video", encoded, out if muxed is None else muxed),),
+        (StreamCount(0, 0, "video", packets, frames, errors),),
+        (StreamCount(0, 0, "video", out if muxed is None else muxed, encoded),),
         (Route((0, 0), (0, 0)),),
         duplicated,
         dropped,
@@ -41,6 +39,16 @@ def video(packets: int, *, decodes: bool = True) -> Content:
     return Content(0, "video", "vp8", packets, decodes)
 
 
+def judge(
+    counts: StreamCounts | None,
+    samples: int | None,
+    *outputs: Content,
+    level: Verify = Verify.FULL,
+    time_changer: str | None = None,
+) -> Finding:
+    return verify(counts, clip(samples), outputs, level=level, time_changer=time_changer)
+
+
 WHOLE = [
     pytest.param(run(30, 30, 30), 30, 30, id="media-sample_fragmented.mp4"),
     pytest.param(run(123, 123, 115, dropped=8), 123, 115, id="awesome'movie.mov"),
@@ -52,37 +60,37 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("account", "samples", "made"), WHOLE)
+@pytest.mark.parametrize(("counts", "samples", "made"), WHOLE)
 def test_a_whole_output_of_a_whole_input_is_fine(
-    account: StreamCounts, samples: int | None, made: int
+    counts: StreamCounts, samples: int | None, made: int
 ) -> None:
-    assert verify(account, clip(samples), [video(made)], PLAIN, Verify.FULL) == Finding()
+    assert judge(counts, samples, video(made)) == Finding()
 
 
 def test_an_input_with_far_fewer_packets_than_its_index_is_truncated() -> None:
-    found = verify(run(37, 37, 37), clip(27140), [video(37)], PLAIN, Verify.FULL)
+    found = judge(run(37, 37, 37), 27140, video(37))
 
-    assert found.fault is Fault.INPUT
+    assert found.cause is Cause.TRUNCATED
     assert found.reason == "the file is truncated: 37 of 27,140 video packets are there"
 
 
 def test_a_few_packets_less_than_the_index_are_no_truncation() -> None:
-    assert verify(run(97, 97, 97), clip(100), [video(97)], PLAIN, Verify.FULL) == Finding()
+    assert judge(run(97, 97, 97), 100, video(97)) == Finding()
 
 
 def test_many_drops_are_no_fault_but_are_told() -> None:
-    found = verify(run(30, 30, 13, dropped=17), clip(30), [video(13)], PLAIN, Verify.FULL)
+    found = judge(run(30, 30, 13, dropped=17), 30, video(13))
 
     assert found == Finding(notes=("ffmpeg dropped 17 of 30 video frames for their times",))
 
 
 def test_a_track_that_is_not_used_says_nothing_about_truncation() -> None:
-    unused = InputCount(0, 1, "data", 0, None, 0)
-    account = run(14, 14, 14)
-    account = replace(account, inputs=(*account.inputs, unused))
+    unused = StreamCount(0, 1, "data", 0, None, 0)
+    counts = run(14, 14, 14)
+    counts = replace(counts, inputs=(*counts.inputs, unused))
     both = MediaInfo("mov", None, (*clip(14).streams, Stream(1, "data", "unknown", 99)))
 
-    assert verify(account, both, [video(14)], PLAIN, Verify.FULL) == Finding()
+    assert verify(counts, both, [video(14)], level=Verify.FULL, time_changer=None) == Finding()
 
 
 NOT_WHOLE = [
@@ -95,111 +103,100 @@ NOT_WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("account", "made", "words"), NOT_WHOLE)
-def test_an_output_that_is_not_whole_is_told(account: StreamCounts, made: int, words: str) -> None:
-    found = verify(account, clip(None), [video(made)], PLAIN, Verify.FULL)
+@pytest.mark.parametrize(("counts", "made", "words"), NOT_WHOLE)
+def test_an_output_that_is_not_whole_is_told(counts: StreamCounts, made: int, words: str) -> None:
+    found = judge(counts, None, video(made))
 
-    assert found.fault is Fault.OUTPUT
+    assert found.cause is Cause.OUTPUT
     assert words in found.reason
 
 
 def test_an_output_that_does_not_decode_is_not_whole() -> None:
-    found = verify(run(30, 30, 30), clip(30), [video(30, decodes=False)], PLAIN, Verify.FULL)
+    found = judge(run(30, 30, 30), 30, video(30, decodes=False))
 
-    assert found == Finding(Fault.OUTPUT, "the output holds no video frame")
+    assert found == Finding(Cause.OUTPUT, "the output holds no video frame")
 
 
 def test_a_copied_video_that_does_not_decode_is_the_input_s_fault() -> None:
-    account = run(51, None, None)
+    counts = run(51, None, None)
 
-    found = verify(account, clip(None), [video(51, decodes=False)], ["-c", "copy"], Verify.FULL)
+    found = judge(counts, None, video(51, decodes=False))
 
-    assert found.fault is Fault.INPUT
+    assert found.cause is Cause.DAMAGED
 
 
 @pytest.mark.parametrize(
-    "account", [run(800, 3, 3), run(51, 20, 20, errors=31)], ids=["few frames", "many errors"]
+    "counts", [run(800, 3, 3), run(51, 20, 20, errors=31)], ids=["few frames", "many errors"]
 )
-def test_a_video_that_hardly_decodes_is_no_success(account: StreamCounts) -> None:
-    made = account.outputs[0].packets
+def test_a_video_that_hardly_decodes_is_no_success(counts: StreamCounts) -> None:
+    made = counts.outputs[0].packets
 
-    found = verify(account, clip(None), [video(made)], PLAIN, Verify.FULL)
+    found = judge(counts, None, video(made))
 
-    assert found.fault is Fault.INPUT
+    assert found.cause is Cause.DAMAGED
     assert "hardly decodes" in found.reason
 
 
 def test_a_video_of_which_much_does_not_decode_is_damaged_or_cut() -> None:
-    found = verify(run(250, 187, 187, errors=62), clip(250), [video(187)], PLAIN, Verify.FULL)
+    found = judge(run(250, 187, 187, errors=62), 250, video(187))
 
-    assert found.fault is Fault.INPUT
+    assert found.cause is Cause.DAMAGED
     assert found.reason == (
         "video stream 0 is damaged or not whole: 62 of its 250 packets do not decode"
     )
 
 
 def test_a_few_packets_that_do_not_decode_are_a_bad_reception() -> None:
-    found = verify(run(250, 231, 231, errors=19), clip(250), [video(231)], PLAIN, Verify.FULL)
+    found = judge(run(250, 231, 231, errors=19), 250, video(231))
 
     assert found == Finding()
 
 
 def test_a_stream_that_is_missing_is_told() -> None:
-    account = run(30, 30, 30)
-    sound = OutputCount(0, 1, "audio", 700, 46)
-    account = replace(account, outputs=(*account.outputs, sound))
+    counts = run(30, 30, 30)
+    sound = StreamCount(0, 1, "audio", 46, 700)
+    counts = replace(counts, outputs=(*counts.outputs, sound))
 
-    found = verify(account, clip(30), [video(30)], PLAIN, Verify.FULL)
+    found = judge(counts, 30, video(30))
 
-    assert found == Finding(Fault.OUTPUT, "the output holds 0 of 1 audio streams")
+    assert found == Finding(Cause.OUTPUT, "the output holds 0 of 1 audio streams")
 
 
 def test_a_stream_more_than_told_is_no_fault() -> None:
     chapters = Content(1, "data", "bin_data", 2, decodes=False)
 
-    found = verify(run(30, 30, 30), clip(30), [video(30), chapters], PLAIN, Verify.FULL)
+    found = judge(run(30, 30, 30), 30, video(30), chapters)
 
     assert found == Finding()
 
 
 def test_full_falls_back_to_streams_where_time_changes() -> None:
-    found = verify(run(300, 300, 125), clip(300), [video(125)], ["-r", "12.5"], Verify.FULL)
+    found = judge(run(300, 300, 125), 300, video(125), time_changer="-r")
 
     assert found == Finding(notes=("verify: full falls back to streams, because -r changes time",))
 
 
 def test_a_limit_of_time_is_no_truncation() -> None:
-    found = verify(run(63, 62, 60), clip(10883), [video(60)], ["-t", "2"], Verify.FULL)
+    found = judge(run(63, 62, 60), 10883, video(60), time_changer="-t")
 
-    assert found.fault is None
-
-
-@pytest.mark.parametrize(
-    ("args", "changer"),
-    [
-        (["-ss", "3"], "-ss"),
-        (["-frames:v", "9"], "-frames:v"),
-        (["-vf", "scale=2:2,fps=5"], "the filter fps"),
-        (["-filter:v", "setpts=2*PTS"], "the filter setpts"),
-        (["-af", "atempo=2"], "the filter atempo"),
-        (["-vf", "yadif=1"], "the filter yadif"),
-        (["-vf", "yadif"], None),
-        (["-vf", "pad=ceil(max(iw\\,64)/2)*2:2,hflip"], None),
-        (["-filter_complex", "[0:v]split[a][b];[a]scale=2:2"], None),
-        (["-c:v", "libx264", "-crf", "21"], None),
-        ([], None),  # a profile may leave everything to ffmpeg
-    ],
-)
-def test_arguments_that_change_time_are_known(args: list[str], changer: str | None) -> None:
-    assert time_changer(args) == changer
+    assert found.cause is None
 
 
 def test_streams_does_not_count_frames() -> None:
-    assert verify(run(30, 30, 9), clip(30), [video(9)], PLAIN, Verify.STREAMS) == Finding()
+    assert judge(run(30, 30, 9), 30, video(9), level=Verify.STREAMS) == Finding()
 
 
-def test_without_an_account_the_packets_are_compared() -> None:
-    assert verify(None, clip(100), [video(97)], PLAIN, Verify.FULL).fault is None
-    assert verify(None, clip(None), [video(1)], PLAIN, Verify.FULL).fault is None
-    assert verify(None, clip(100), [video(40)], PLAIN, Verify.FULL).fault is Fault.OUTPUT
-    assert verify(None, clip(100), [video(40)], ["-t", "1"], Verify.FULL).fault is None
+def test_without_an_counts_the_packets_are_compared() -> None:
+    assert judge(None, 100, video(97)).cause is None
+    assert judge(None, None, video(1)).cause is None
+    assert judge(None, 100, video(40)).cause is Cause.OUTPUT
+    assert judge(None, 100, video(40), time_changer="-t").cause is None
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [(Cause.TRUNCATED, Rejected), (Cause.DAMAGED, Rejected), (Cause.OUTPUT, Broke)],
+)
+def test_only_an_output_may_be_better_next_time(cause: Cause, kind: type[Rejected | Broke]) -> None:
+    assert Finding(cause, "so").outcome == kind("so", cause=cause)
+    assert Finding(notes=("all is well",)).outcome is None

@@ -1,38 +1,32 @@
 """Strangers' words: whatever a file makes ffmpeg or the probe worker say, it is bounded and quick.
 
-What else is fuzzed lives beside its module: names (test_names), YAML (test_config), progress and
-stderr lines (test_ffmpeg), container ends (test_complete), the probe's answers (test_probe),
-reports (test_report).
+What else is fuzzed lives beside its module: names (test_names), YAML (test_config), progress
+(test_progress) and stderr lines (test_stderr_stats), container ends (test_complete), the probe's
+answers (test_probe), reports (test_report).
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.test_classify import FACTS, WELL
 from watchconv.config.profiles import BUILTIN
-from watchconv.encode.classify import (
-    SENTENCE_CHARACTERS,
-    failure_reason,
-    is_disk_full,
-    is_hopeless,
-    oversize,
-    refusal_of,
-)
-from watchconv.encode.ffmpeg import encode_argv
-from watchconv.encode.stderr_stats import InputCount, OutputCount, Route, StderrReader, StreamCounts
-from watchconv.encode.streams import choose_streams
+from watchconv.encode.classify import SENTENCE_CHARACTERS, failure, is_disk_full, outcome_of
+from watchconv.encode.plan import plan_encode, refusal, time_changer
+from watchconv.encode.stderr_stats import Route, StderrReader, StreamCount, StreamCounts
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.routing import output_for
 from watchconv.media.formats import FORMATS
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
-from watchconv.model import Content, MediaInfo, Verify
+from watchconv.model import Broke, Content, MediaInfo, Verify
 from watchconv.names import NAME_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -64,13 +58,22 @@ def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
     answer = {"media": {"demuxer": demuxer, "duration": duration, "streams": streams}}
     media = parse_reply(json.dumps(answer).encode())
     assert isinstance(media, MediaInfo)
-    refusal = refusal_of(media, 1 << 27)
+    refused = refusal(media, 1 << 27)
 
-    assert refusal is None or refusal.isprintable()
+    assert refused is None or refused.reason.isprintable()
     for profile in BUILTIN.values():
-        args, losses = choose_streams(profile.args, media, profile.suffix)
-        argv = encode_argv("ffmpeg", "/in/a", media, args, "/work/o", progress_fd=1)
-        assert all(loss.isprintable() for loss in losses)
+        plan = plan_encode(
+            profile,
+            media,
+            program="ffmpeg",
+            source="/in/a",
+            output="/work/o",
+            cores=2,
+            parallel=2,
+            max_pixels=1 << 27,
+        )
+        argv = plan.argv
+        assert all(loss.isprintable() for loss in plan.losses)
         assert argv[argv.index("-f") + 1] == demuxer
         assert [word for word in argv if ":/" in word] == ["file:/in/a", "file:/work/o"]
         assert not any("\0" in word for word in argv)
@@ -86,13 +89,13 @@ def test_no_first_words_of_a_worker_do_more_than_fail_it(hello: bytes) -> None:
     assert all(sentence.isprintable() for sentence in missing)
 
 
-accounts = st.builds(
+all_counts = st.builds(
     StreamCounts,
     inputs=st.lists(
-        st.builds(InputCount, small, small, kinds, counts, st.none() | counts, counts)
+        st.builds(StreamCount, small, small, kinds, counts, st.none() | counts, counts)
     ).map(tuple),
     outputs=st.lists(
-        st.builds(OutputCount, small, small, kinds, st.none() | counts, counts), min_size=1
+        st.builds(StreamCount, small, small, kinds, counts, st.none() | counts), min_size=1
     ).map(tuple),
     routes=st.lists(
         st.builds(Route, st.tuples(small, small), st.none() | st.tuples(small, small))
@@ -104,13 +107,16 @@ contents = st.lists(st.builds(Content, small, kinds, words, counts, st.booleans(
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.none() | accounts, contents, st.sampled_from(Verify), st.lists(st.text(max_size=12)))
-def test_every_account_gets_a_verdict(
-    account: StreamCounts | None, outputs: tuple[Content, ...], level: Verify, args: list[str]
+@given(st.none() | all_counts, contents, st.sampled_from(Verify), st.lists(st.text(max_size=12)))
+def test_all_counts_get_a_verdict(
+    said: StreamCounts | None, outputs: tuple[Content, ...], level: Verify, args: list[str]
 ) -> None:
-    found = verify(account, MediaInfo("mov", None, ()), outputs, args, level)
+    media, changer = MediaInfo("mov", None, ()), time_changer(args)
 
-    assert (found.fault is None) == (found.reason == "")
+    found = verify(said, media, outputs, level=level, time_changer=changer)
+
+    assert (found.cause is None) == (found.reason == "")
+    assert (found.cause is None) == (found.outcome is None)
 
 
 lines = st.lists(
@@ -133,12 +139,12 @@ lines = st.lists(
 def test_any_last_words_give_a_bounded_reason(said: list[str], status: int) -> None:
     tail = "\n".join(said)
 
-    reason = failure_reason(status, tail)
+    found = failure(status, tail)
 
-    assert reason
-    assert len(reason) <= SENTENCE_CHARACTERS + 40
-    assert not (is_disk_full(tail) and is_hopeless(tail))
-    assert oversize(tail) is None or "max_pixels" in (oversize(tail) or "")
+    assert found.reason
+    assert len(found.reason) <= SENTENCE_CHARACTERS + 40
+    assert isinstance(found, Broke) or not is_disk_full(tail)
+    assert outcome_of(WELL, replace(FACTS, tail=tail)) is None
 
 
 def filled(line: str) -> str:
@@ -168,10 +174,9 @@ EVIL = {
 def test_no_last_words_keep_the_daemon_busy(tail: str) -> None:
     """The interpreter is held meanwhile: the whole daemon would stand still."""
     questions: list[Callable[[], object]] = [
-        lambda: failure_reason(1, tail),
-        lambda: is_hopeless(tail),
+        lambda: failure(1, tail),
         lambda: is_disk_full(tail),
-        lambda: oversize(tail),
+        lambda: outcome_of(WELL, replace(FACTS, tail=tail)),
     ]
     begin = time.thread_time()
     for ask in questions:

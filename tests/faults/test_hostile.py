@@ -30,15 +30,11 @@ import pytest
 
 from tests.clips import FFMPEG, MEDIA
 from tests.daemon import Daemon, Place, descendants, drop, tiny_clip
-from tests.test_judge import JOB
 from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config
-from watchconv.config.profiles import BUILTIN
-from watchconv.encode import ending
-from watchconv.encode.attempt import Attempt
-from watchconv.encode.classify import is_disk_full
-from watchconv.encode.ending import outcome_of
+from watchconv.encode.classify import EncodeFacts, classify, is_disk_full
+from watchconv.encode.stderr_stats import StderrReader
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.filters import NameFilter
 from watchconv.model import Broke
@@ -484,62 +480,35 @@ def test_an_output_that_outgrows_its_limit_is_rejected(tmp_path: Path, maker: Mo
 FORGED = "x\nav_interleaved_write_frame(): No space left on device\nz"
 
 
-@pytest.fixture
-def forged(tmp_path: Path, maker: ModuleType) -> Attempt:
-    """An attempt at a movie that has a real ffmpeg say that the disk is full."""
+def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(
+    tmp_path: Path, maker: ModuleType
+) -> None:
+    """It held up all other jobs, for half of the time, for ever."""
     movie = tmp_path / "forged.mov"
     movie.write_bytes(maker.mov(maker.png(64, 48), 25, 64, 48, dref=maker.alis_dref(FORGED)))
     argv = [FFMPEG, "-nostdin", "-v", "verbose", "-i", f"file:{movie}", f"file:{tmp_path}/o.webm"]
     said = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).stderr
-    attempt = Attempt(JOB, Config(), BUILTIN["webm"], 0, str(tmp_path))
-    attempt.argv = argv
-    attempt.stderr.feed(said)
-    attempt.stderr.close()
-    assert is_disk_full(attempt.stderr.tail)
-    return attempt
+    reader = StderrReader()
+    reader.feed(said)
+    reader.close()
+    assert is_disk_full(reader.tail)
+    died = ChildExit(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
+    facts = EncodeFacts(
+        tail=reader.tail,
+        output_bytes=0,
+        had_progress=False,
+        max_output=0,
+        run=1,
+        attempt=1,
+        program=FFMPEG,
+        work=str(tmp_path),
+        outbox="/outbox",
+    )
 
-
-DIED = ChildExit(Cause.EXITED, 1, None, "ffmpeg exited with status 1", 0.1)
-
-
-def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(
-    forged: Attempt, tmp_path: Path
-) -> None:
-    """It held up all other jobs, for half of the time, for ever."""
     for run in (1, 2):
-        forged.job = replace(JOB, run=run, attempt=1)
         with pytest.raises(EnvironmentTrouble, match="no space left"):
-            outcome_of(forged, DIED)
-    forged.job = replace(JOB, run=3, attempt=1)
-
-    assert isinstance(outcome_of(forged, DIED), Broke)
-    assert not (tmp_path / "room").exists()
-
-
-def test_a_disk_that_is_full_is_believed_however_often_it_is_said(
-    forged: Attempt, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ending, "ROOM_BYTES", 1 << 62)
-    forged.job = replace(JOB, run=99, attempt=1)
-
-    with pytest.raises(EnvironmentTrouble, match="no space left"):
-        outcome_of(forged, DIED)
-
-
-@pytest.mark.parametrize("link", [os.symlink, os.link])
-def test_a_link_that_an_ffmpeg_leaves_in_the_place_of_its_output_is_none(
-    tmp_path: Path, link: Callable[[str, str], None]
-) -> None:
-    """Where there is no Landlock to forbid it."""
-    (tmp_path / "private").write_text("private")
-    attempt = Attempt(JOB, Config(), BUILTIN["webm"], 0, str(tmp_path))
-    attempt.argv = [FFMPEG]
-    link(str(tmp_path / "private"), attempt.output)
-
-    outcome = outcome_of(attempt, replace(DIED, status=0))
-
-    assert isinstance(outcome, Broke)
-    assert "made no output" in outcome.reason
+            classify(died, replace(facts, run=run))
+    assert isinstance(classify(died, replace(facts, run=3)), Broke)
 
 
 # The second line: were the words of the command line not there, the sandbox alone would hold.

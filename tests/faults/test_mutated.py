@@ -12,16 +12,15 @@ import math
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clips import MEDIA
-from tests.test_look import House
+from tests.test_scan import House
 from watchconv.config.profiles import BUILTIN
-from watchconv.encode.classify import refusal_of
-from watchconv.encode.ffmpeg import encode_argv
-from watchconv.encode.streams import choose_streams
+from watchconv.encode.plan import plan_encode, refusal
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.settling import SettleSettings
@@ -137,7 +136,7 @@ class Tried:
         """Drop a batch and carry each file as far as the encode."""
         for name, content in batch.items():
             self.house.put(name, content)
-        self.house.intake.look()
+        self.house.scan()
         jobs = {job.source: job for job in self.house.journal.in_state(JobState.QUEUED)}
         self.ends["waiting"] += len(batch.keys() - jobs.keys())
         for job in jobs.values():
@@ -175,12 +174,20 @@ def plan(media: MediaInfo) -> str:
     """Do all that is done with a probe's answer before ffmpeg starts."""
     length = media.duration_seconds
     assert length is None or (math.isfinite(length) and length >= 0)
-    if refusal := refusal_of(media, 1 << 27):
-        assert refusal.isprintable()
+    if refused := refusal(media, 1 << 27):
+        assert refused.reason.isprintable()
         return "no video"
     for profile in BUILTIN.values():
-        args, _ = choose_streams(profile.args, media, profile.suffix)
-        encode_argv("ffmpeg", "/a", media, args, "/b", progress_fd=1)
+        plan_encode(
+            profile,
+            media,
+            program="ffmpeg",
+            source="/a",
+            output="/b",
+            cores=2,
+            parallel=2,
+            max_pixels=1 << 27,
+        )
     return "a video"
 
 
@@ -191,7 +198,7 @@ def test_no_damaged_clip_does_more_than_be_refused(tmp_path: Path) -> None:
     small = [path for path in paths if path.is_file() and path.stat().st_size <= LARGEST_BYTES]
     clips = [path.read_bytes() for path in small]
     house = House.at(tmp_path.resolve())
-    house.intake.waiting.patience = SettleSettings(0, 0, 0)
+    house.rules = replace(house.rules, settle=SettleSettings(0, 0, 0))
     tried = Tried(house)
 
     async def try_all() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from watchconv.config.conflicts import FOLDERS, find_conflicts
-from watchconv.config.document import LARGEST_BYTES, Document, Problem, Unreadable, parse
+from watchconv.config.document import LARGEST_BYTES, Document, Path, Problem, Unreadable, parse
 from watchconv.config.keys import Config, ProfileKeys, TimeLimit
 from watchconv.config.values import show
 from watchconv.errors import ConfigError
@@ -29,13 +29,11 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
-    from watchconv.config.document import Path
-
 # Looks at what is sound, in a configuration whose other keys are broken, for what else is wrong.
-Demands = Callable[[Config, Collection[str]], Iterable[Problem]]
+Demands = Callable[[Config, Collection[str]], Iterable[tuple[Path, str]]]
 
 
-def nothing_more(config: Config, broken: Collection[str]) -> Iterable[Problem]:
+def nothing_more(config: Config, broken: Collection[str]) -> Iterable[tuple[Path, str]]:
     """Demand nothing of a configuration but that it is sound in itself."""
     return ()
 
@@ -126,7 +124,7 @@ def _build(document: Document, where: str, folder: str, demands: Demands) -> Con
     written = values.get("profiles")
     names = written if isinstance(written, dict) else ()
     problems += find_conflicts(config, _keys(problems), names)
-    problems += demands(config, _keys(problems))
+    problems += [Problem(*found) for found in demands(config, _keys(problems))]
     if problems:
         raise _refuse(where, problems, document)
     return config

@@ -6,8 +6,8 @@ Known exceptions: 10 or 12 unlabelled sound channels fail on 5.1; gaps of tens o
 no mp4. ``remux`` takes what Matroska can hold: no RealVideo, APNG, raw RGB, or bare H.264 and
 HEVC streams without times.
 
-Does not: choose streams (``-map auto`` is expanded by ``encode.streams`` from the probe),
-set threads (``encode.threads``) or tone-map HDR: PQ and HLG keep their tags, and in 8 bit
+Does not: choose streams (``-map auto`` is expanded by ``encode.plan`` from the probe),
+set threads (so does ``encode.plan``) or tone-map HDR: PQ and HLG keep their tags, and in 8 bit
 they look flat.
 
 Errors: none; these are constants.

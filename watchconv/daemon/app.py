@@ -7,6 +7,7 @@ Does not begin or end anything that runs, but for ``close``. Errors: none.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,11 @@ from watchconv.daemon.worker import Pool
 from watchconv.deliver.destination import DeliverySettings
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.encode.engine import LocalEngine
-from watchconv.host.folders import Missing
+from watchconv.errors import JournalError
+from watchconv.host.folders import UNMOUNTED
 from watchconv.host.workdir import WorkDirectories
-from watchconv.intake.filters import NameFilter
-from watchconv.intake.routing import profile_for
 from watchconv.intake.scan import InboxScanner, ScanResult
-from watchconv.intake.settling import PendingFiles, SettleSettings
+from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_transition
 from watchconv.media.probe import ProbeWorker
 from watchconv.model import Job, JobState
@@ -78,52 +78,21 @@ class Components:
         self.pool = Pool(
             config, folders, journal, troubles, self.engine, self.deliveries, self.outbox
         )
-        self.intake = self._make_intake(lambda source: folders.why_missing(source) is Missing.GONE)
-        self.looking = ScanLoop(config, folders, self.intake, troubles, self._take_look)
+        self._scan_journal = Journal(config().state)
+        scanner = InboxScanner(config().inbox, self._scan_journal, folders)
+        self.looking = ScanLoop(config, folders, scanner, troubles, self._take_look, self.announce)
         self.present = StatusPublisher(
-            config().state, self.engine, self.pool, self.intake, troubles, journal, listener
+            config().state, self.engine, self.pool, self.looking, troubles, journal, listener
         )
         self.requests = Requests(config, folders, journal, self.pool, self.engine, self.outbox)
-        self.once = Once(
-            self.looking, self.intake.waiting, self.pool, self.deliveries, troubles, journal
-        )
+        self.once = Once(self.looking, self.pool, self.deliveries, troubles, journal)
         self.pool.rescan = self.looking.rescan
         self.looking.healed = self._take_folders_back
         self.pool.moved = self.deliveries.moved = self.announce
         self.bell = Bell(config().state)
 
-    def _make_intake(self, vouches: Callable[[str], bool]) -> InboxScanner:
-        config = self._config()
-        loop = asyncio.get_running_loop()
-
-        def announce() -> None:
-            """Wake all, from the thread of a look."""
-            call(loop, self.announce)
-
-        def expect() -> None:
-            """Start the probe while the first file still settles; none where nothing is claimed."""
-            if self.probe.pid is None and not self.pool.claims.paused:
-                call(loop, self.probe.warm)
-
-        def profile_of(source: str) -> str:
-            """Choose by the configuration in effect."""
-            now = self._config()
-            return profile_for(source, now.all_profiles, now.profile)
-
-        return InboxScanner(
-            NameFilter(config.extensions, config.ignore),
-            PendingFiles(config.inbox, _patience(config)),
-            self._journal.ask_blocking,
-            profile_of=profile_of,
-            vouches=vouches,
-            expect=expect,
-            wake_workers=announce,
-        )
-
     def renew(self, config: Config) -> None:
         """Make anew what was made of the configuration; the rest asks for it each time."""
-        self.intake.sieve = NameFilter(config.extensions, config.ignore)
-        self.intake.waiting.patience = _patience(config)
         self.pool.resize(config.jobs)
         self.looking.look_at_all()
 
@@ -136,6 +105,8 @@ class Components:
     def _take_look(self, looked: ScanResult | None) -> None:
         """Hear what a look did; None: it could not be."""
         if looked:
+            if looked.first_seen and self.probe.pid is None and not self.pool.claims.paused:
+                self.probe.warm()  # while the first file still settles
             for job in map(self.pool.running.get, looked.taken_away):
                 if job:
                     self.engine.stop(job, kill=True)
@@ -144,6 +115,9 @@ class Components:
     async def _take_folders_back(self) -> None:
         """Hear that the folders are well again."""
         self.deliveries.retry.set()
+        with contextlib.suppress(JournalError):  # else the jobs go on when their time has come
+            await self._journal.ask(Journal.hurry, UNMOUNTED)
+            self.announce()
         await sweep(self._journal, self.work)
 
     def _take_end(self, job: Job) -> None:
@@ -159,9 +133,4 @@ class Components:
         await asyncio.gather(
             self.bell.close(), self.looking.close(), self.probe.close(), self._reader.close()
         )
-
-
-def _patience(config: Config) -> SettleSettings:
-    return SettleSettings(
-        config.settle_seconds, config.settle_network_seconds, config.incomplete_after_seconds
-    )
+        self._scan_journal.close()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from watchconv.daemon.scan_loop import ScanLoop
     from watchconv.daemon.trouble import Troubles
     from watchconv.daemon.worker import Pool
-    from watchconv.intake.settling import PendingFiles
     from watchconv.journal.thread import JournalThread
 
 log = logging.getLogger(__name__)
@@ -30,13 +29,12 @@ class Once:
     def __init__(
         self,
         looking: ScanLoop,
-        waiting: PendingFiles,
         pool: Pool,
         deliveries: Deliveries,
         troubles: Troubles,
         journal: JournalThread,
     ) -> None:
-        self._looking, self._waiting, self._pool = looking, waiting, pool
+        self._looking, self._pool = looking, pool
         self._deliveries, self._troubles, self._journal = deliveries, troubles, journal
         self.moved = asyncio.Event()  # to be set when anything has changed
         self.failed = 0
@@ -48,7 +46,7 @@ class Once:
         while not await self._is_done():
             await self.moved.wait()
             self.moved.clear()
-        for source, lacks in self._waiting.lacking().items():
+        for source, lacks in self._looking.last.incomplete.items():
             log.warning("left in the inbox, for it is not whole: %s: %s", printable(source), lacks)
 
     async def _is_done(self) -> bool:
@@ -65,4 +63,5 @@ class Once:
             self.stuck = True
             return True
         left = queued + counts[JobState.RUNNING] + counts[JobState.DELIVERING]
-        return left <= self._deliveries.stuck and len(self._waiting) <= len(self._waiting.lacking())
+        last = self._looking.last
+        return left <= self._deliveries.stuck and last.pending <= len(last.incomplete)

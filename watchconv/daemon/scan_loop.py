@@ -3,7 +3,7 @@
 Guarantees: at most one look per ``SPACING_SECONDS`` unless new jobs come of it; no look while a
 folder is in trouble, so that a bare mount point is not taken for an empty inbox; after a trouble,
 a look at everything.
-Does not look itself: ``intake.look`` does, on a thread.
+Does not look itself: ``intake.scan`` does, on a thread.
 Errors: none leave this room but bugs and ``AlreadyRunning``.
 """
 
@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 from watchconv.daemon.wakeup import EarliestTimer, call
 from watchconv.errors import JournalError
 from watchconv.host.mounts import exported_by_nfs
+from watchconv.intake.filters import NameFilter
+from watchconv.intake.scan import ScanResult, ScanRules
+from watchconv.intake.settling import SettleSettings
 from watchconv.intake.wakeup import MountWatcher
 from watchconv.intake.watch import Watcher
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from watchconv.daemon.trouble import Troubles
     from watchconv.host.folders import Folders
     from watchconv.host.mounts import Mount
-    from watchconv.intake.scan import InboxScanner, ScanResult
+    from watchconv.intake.scan import InboxScanner
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +65,18 @@ class ScanLoop:
         intake: InboxScanner,
         troubles: Troubles,
         looked: Callable[[ScanResult | None], None],
+        on_added: Callable[[], None],
     ) -> None:
-        """Take what to look with, and whom to tell what each look did; None: it could not be."""
+        """Take what to look with, and whom to tell what each look did; None: it could not be.
+
+        on_added is called when a look that is under way has queued jobs.
+        """
         self._config, self._folders, self._intake = config, folders, intake
         self._troubles, self._looked = troubles, looked
         loop = asyncio.get_running_loop()
+        self._on_added = functools.partial(call, loop, on_added)
+        self._leases_prove = True  # whether a read lease proves anything on the inbox's mounts
+        self.last = ScanResult()
         self._due = asyncio.Event()
         wake = functools.partial(call, loop, self._due.set)
         self._watcher, self._mount_watch = Watcher(config().inbox, wake), MountWatcher(wake)
@@ -103,13 +113,11 @@ class ScanLoop:
 
     def rescan(self, source: str) -> None:
         """Look at one name soon."""
-        with self._watcher.lock:
-            self._watcher.hints.add_name(*os.path.split(source))
+        self._watcher.add_hint(source)
         self._due.set()
 
     def _look_at_unread(self) -> None:
-        with self._watcher.lock:
-            self._watcher.hints.trees |= self._unread
+        self._watcher.add_trees(self._unread)
         self._unread = set()
         self._due.set()
 
@@ -148,8 +156,6 @@ class ScanLoop:
 
     async def _welcome(self) -> None:
         """Let go on what waited for a folder or a mount."""
-        with contextlib.suppress(JournalError):  # else it goes on when its time has come
-            await asyncio.to_thread(self._intake.welcome_mounts)
         with contextlib.suppress(JournalError):
             await self.healed()
 
@@ -187,9 +193,9 @@ class ScanLoop:
         """Find out what the present mounts can do, and say it."""
         mounts = self._mounts
         roots = [self._config().inbox, *(mount.point for mount in mounts[1:])]
-        self._intake.waiting.leases_prove = all(
-            mount.proves_writers for mount in mounts
-        ) and not any(map(exported_by_nfs, roots))
+        self._leases_prove = all(mount.proves_writers for mount in mounts) and not any(
+            map(exported_by_nfs, roots)
+        )
         for mount in mounts:
             if not mount.has_events:
                 log.info(
@@ -211,19 +217,22 @@ class ScanLoop:
             self._all_at = math.inf  # whoever asks for another one from now on is to have it
         hints = self._watcher.take()
         try:
-            looked = await asyncio.to_thread(self._intake.look, None if everything else hints)
+            looked = await asyncio.to_thread(
+                self._intake.scan, None if everything else hints, self._rules(), self._on_added
+            )
         except JournalError as error:
             self._troubles.tell("look", str(error), blocking=False)
             self._all_at = time.monotonic() + TROUBLE_SECONDS
             return 0
         finally:
             self.busy = False
+        self.last = looked
         self._troubles.end("look")
         self._tell_of_lost_events(everything=everything)
         if everything:
             regular = time.monotonic() + self._scan_seconds(polling=self._polling)
             self._all_at = min(self._all_at, regular)
-        if self._intake.waiting.overflow:
+        if looked.overflow:
             soon = time.monotonic() + max(1.0, self._config().settle_seconds)
             self._all_at = min(self._all_at, soon)
         if looked.unread:
@@ -241,20 +250,34 @@ class ScanLoop:
         elif everything:
             self._troubles.end("overflow")
 
+    def _rules(self) -> ScanRules:
+        config = self._config()
+        return ScanRules(
+            NameFilter(config.extensions, config.ignore),
+            SettleSettings(
+                config.settle_seconds,
+                config.settle_network_seconds,
+                config.incomplete_after_seconds,
+            ),
+            self._leases_prove,
+            config.all_profiles,
+            config.profile,
+        )
+
     def _scan_seconds(self, *, polling: bool) -> float:
         if (seconds := self._config().scan_seconds) is not None:
             return seconds
         return SCAN_POLLING_SECONDS if polling else SCAN_LIVE_SECONDS
 
     def _seconds_to_next(self) -> float:
-        due = self._intake.waiting.next_due()
+        due = self.last.next_due
         at = self._all_at if due is None else min(due, self._all_at)
         return max(0.0, at - time.monotonic())
 
     @property
     def pending(self) -> bool:
         """Tell whether there is something to look at now."""
-        return self.busy or self._due.is_set() or bool(self._watcher.hints)
+        return self.busy or self._due.is_set() or self._watcher.has_hints
 
     async def close(self) -> None:
         """Stop watching."""

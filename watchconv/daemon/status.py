@@ -21,10 +21,10 @@ from watchconv.names import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from watchconv.daemon.scan_loop import ScanLoop
     from watchconv.daemon.trouble import Troubles
     from watchconv.daemon.worker import Pool
     from watchconv.encode.engine import Engine
-    from watchconv.intake.scan import InboxScanner
     from watchconv.journal.thread import JournalThread
     from watchconv.model import Job, Progress
 
@@ -52,14 +52,14 @@ class StatusPublisher:
         state_dir: str,
         engine: Engine,
         pool: Pool,
-        intake: InboxScanner,
+        looking: ScanLoop,
         troubles: Troubles,
         journal: JournalThread,
         listener: Listener | None,
     ) -> None:
         """Take where the present is to be read from, and who else wants to hear it."""
         self._state_dir, self._engine, self._pool = state_dir, engine, pool
-        self._intake, self._troubles, self._listener = intake, troubles, listener
+        self._looking, self._troubles, self._listener = looking, troubles, listener
         self._journal = journal
         self._written: live.Status | None = None
         self._told = ""
@@ -107,8 +107,8 @@ class StatusPublisher:
             pid=os.getpid(),
             started=live.start_of(os.getpid()) or 0,
             state="trouble" if self._troubles.serious or self._troubles.tells("space") else state,
-            waiting=len(self._intake.waiting),
-            ignored=len(self._intake.ignored),
+            waiting=self._looking.last.pending,
+            ignored=self._looking.last.ignored,
             running=[_running(job, progress.get(job.id)) for job in self._pool.running.values()],
             trouble=self._troubles.sentences,
         )

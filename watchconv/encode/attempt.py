@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from watchconv.encode.progress import ProgressTracker
 from watchconv.encode.report import compose
 from watchconv.encode.stderr_stats import StderrReader
 from watchconv.host.workdir import output_name
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from watchconv.config import Config
-    from watchconv.encode.progress import ProgressUpdate
-    from watchconv.model import Job, Profile, Progress
+    from watchconv.model import Job, Profile
     from watchconv.process.child import Child
     from watchconv.process.command import ChildExit
 
@@ -47,8 +47,7 @@ class Attempt:
     ended: ChildExit | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     killed: bool = False
-    beat: ProgressUpdate | None = None
-    progress: Progress | None = None
+    tracker: ProgressTracker = field(default_factory=lambda: ProgressTracker(None))
 
     @property
     def source(self) -> str:

@@ -1,125 +1,214 @@
-"""Why a file is refused or ffmpeg failed, in a sentence, and whether another try may help. Pure.
+"""What the end of an ffmpeg means for its job, by how it ended and by what it said.
 
-Guarantees: total: every end has a sentence; what is uncertain is not hopeless; ffmpeg's words are
-judged line by line, in time that grows with their number only, however a file has them chosen.
-Errors: none.
+Every end has a sentence and a cause. Only what must fail the same way again is ``Rejected``; what
+is uncertain is ``Broke``. ffmpeg's words are read line by line, in time that grows with their
+number only, however a file has them chosen.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import signal
-from typing import TYPE_CHECKING
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from stat import S_ISREG
+from typing import TYPE_CHECKING, NamedTuple
+
+from watchconv.encode.program import version_of
+from watchconv.encode.stderr_stats import CONTEXT
+from watchconv.errors import ConfigError, EnvironmentTrouble
+from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
+from watchconv.process.command import Cause as ExitCause
 
 if TYPE_CHECKING:
-    from watchconv.model import MediaInfo
+    from watchconv.process.command import ChildExit
 
 SENTENCE_CHARACTERS = 300
-_ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
-_CONTEXT = re.compile(r"(?:\[[^\]]*\] )*")  # who says it: [mov,mp4 @ 0x1]
+BELIEVED = 2  # how often one job's "disk full" is believed although there is room
+ROOM_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeFacts:
+    """What is known of an encode when its ffmpeg has ended."""
+
+    tail: str  # of its stderr
+    output_bytes: int
+    had_progress: bool
+    max_output: int  # 0: no limit
+    run: int  # of the job, as is attempt
+    attempt: int
+    program: str
+    work: str
+    outbox: str
+
+
+class _Rule(NamedTuple):
+    """What a line of ffmpeg's, without its context, means."""
+
+    pattern: str
+    reason: str
+    cause: Cause = Cause.UNSUPPORTED
+    is_final: bool = True  # a second attempt is useless
+    needs_surrender: bool = False  # counts only where ffmpeg gave up over a decoder
+
+
+# The first that matches a line decides.
+_RULES = (
+    _Rule(r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}"),
+    _Rule(r"  Stream #\S+: Video: none[^(]*\((\w+) /", "this ffmpeg cannot decode {}",
+          needs_surrender=True),
+    _Rule(r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
+          "this ffmpeg has no decoder for a stream (codec {})"),
+    _Rule(r"Unknown input format: '?(\w+)", "this ffmpeg cannot read containers of type {}"),
+    _Rule(r".*Format not on whitelist", "this kind of container is not accepted"),
+    _Rule(r"moov atom not found", "the file has no index (moov atom not found): it is incomplete",
+          Cause.TRUNCATED),
+    _Rule(r"Unrecognized option '([^']*)'", "the profile's arguments hold an unknown option: -{}",
+          Cause.ARGUMENTS),
+    _Rule(r"Unable to (?:find a suitable|choose an) output format for '[^']*?(\.[^./']*)'",
+          "this ffmpeg finds no output format for the suffix {}"),
+    _Rule(r"Requested output format '([^']*)' is not", "this ffmpeg has no output format {}"),
+    _Rule(r"No such filter: '([^']*)'", "this ffmpeg has no filter {}"),
+    _Rule(r"Stream map '([^']*)' matches no streams", "the file has no stream for -map {}",
+          Cause.ARGUMENTS),
+    _Rule(r"Output file (?:#\d+ )?does not contain any stream", "no stream of it can be used"),
+    _Rule(r".*Can't write packet with unknown timestamp",
+          "the file holds no times to copy; a profile that encodes makes them"),
+    _Rule(r".*(?:Could not find tag for codec|codec not currently supported in container"
+          r"|is not supported by this format|Raw RGB is not supported|not yet support muxing)",
+          "the output's container does not take one of the codecs"),
+    _Rule(r".*(?:Cannot allocate memory|Out of memory)",
+          "ffmpeg ran out of memory (see address_space)", Cause.MEMORY, is_final=False),
+    _Rule(r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode",
+          Cause.DAMAGED),
+    _Rule(r"Cannot determine format of input stream", "nothing of a stream decodes",
+          Cause.DAMAGED),
+    _Rule(r".*(?:Error opening input|file:.*|Error while opening decoder.*): ?Invalid data found",
+          "the file holds invalid data that ffmpeg cannot read", Cause.UNREADABLE),
+    _Rule(r".*Permission denied", "ffmpeg was not allowed to open a file", Cause.FFMPEG,
+          is_final=False),
+    _Rule(r".*(?:Error while opening encoder|Could not open encoder)",
+          "the encoder takes neither this picture or sound nor these arguments", is_final=False),
+)  # fmt: skip
 _FULL = re.compile(r"\S.*(?:No space left on device|Disk quota exceeded)")
 _OVERSIZE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
-_NO_CODEC = r"  Stream #\S+: Video: none[^(]*\((\w+) /"  # counts where ffmpeg gave up over it
-# In this order; the sentence, and whether a second attempt is useless.
-_FAILURES: tuple[tuple[str, str, bool], ...] = (
-    (r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}", True),
-    (_NO_CODEC, "this ffmpeg cannot decode {}", True),
-    (r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
-     "this ffmpeg has no decoder for a stream (codec {})", True),
-    (r"Unknown input format: '?(\w+)", "this ffmpeg cannot read containers of type {}", True),
-    (r".*Format not on whitelist", "this kind of container is not accepted", True),
-    (r"moov atom not found", "the file has no index (moov atom not found): it is incomplete", True),
-    (r"Unrecognized option '([^']*)'", "the profile's arguments hold an unknown option: -{}", True),
-    (r"Unable to (?:find a suitable|choose an) output format for '[^']*?(\.[^./']*)'",
-     "this ffmpeg finds no output format for the suffix {}", True),
-    (r"Requested output format '([^']*)' is not", "this ffmpeg has no output format {}", True),
-    (r"No such filter: '([^']*)'", "this ffmpeg has no filter {}", True),
-    (r"Stream map '([^']*)' matches no streams", "the file has no stream for -map {}", True),
-    (r"Output file (?:#\d+ )?does not contain any stream", "no stream of it can be used", True),
-    (r".*Can't write packet with unknown timestamp",
-     "the file holds no times to copy; a profile that encodes makes them", True),
-    (r".*(?:Could not find tag for codec|codec not currently supported in container"
-     r"|is not supported by this format|Raw RGB is not supported|not yet support muxing)",
-     "the output's container does not take one of the codecs", True),
-    (r".*(?:Cannot allocate memory|Out of memory)",
-     "ffmpeg ran out of memory (see address_space)", False),
-    (r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode", True),
-    (r"Cannot determine format of input stream", "nothing of a stream decodes", True),
-    (r".*(?:Error opening input|file:.*|Error while opening decoder.*): ?Invalid data found",
-     "the file holds invalid data that ffmpeg cannot read", True),
-    (r".*Permission denied", "ffmpeg was not allowed to open a file", False),
-    (r".*(?:Error while opening encoder|Could not open encoder)",
-     "the encoder takes neither this picture or sound nor these arguments", False),
-)  # fmt: skip
-_PATTERNS = tuple((re.compile(p), s, h) for p, s, h in _FAILURES)
+_CONTEXT = re.compile(CONTEXT)
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
+
+
+def classify(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
+    """Return what an ffmpeg's end means for its job; None where its output may be judged.
+
+    Where the end alone does not tell whether the machine is to blame, the machine is asked, so
+    that no job pays for a full disk, or for an ffmpeg whose libraries are gone. Raises
+    EnvironmentTrouble then.
+    """
+    if ended.cause is ExitCause.UNSTARTED:
+        raise EnvironmentTrouble(ended.detail)
+    if ended.cause is not ExitCause.EXITED or _over_a_limit(facts):
+        return outcome_of(ended, facts)
+    # A file can have ffmpeg say that the disk is full, and would hold up all others for ever. It
+    # is believed a few times although there is room: there may have been none a moment ago.
+    is_doubtful = facts.run - facts.attempt >= BELIEVED
+    if is_disk_full(facts.tail) and not (is_doubtful and _has_room(facts.work)):
+        raise EnvironmentTrouble(f"no space left in the outbox {facts.outbox}")
+    outcome = outcome_of(ended, facts)
+    if outcome and not facts.had_progress:
+        try:
+            version_of(facts.program)
+        except ConfigError as error:
+            raise EnvironmentTrouble(str(error)) from error
+    return outcome
+
+
+def outcome_of(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
+    """Return the outcome of a child's end that is not the machine's fault. Pure."""
+    match ended.cause:
+        case ExitCause.STOPPED:
+            return Interrupted()
+        case ExitCause.OVERTIME:
+            reason = f"it takes too long: {ended.detail}; see time_limit"
+            return Rejected(reason, cause=Cause.TIMEOUT)
+        case ExitCause.STALLED:
+            return Broke(ended.detail, cause=Cause.STALL)
+        case ExitCause.UNSTARTED:
+            return Broke(ended.detail)
+    if excess := _over_a_limit(facts):
+        return excess
+    if ended.status != 0:
+        return failure(-ended.signal if ended.signal else ended.status, facts.tail)
+    if facts.output_bytes == 0:
+        return Broke("ffmpeg ended well but made no output", cause=Cause.OUTPUT)
+    return None
+
+
+def failure(status: int | None, tail: str) -> Rejected | Broke:
+    """Return why ffmpeg failed, by its exit status and its last words. Pure.
+
+    A negative status is the signal that killed it; None is one that is not known.
+    """
+    if is_disk_full(tail):
+        return Broke("ffmpeg says that the disk is full")
+    if status is not None and status < 0:
+        name = f"signal {-status}"
+        with suppress(ValueError):
+            name = signal.Signals(-status).name
+        hint = " (was the memory used up?)" if -status == signal.SIGKILL else ""
+        return Broke(f"ffmpeg was killed by {name}{hint}", cause=Cause.KILLED)
+    said = _without_context(tail)
+    surrendered = any(line.startswith("Decod") for line in tail.split("\n"))
+    for rule in _RULES:
+        if rule.needs_surrender and not surrendered:
+            continue
+        if found := next(filter(None, map(re.compile(rule.pattern).match, said)), None):
+            reason = rule.reason.format(*found.groups())[:SENTENCE_CHARACTERS]
+            return (Rejected if rule.is_final else Broke)(reason, cause=rule.cause)
+    lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
+    telling = [line for line in lines if "rror" in line or "ailed" in line] or lines[-1:]
+    end = "and its status is lost" if status is None else f"with status {status}"
+    words = f": {telling[0][:SENTENCE_CHARACTERS]}" if telling else ""
+    return Broke(f"ffmpeg ended {end}{words}")
 
 
 def is_disk_full(tail: str) -> bool:
-    """Tell whether the disk was full, whatever the exit status: 5.1 may even exit 0 then."""
-    return any(map(_FULL.fullmatch, _said(tail)))
+    """Return whether ffmpeg says that the disk is full; 5.1 may exit with 0 even then."""
+    return any(map(_FULL.fullmatch, _without_context(tail)))
 
 
-def oversize(tail: str) -> str | None:
-    """Say which frame was refused for its size, which 9.0 and 5.1 may pass over and exit 0."""
-    found = next(filter(None, map(_OVERSIZE.match, _said(tail))), None)
+def output_bytes(path: str) -> int:
+    """Return the size of an output; 0 for none, or for a link, which ffmpeg does not make."""
+    try:
+        stat = os.lstat(path)
+    except FileNotFoundError:
+        return 0
+    return stat.st_size if S_ISREG(stat.st_mode) and stat.st_nlink == 1 else 0
+
+
+def _has_room(folder: str) -> bool:
+    """Try to allocate: a quota, too, is only known by trying."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as room:
+            os.posix_fallocate(room.fileno(), 0, ROOM_BYTES)
+    except OSError:
+        return False
+    return True
+
+
+def _over_a_limit(facts: EncodeFacts) -> Rejected | None:
+    """Return which limit a file exceeds; ffmpeg may exit with 0 even then."""
+    if facts.max_output and facts.output_bytes >= facts.max_output:  # the last write may be a part
+        reason = f"its output is too large: max_output allows {facts.max_output} bytes"
+        return Rejected(reason, cause=Cause.OUTPUT_TOO_LARGE)
+    found = next(filter(None, map(_OVERSIZE.match, _without_context(facts.tail))), None)
     if found is None:
         return None
-    return f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
+    reason = f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
+    return Rejected(reason, cause=Cause.TOO_LARGE)
 
 
-def is_hopeless(tail: str) -> bool:
-    """Tell whether a second attempt must fail the same way; what is uncertain is not hopeless."""
-    found = _diagnose(tail)
-    return not is_disk_full(tail) and found is not None and found[1]
-
-
-def failure_reason(status: int, tail: str) -> str:
-    """Say in one plain sentence why ffmpeg failed; a negative status is a signal's number."""
-    if is_disk_full(tail):
-        return "ffmpeg says that the disk is full"
-    if status < 0:
-        return _killed(-status)
-    if found := _diagnose(tail):
-        return found[0]
-    lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
-    telling = [line for line in lines if "rror" in line or "ailed" in line] or lines[-1:]
-    return f"ffmpeg ended with status {status}" + (
-        f": {telling[0][:SENTENCE_CHARACTERS]}" if telling else ""
-    )
-
-
-def _diagnose(tail: str) -> tuple[str, bool] | None:
-    said = _said(tail)
-    gave_up = "\nDecod" in f"\n{tail}"
-    for pattern, sentence, hopeless in _PATTERNS:
-        if pattern.pattern == _NO_CODEC and not gave_up:
-            continue
-        if found := next(filter(None, map(pattern.match, said)), None):
-            return sentence.format(*found.groups())[:SENTENCE_CHARACTERS], hopeless
-    return None
-
-
-def _said(tail: str) -> list[str]:
-    """Give the lines, each without the context before it."""
+def _without_context(tail: str) -> list[str]:
+    """Return the lines, each without the context before it."""
     return [_CONTEXT.sub("", line, count=1) for line in tail.split("\n")]
-
-
-def _killed(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    hint = " (was the memory used up?)" if number == signal.SIGKILL else ""
-    return f"ffmpeg was killed by {name}{hint}"
-
-
-def refusal_of(media: MediaInfo, max_pixels: int) -> str | None:
-    """Say why a file is no video that we convert, or None."""
-    if not media.videos:
-        kinds = {"a cover picture" if s.attached_picture else s.kind for s in media.streams}
-        held = " and ".join(sorted(kinds, reverse=True)) or "nothing"
-        return f"no video: it holds no video stream, only {held}"
-    pixels = max(stream.width * stream.height for stream in media.videos)
-    if pixels > max_pixels:
-        return f"its frames are too large: {pixels} pixels each; max_pixels allows {max_pixels}"
-    return None

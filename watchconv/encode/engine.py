@@ -14,18 +14,15 @@ import functools
 import logging
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from watchconv.encode.attempt import Attempt, Growth, Stopped
-from watchconv.encode.classify import refusal_of
-from watchconv.encode.ending import outcome_of
-from watchconv.encode.ffmpeg import encode_argv, uses_hardware
+from watchconv.encode.classify import EncodeFacts, classify, output_bytes
 from watchconv.encode.foresight import Foresight
+from watchconv.encode.plan import EncodePlan, plan_encode, refusal
 from watchconv.encode.progress import ProgressTracker
-from watchconv.encode.streams import choose_streams
-from watchconv.encode.threads import thread_args
-from watchconv.encode.verify import Fault, verify
+from watchconv.encode.verify import verify
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import sync_file, sync_folder
 from watchconv.host.workdir import readable_name
@@ -33,6 +30,7 @@ from watchconv.logs.format import tell
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
     Broke,
+    Cause,
     Encoded,
     Interrupted,
     Job,
@@ -52,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from watchconv.config import Config
-    from watchconv.encode.progress import ProgressUpdate
     from watchconv.media.probe import ProbeWorker
     from watchconv.model import Identity, MediaInfo
     from watchconv.process.command import ChildExit
@@ -133,7 +130,7 @@ class LocalEngine:
 
     def progress(self) -> Mapping[int, Progress | None]:
         """Say how far the running attempts are, by job."""
-        return {job_id: attempt.progress for job_id, attempt in self._attempts.items()}
+        return {job_id: attempt.tracker.progress for job_id, attempt in self._attempts.items()}
 
     def stop(self, job: Job, *, kill: bool = False) -> None:
         """End a job's attempt, or the one that is about to begin. Idempotent."""
@@ -155,17 +152,22 @@ class LocalEngine:
         config = self._config()
         profile = config.all_profiles.get(job.profile)
         if profile is None:
-            return Rejected(f"there is no profile named {job.profile} any more")
+            return Rejected(
+                f"there is no profile named {job.profile} any more", cause=Cause.PROFILE
+            )
         attempt = self._attempts[job.id] = Attempt(job, config, profile, given.original, given.work)
         try:
-            return await self._attempt(attempt, given)
+            outcome = await self._attempt(attempt, given)
+            if isinstance(outcome, Rejected | Broke | Interrupted):
+                return replace(outcome, report=attempt.report())
+            return outcome
         except Stopped:
             return Interrupted()
         except NoWorker as failed:
             raise EnvironmentTrouble(failed.reason) from failed
         except ProbeFailed as failed:
             kind = Rejected if failed.hopeless else Broke
-            return kind(failed.reason, attempt.report())
+            return kind(failed.reason, attempt.report(), Cause.UNREADABLE)
         finally:
             del self._attempts[job.id]
 
@@ -173,18 +175,18 @@ class LocalEngine:
         media = await attempt.unless_stopped(
             self._foresight.media(attempt.original, given.identity)
         )
-        if refusal := refusal_of(media, attempt.config.max_pixels):
-            return Rejected(refusal, attempt.report())
-        self._plan(attempt, media, given.crowd)
-        attempt.ended = ended = await self._encode(attempt, media, given.make_work)
+        if refused := refusal(media, attempt.config.max_pixels):
+            return refused
+        plan = self._plan(attempt, media, given.crowd)
+        attempt.ended = ended = await self._encode(attempt, plan, media, given.make_work)
         given.free_slot()
         attempt.stderr.close()
         made = await asyncio.to_thread(_made, attempt, ended)
         if not isinstance(made, Made):
             return made
         try:
-            if attempt.profile.verify is not Verify.OFF and (
-                outcome := await self._verify(attempt, media, made)
+            if plan.verify is not Verify.OFF and (
+                outcome := await self._verify(attempt, plan, media, made)
             ):
                 return outcome
         finally:
@@ -193,33 +195,32 @@ class LocalEngine:
         name = os.path.basename(attempt.output)
         return Encoded((OutputFile(name, attempt.profile.suffix, made.size_bytes),))
 
-    def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int) -> None:
-        profile = attempt.profile
-        args, losses = choose_streams(profile.args, media, profile.suffix)
-        for loss in losses:
-            tell(log, attempt.job, f"left out: {loss}")
-        attempt.args = [*args, *thread_args(args, len(os.sched_getaffinity(0)), crowd)]
-        attempt.argv = encode_argv(
-            self._program,
-            readable_name(attempt.work, attempt.source),
+    def _plan(self, attempt: Attempt, media: MediaInfo, crowd: int) -> EncodePlan:
+        plan = plan_encode(
+            attempt.profile,
             media,
-            attempt.args,
-            attempt.output,
-            progress_fd=1,
+            program=self._program,
+            source=readable_name(attempt.work, attempt.source),
+            output=attempt.output,
+            cores=len(os.sched_getaffinity(0)),
+            parallel=crowd,
             max_pixels=attempt.config.max_pixels,
         )
+        for loss in plan.losses:
+            tell(log, attempt.job, f"left out: {loss}")
+        attempt.args, attempt.argv = plan.args, plan.argv
+        return plan
 
     async def _encode(
-        self, attempt: Attempt, media: MediaInfo, make_work: Callable[[], str]
+        self,
+        attempt: Attempt,
+        plan: EncodePlan,
+        media: MediaInfo,
+        make_work: Callable[[], str],
     ) -> ChildExit:
         """Run ffmpeg to its end."""
         config = attempt.config
-
-        def hear(beat: ProgressUpdate, progress: Progress) -> None:
-            """Note how far the encode is; on its child's thread."""
-            attempt.beat, attempt.progress = beat, progress
-
-        reach = ProgressTracker(media.duration_seconds, hear)
+        reach = attempt.tracker = ProgressTracker(media.duration_seconds)
 
         def limit_seconds() -> float:
             """Count the input's length or, where that is unknown or passed, what is encoded."""
@@ -227,14 +228,14 @@ class LocalEngine:
             return config.time_limit.seconds + config.time_limit.per_second * seconds
 
         command = Command(
-            argv=tuple(attempt.argv),
+            argv=plan.argv,
             cwd=attempt.work,
             env=environment(self._mark, attempt.work),
             stall_seconds=config.stall_seconds,
             time_limit=limit_seconds,
             grace_seconds=min(TERM_SECONDS, config.stop_grace_seconds),
             limits=Limits(
-                address_space_bytes=0 if uses_hardware(attempt.args) else config.address_space,
+                address_space_bytes=0 if plan.uses_hardware else config.address_space,
                 file_size_bytes=config.max_output,
                 nice=config.nice,
                 io_class=config.ionice,
@@ -261,23 +262,22 @@ class LocalEngine:
             SandboxRules(read=(attempt.original, *named), write=(attempt.work,), execute=programs)
         )
 
-    async def _verify(self, attempt: Attempt, media: MediaInfo, made: Made) -> Outcome | None:
+    async def _verify(
+        self, attempt: Attempt, plan: EncodePlan, media: MediaInfo, made: Made
+    ) -> Outcome | None:
         """Read the output back and judge it; None when it is whole."""
         reader = self._probe if made.size_bytes < SMALL_BYTES else self._reader
         try:
             outputs = await attempt.unless_stopped(reader.examine(*made))
         except ProbeFailed as failed:
-            return Broke(f"the output cannot be read back: {failed.reason}", attempt.report())
-        account = attempt.stderr.account(attempt.beat)
-        found = verify(account, media, outputs, attempt.args, attempt.profile.verify)
+            return Broke(f"the output cannot be read back: {failed.reason}", cause=Cause.OUTPUT)
+        counts = attempt.stderr.counts(
+            duplicated=attempt.tracker.duplicated, dropped=attempt.tracker.dropped
+        )
+        found = verify(counts, media, outputs, level=plan.verify, time_changer=plan.time_changer)
         for note in found.notes:
             tell(log, attempt.job, note)
-        match found.fault:
-            case Fault.INPUT:
-                return Rejected(found.reason, attempt.report())
-            case Fault.OUTPUT:
-                return Broke(found.reason, attempt.report())
-        return None
+        return found.outcome
 
     def _seal(self, attempt: Attempt) -> None:
         """Put the output on disk. Raises EnvironmentTrouble."""
@@ -293,7 +293,19 @@ class LocalEngine:
 
 def _made(attempt: Attempt, ended: ChildExit) -> Outcome | Made:
     """Judge a child's end; open what it made where that was a good one."""
-    if outcome := outcome_of(attempt, ended):
+    job, config = attempt.job, attempt.config
+    facts = EncodeFacts(
+        tail=attempt.stderr.tail,
+        output_bytes=output_bytes(attempt.output),
+        had_progress=attempt.tracker.progress is not None,
+        max_output=config.max_output,
+        run=job.run,
+        attempt=job.attempt,
+        program=attempt.argv[0],
+        work=attempt.work,
+        outbox=config.outbox,
+    )
+    if outcome := classify(ended, facts):
         return outcome
     descriptor = os.open(attempt.output, os.O_RDONLY | os.O_CLOEXEC)
     return Made(descriptor, os.fstat(descriptor).st_size)

@@ -1,28 +1,25 @@
-"""Which ffmpeg runs, and what it can encode.
+"""The ffmpeg that runs: where it is, what it can do, and what is wanted of it in vain.
 
-Guarantees: what was asked of an ffmpeg is asked once per program file, not at every start; what a
-configuration wants of it and cannot have is found before anything starts.
-Does not run an encode.
-Errors: ``MissingExtra`` when there is no ffmpeg, with how to get one; ``ConfigError`` when the
-one to run is missing or does not run, or a profile needs an encoder that it lacks.
+What an ffmpeg answered is kept for its program file, so that a start need not ask again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from watchconv.config.document import Problem
-from watchconv.encode.ffmpeg import encoders_named, parse_encoders, parse_version
 from watchconv.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from watchconv.config import Config
     from watchconv.model import Profile
@@ -35,11 +32,16 @@ _SUFFIXES = (
     *(".flv", ".wmv", ".ogv", ".gif", ".3gp"),
 )
 _NO_CONTAINER = ("suitable output format", "choose an output format")  # before 7.0, and since
+_CODEC_OPTION = re.compile(r"^-(?:(?:c|codec)(?::.+)?|[vas]codec)$")
+_HARDWARE = re.compile(
+    r"_(?:vaapi|nvenc|cuvid|cuda|npp|qsv|amf|v4l2m2m|vulkan|opencl|rkmpp|omx)\b"
+    r"|^-(?:hwaccel|init_hw_device|filter_hw_device|vaapi_device|qsv_device)|\bhw(?:upload|map)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An ffmpeg: its path, its version, and the encoders that it names (none: it did not say)."""
+    """An ffmpeg: its path, its version, and its encoders (none: it did not say)."""
 
     path: str
     version: str
@@ -47,7 +49,10 @@ class Program:
 
 
 def find_program(configured: str | None) -> str:
-    """Find the ffmpeg to run: the configured one, else PATH's, else the embedded one."""
+    """Return the path of the ffmpeg to run: the configured one, else PATH's, else the embedded one.
+
+    Raises ConfigError where the configured one cannot run, MissingExtra where there is none.
+    """
     if configured:
         if os.path.isfile(configured) and os.access(configured, os.X_OK):
             return configured
@@ -68,9 +73,9 @@ def find_program(configured: str | None) -> str:
 
 
 def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
-    """Ask an ffmpeg what it is and can; answered from the state directory if it is unchanged.
+    """Return what an ffmpeg is and can; asked anew where the state directory does not know it.
 
-    keep puts a new answer there.
+    keep writes a new answer there. Raises ConfigError where it does not run, or is no ffmpeg.
     """
     try:
         stat = os.stat(path)
@@ -78,47 +83,66 @@ def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
         raise ConfigError(f"ffmpeg: {path} cannot be found: {error.strerror}") from error
     key = [path, stat.st_size, stat.st_mtime_ns]
     known_file = os.path.join(state_dir, _CACHE)
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         with open(known_file, encoding="utf-8") as reader:
             known = json.load(reader)
         if known["key"] == key and known["encoders"]:
             return Program(path, known["version"], frozenset(known["encoders"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     program = _examine(path, stat.st_size, stat.st_mtime_ns)
     if not keep:
         return program
     answer = {"key": key, "version": program.version, "encoders": sorted(program.encoders)}
-    try:
-        with open(known_file, "w", encoding="utf-8") as writer:
-            json.dump(answer, writer)
-    except OSError:
-        pass  # it is asked again at the next start
+    with suppress(OSError), open(known_file, "w", encoding="utf-8") as writer:
+        json.dump(answer, writer)  # else it is asked again at the next start
     return program
 
 
 @cache
 def _examine(path: str, size: int, mtime_ns: int) -> Program:
     """Ask a program; size and mtime_ns tell it from what its file was before."""
-    return Program(path, version_of(path), parse_encoders(_ask(path, "-encoders").stdout))
+    version, listing = version_of(path), _ask(path, "-encoders").stdout
+    encoders = re.findall(r"^ [VAS][A-Z.]{5} (\S+)", listing, re.MULTILINE)
+    return Program(path, version, frozenset(encoders) - {"="})
 
 
 def version_of(path: str) -> str:
-    """Ask an ffmpeg for its version. Raises ConfigError where it does not run, or is none."""
+    """Return an ffmpeg's version. Raises ConfigError where it does not run, or is no ffmpeg."""
     answer = _ask(path, "-version")
     if answer.returncode:
         words = answer.stderr.strip().splitlines() or [f"it ends with status {answer.returncode}"]
         raise ConfigError(f"ffmpeg: {path} does not run: {words[-1]}")
-    if version := parse_version(answer.stdout):
-        return version
+    if found := re.search(r"^ffmpeg version (\S+)", answer.stdout, re.MULTILINE):
+        return found[1]
     raise ConfigError(
         f"ffmpeg: {path} is no ffmpeg: it does not answer -version as one does;"
         " write the path of an ffmpeg, or auto"
     )
 
 
+def codecs_decoded(path: str) -> frozenset[str]:
+    """Return the codecs that an ffmpeg has a decoder for; none where it does not say."""
+    try:
+        listing = _ask(path, "-codecs").stdout
+    except ConfigError:
+        return frozenset()
+    return frozenset(re.findall(r"^ D\S{5} (\S+)", listing, re.MULTILINE))
+
+
+def encoders_named(args: Sequence[str]) -> set[str]:
+    """Return the encoders that the arguments ask for by name; copying is none."""
+    return {value for option, value in pairwise(args) if _CODEC_OPTION.match(option)} - {"copy"}
+
+
+def uses_hardware(args: Sequence[str]) -> bool:
+    """Return whether the arguments hand work to a GPU or codec chip.
+
+    Their drivers map far more address space than they use memory, so that no limit can hold.
+    """
+    return any(_HARDWARE.search(arg) for arg in args)
+
+
 def missing_encoders(program: Program, profiles: Mapping[str, Profile]) -> list[str]:
-    """Say, a sentence each, which profiles need an encoder that this ffmpeg lacks."""
+    """Return a sentence for each profile that needs an encoder which this ffmpeg lacks."""
     return [
         f"profiles.{profile.name}.args: {sentence}"
         for profile in profiles.values()
@@ -136,10 +160,11 @@ def _lacking(program: Program, profile: Profile) -> str | None:
     )
 
 
-def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
-    """List what this machine's ffmpeg keeps from working; keys in broken hold nothing to go by.
+def find_unusable(config: Config, broken: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what this machine's ffmpeg keeps from working: the path of a key, and a sentence.
 
-    That there is none is no mistake of the configuration's: it is for whoever starts it to say.
+    Keys in broken hold no value to go by. That there is no ffmpeg at all is no mistake of the
+    configuration: whoever starts one says so.
     """
     if "ffmpeg" in broken:
         return
@@ -148,29 +173,25 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
     except MissingExtra:
         return
     except ConfigError as error:
-        yield Problem(("ffmpeg",), str(error).removeprefix("ffmpeg: "))
+        yield ("ffmpeg",), str(error).removeprefix("ffmpeg: ")
         return
     for name in {*config.profiles, config.profile} & config.all_profiles.keys():
         profile = config.all_profiles[name]
-        own = ("profiles", name) if name in config.profiles else None
+        is_own = name in config.profiles  # and not only the built-in one that is chosen
         if sentence := _lacking(program, profile):
-            where = (*own, "args") if own else ("profile",)
-            yield Problem(where, sentence if own else f"{name} cannot be used: {sentence}")
-        if own and "-f" not in profile.args and not _has_container(program.path, profile.suffix):
-            text = f"this ffmpeg ({program.path}) has no container for names in {profile.suffix}"
-            yield Problem((*own, "suffix"), f"{text}; write another one, or -f FORMAT in args")
-
-
-def _has_container(path: str, suffix: str) -> bool:
-    """Try whether an ffmpeg knows what to make of a suffix: an output that cannot be, of nothing.
-
-    It looks for the container before it misses the streams.
-    """
-    if suffix.endswith(_SUFFIXES):
-        return True
-    output = f"{os.devnull}/output{suffix}"
-    said = _ask(path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
-    return not any(words in said for words in _NO_CONTAINER)
+            if is_own:
+                yield ("profiles", name, "args"), sentence
+            else:
+                yield ("profile",), f"{name} cannot be used: {sentence}"
+        suffix = profile.suffix
+        if not is_own or "-f" in profile.args or suffix.endswith(_SUFFIXES):
+            continue
+        # Given nothing to read and nowhere to write, it looks for the container first of all.
+        output = f"{os.devnull}/output{suffix}"
+        said = _ask(program.path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
+        if any(words in said for words in _NO_CONTAINER):
+            text = f"this ffmpeg ({program.path}) has no container for names in {suffix}"
+            yield ("profiles", name, "suffix"), f"{text}; write another one, or -f FORMAT in args"
 
 
 def _ask(path: str, *words: str) -> subprocess.CompletedProcess[str]:

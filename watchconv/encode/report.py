@@ -1,8 +1,7 @@
-"""The text of an error report: what a person needs to see why an attempt failed. Pure.
+"""The text of a failed job's ``.log``: what a person needs to see why an attempt failed. Pure.
 
-Guarantees: safe to show: control characters escaped, at most ``LIMIT_BYTES``, nothing of the
-environment; the beginning and the end of ffmpeg's own words are kept when something must go.
-Does not decide anything. Errors: none.
+It is safe to show (control characters are escaped, nothing of the environment is in it) and has a
+limit: where something must go, the beginning and the end of ffmpeg's own words stay.
 """
 
 from __future__ import annotations
@@ -19,12 +18,14 @@ if TYPE_CHECKING:
     from watchconv.model import Job
     from watchconv.process.command import ChildExit
 
-LIMIT_BYTES = 36_000  # in 64 KiB of the file there is also a mark, with a path of 4 KiB escaped
+# The .log has 64 KiB: before this text stand the reason and the mark of ``deliver.reports``, whose
+# path of 4 KiB may be escaped.
+LIMIT_BYTES = 36_000
 HEAD_BYTES = 4_000
 
 
 def compose(job: Job, argv: Sequence[str], ended: ChildExit | None, tail: str) -> str:
-    """Write what a person needs to see why an attempt failed, and to try the command by hand."""
+    """Return the text about one attempt, with its command as a shell takes it."""
     lines = []
     if argv:
         lines.append(f"command: {printable(shlex.join(argv))}")
@@ -43,16 +44,13 @@ def compose(job: Job, argv: Sequence[str], ended: ChildExit | None, tail: str) -
     ]
     if tail:
         lines += ["", "ffmpeg's last words:", *(printable(line) for line in tail.splitlines())]
-    return _cut("\n".join(lines) + "\n")
-
-
-def _cut(text: str) -> str:
+    text = "\n".join(lines) + "\n"
     written = text.encode()
     if len(written) <= LIMIT_BYTES:
         return text
     gap = "\n…\n".encode()
-    head, tail = written[:HEAD_BYTES], written[HEAD_BYTES + len(gap) - LIMIT_BYTES :]
-    return (head + gap + tail).decode(errors="ignore")
+    end = written[HEAD_BYTES + len(gap) - LIMIT_BYTES :]
+    return (written[:HEAD_BYTES] + gap + end).decode(errors="ignore")
 
 
 def _when(moment: float | None) -> str:

@@ -1,10 +1,8 @@
-"""The door between the inbox and the engine: the original is opened, and compared afterwards.
+"""The original of a claimed job: opened before an attempt, and compared after it.
 
-Guarantees: what the engine gets is the regular file that the job is about, opened without
-following links; an attempt counts only if, after it, that very file lies under its name untouched.
-Only what will not pass (no right to read it, a link in its place) condemns a file.
-Does not read the file beyond the container's end marks, and changes nothing.
-Errors: ``EnvironmentTrouble`` when the inbox itself is gone or the machine is out of something.
+The engine gets the very regular file that the job is about, opened without following links; an
+attempt counts only if that file lies under its name untouched after it. Only what will not pass
+(no right to read it, an empty or truncated file) condemns a file.
 """
 
 from __future__ import annotations
@@ -16,7 +14,17 @@ from dataclasses import dataclass
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.media.container import Ending, container_end
-from watchconv.model import Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
+from watchconv.model import (
+    Cause,
+    Gone,
+    Identity,
+    Interrupted,
+    Job,
+    Rejected,
+    Stale,
+    WaitReason,
+    mtime_ns,
+)
 from watchconv.names import printable
 
 LATER_SECONDS = 15.0
@@ -39,61 +47,56 @@ class Admitted:
 
 
 def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrupted:
-    """Open a job's original, or say what is the matter with it."""
+    """Open a job's original, or return what is the matter with it.
+
+    Raises EnvironmentTrouble when the inbox itself is gone or the machine is out of something.
+    """
     try:
         descriptor = open_regular(inbox, job.source)
     except OSError as error:
-        return _unopened(inbox, error)
+        if error.errno in _MACHINE:
+            raise EnvironmentTrouble(f"cannot open files: {error.strerror}") from error
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return Rejected(f"it cannot be read: {error.strerror}", cause=Cause.UNREADABLE)
+        return _unreadable(inbox, error)
+    refusal: Stale | Rejected | Gone | Interrupted
     try:
         stat = os.fstat(descriptor)
-        refusal = _refusal(descriptor, stat, job)
+        end = container_end(descriptor, stat.st_size)
     except OSError as error:
-        os.close(descriptor)
-        return _later(error)
-    if refusal:
-        os.close(descriptor)
-        return refusal
-    return Admitted(os.path.join(inbox, job.source), descriptor, Identity.of(stat))
+        refusal = _unreadable(inbox, error)
+    else:
+        if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
+            refusal = Stale()
+        elif stat.st_size == 0:
+            refusal = Rejected("the file is empty", cause=Cause.EMPTY)
+        elif end.ending is Ending.INCOMPLETE:
+            refusal = Rejected(f"the file is truncated: {end.detail}", cause=Cause.TRUNCATED)
+        else:
+            return Admitted(os.path.join(inbox, job.source), descriptor, Identity.of(stat))
+    os.close(descriptor)
+    return refusal
 
 
-def _refusal(descriptor: int, stat: os.stat_result, job: Job) -> Stale | Rejected | None:
-    if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
-        return Stale()
-    if stat.st_size == 0:
-        return Rejected("the file is empty")
-    end = container_end(descriptor, stat.st_size)
-    if end.ending is Ending.INCOMPLETE:
-        return Rejected(f"the file is truncated: {end.detail}")
-    return None
-
-
-def _unopened(inbox: str, error: OSError) -> Rejected | Gone | Interrupted:
-    """Say what it means that an original cannot be opened."""
-    if error.errno in _MACHINE:
-        raise EnvironmentTrouble(f"cannot open files: {error.strerror}") from error
-    if error.errno in _GONE:
-        return _gone(inbox)
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return Rejected(f"it cannot be read: {error.strerror}")
-    return _later(error)
-
-
-def _gone(inbox: str) -> Gone:
+def _unreadable(inbox: str, error: OSError) -> Gone | Interrupted:
+    """Return what it means that an original cannot be read: it is gone, or the disk fails."""
+    if error.errno not in _GONE:
+        reason = f"it cannot be read now: {error.strerror}"
+        return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)
     if not os.path.isdir(inbox):
         raise EnvironmentTrouble(f"the inbox {printable(inbox)} is gone")
     return Gone()
 
 
-def _later(error: OSError) -> Interrupted:
-    return Interrupted(f"it cannot be read now: {error.strerror}", LATER_SECONDS)
-
-
 def compare(inbox: str, admitted: Admitted) -> Stale | Gone | Interrupted | None:
-    """Tell what happened to an original since it was admitted; None: nothing."""
+    """Return what happened to an original since it was admitted; None: nothing.
+
+    Raises EnvironmentTrouble when the inbox itself is gone.
+    """
     try:
         by_name = Identity.of(os.lstat(admitted.path))
         if by_name == admitted.identity == Identity.of(os.fstat(admitted.descriptor)):
             return None
     except OSError as error:
-        return _gone(inbox) if error.errno in _GONE else _later(error)
+        return _unreadable(inbox, error)
     return Stale()

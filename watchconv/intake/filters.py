@@ -1,10 +1,8 @@
-"""Which names count: videos by name; the rest is passed over, counted, and said once.
+"""Which names count as videos; the others are ignored, counted, and logged once.
 
-Guarantees: pure and quick (a folder may hold hundreds of thousands of names); patterns are the
+Only names are judged; whether a file is a video is for the probe to find out. Patterns are the
 shell's, matched without regard to case: with a / inside against the path below the inbox, else
 against the name alone; one that ends with / is for folders only.
-Does not look at the file: whether it is a video is for the probe to say.
-Errors: none.
 """
 
 from __future__ import annotations
@@ -24,48 +22,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SAID_LIMIT = 1000  # lines about one look; what is more is counted
+LOGGED_LIMIT = 1000  # lines about one scan; what is more is counted
 
-# partial uploads and what systems and sync programs leave in shared folders (FIELD-NOTES row 10)
+# what systems and sync programs leave in shared folders, and partial uploads (FIELD-NOTES row 10)
 BUILTIN_IGNORE = (
-    ".*",
-    "~$*",
-    "Thumbs.db",
-    "desktop.ini",
-    "@eaDir",
-    "@Recycle",
-    "@Recently-Snapshot",
-    "#recycle",
-    "#snapshot",
-    "$RECYCLE.BIN",
-    "System Volume Information",
-    "lost+found",
-    "__MACOSX",
-    "_UNPACK_*",
-    "_FAILED_*",
-    "*.part",
-    "*.partial",
-    "*.filepart",
-    "*.crdownload",
-    "*.download",
-    "*.opdownload",
-    "*.tmp",
-    "*.temp",
-    "*.!qB",
-    "*.!ut",
-    "*.aria2",
-)
+    ".*", "~$*", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information",
+    "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "lost+found", "__MACOSX",
+    "_UNPACK_*", "_FAILED_*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download",
+    "*.opdownload", "*.tmp", "*.temp", "*.!qB", "*.!ut", "*.aria2",
+)  # fmt: skip
+_matches_builtin = re.compile("|".join(map(fnmatch.translate, BUILTIN_IGNORE)), re.IGNORECASE).match
 
 
 def kind_of(mode: int) -> str:
-    """Say of what is no regular file, and no folder that is entered, why it is passed over."""
+    """Return why something is ignored that is neither a regular file nor a folder to scan."""
     if st.S_ISDIR(mode):
         return "a folder that is passed over with all that is in it"
     return "a link" if st.S_ISLNK(mode) else "no regular file"
 
 
 class _Pattern(NamedTuple):
-    """A pattern of the configuration's."""
+    """A pattern of the configuration."""
 
     written: str
     match: Callable[[str], object]
@@ -81,26 +58,24 @@ class _Pattern(NamedTuple):
         return cls(written, match, of_path, written.endswith("/"))
 
     def fits(self, name: str, folder: str) -> bool:
-        """Tell whether a name, in a folder below the inbox, is like it."""
+        """Return whether a name, in a folder below the inbox, is like it."""
         return bool(self.match(os.path.join(folder, name) if self.of_path else name))
 
 
 class NameFilter:
-    """Tells which names to pass over, and why."""
+    """The configured choice of names. Quick: a folder may hold hundreds of thousands."""
 
     def __init__(self, extensions: Iterable[str] | None, ignore: Iterable[str]) -> None:
         """Take the extensions that count, in lower case without dot (None: every name does)."""
         self._extensions = None if extensions is None else frozenset(extensions)
-        patterns = map(fnmatch.translate, BUILTIN_IGNORE)
-        self._ignored = re.compile("|".join(patterns), re.IGNORECASE).match
         self._own = [_Pattern.of(written) for written in ignore]
 
     def reason(self, name: str, folder: str = "") -> str | None:
-        """Say why a file of this name, in a folder below the inbox, is no video by name, or None.
+        """Return why a file of this name, in a folder below the inbox, is ignored; None: it counts.
 
-        Whether the folder itself is passed over is for ``skips`` to tell.
+        Whether the folder itself is skipped is for ``skips`` to answer.
         """
-        if self._ignored(name):
+        if _matches_builtin(name):
             return "its name is that of a partial or system file"
         for pattern in self._own:
             if not pattern.for_folders and pattern.fits(name, folder):
@@ -110,43 +85,43 @@ class NameFilter:
         return "no video by name"
 
     def skips_folder(self, path: str) -> bool:
-        """Tell whether a folder, below one that is not, is passed over with all that is in it."""
+        """Return whether a folder is skipped with all that is in it, those above it aside."""
         above, name = os.path.split(path)
-        return bool(self._ignored(name)) or any(own.fits(name, above) for own in self._own)
+        return bool(_matches_builtin(name)) or any(own.fits(name, above) for own in self._own)
 
     def skips(self, path: str) -> bool:
-        """Tell whether a folder or one that it lies in is passed over; "" is the inbox."""
+        """Return whether a folder or one that it lies in is skipped; "" is the inbox."""
         parts = path.split("/") if path else []
         return any(self.skips_folder("/".join(parts[: n + 1])) for n in range(len(parts)))
 
 
 class Ignored:
-    """Counts the files that stay where they are, and says each once.
+    """Counts the ignored files, and logs each once.
 
-    Remembers a number a name, not the name: there may be hundreds of thousands.
+    A number is remembered of each, not the name: there may be hundreds of thousands.
     """
 
     def __init__(self) -> None:
         self._names: dict[str, array[int]] = {}
-        self._said = 0
+        self._logged = 0  # in this scan
 
-    def end_look(self) -> None:
-        """Say how many more there were, and allow the next look its lines."""
-        if self._said > SAID_LIMIT:
-            log.info("ignored %d more files", self._said - SAID_LIMIT)
-        self._said = 0
+    def end_scan(self) -> None:
+        """Log how many more there were, and allow the next scan its lines."""
+        if self._logged > LOGGED_LIMIT:
+            log.info("ignored %d more files", self._logged - LOGGED_LIMIT)
+        self._logged = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._names.values()))
 
     def renew(self, folder: str, found: Iterable[tuple[str, str]]) -> None:
-        """Replace what a folder holds by what a look found: names with their reasons."""
+        """Replace what a folder holds by what a scan found: names with their reasons."""
         before = frozenset(self._names.get(folder, ()))
         keys: array[int] = array("q")
         for name, reason in found:
             keys.append(hash(name))
             if keys[-1] not in before:
-                self._say(folder, name, reason)
+                self._log(folder, name, reason)
         if keys:
             self._names[folder] = keys
         else:
@@ -157,7 +132,7 @@ class Ignored:
         keys = self._names.setdefault(folder, array("q"))
         if hash(name) not in keys:
             keys.append(hash(name))
-            self._say(folder, name, reason)
+            self._log(folder, name, reason)
 
     def discard(self, folder: str, name: str) -> None:
         """Forget one name: it is gone."""
@@ -170,7 +145,7 @@ class Ignored:
         for gone in self._names.keys() - folders:
             del self._names[gone]
 
-    def _say(self, folder: str, name: str, reason: str) -> None:
-        self._said += 1
-        if self._said <= SAID_LIMIT:
+    def _log(self, folder: str, name: str, reason: str) -> None:
+        self._logged += 1
+        if self._logged <= LOGGED_LIMIT:
             log.info("ignored %s: %s", printable(os.path.join(folder, name)), reason)

@@ -1,24 +1,22 @@
-"""watchdog's inotify observer, with what it keeps to itself: lost events and missing watches.
+"""The kernel's events below the inbox, read by one thread with watchdog's inotify classes.
 
-Guarantees: the owner hears of an overflow of the kernel's queue and of a folder that could not be
-watched; a folder that is moved in is one event, however much is in it.
-Does not decide anything. Errors: none of its own; a root that cannot be watched raises OSError.
-
-Why a subclass: watchdog watches anew after an overflow but tells nobody, passes silently over a
-sub-folder for which no watch is left, and makes an event of each file below a folder that moved,
-which for a tree of 100,000 files are tens of megabytes. FIELD-NOTES rows 13, 20 and 23.
+``InotifyFD`` reads the events; ``InotifyWatchGroup`` watches every folder of the tree, follows
+folders that are renamed, and watches anew after events were lost. watchdog's observer and emitters
+are left out: they are further threads that every event crosses, they report neither lost events
+nor a folder that could not be watched, and they make an event of each file below a folder that was
+moved in, which for a tree of 100,000 files are tens of megabytes (FIELD-NOTES rows 13, 20 and 23).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import warnings
+from collections import deque
 from typing import TYPE_CHECKING
 
-from watchdog.events import DirMovedEvent
-from watchdog.observers.api import DEFAULT_OBSERVER_TIMEOUT, BaseObserver
-from watchdog.observers.inotify import InotifyFullEmitter
-from watchdog.observers.inotify_c import InotifyFD
+from watchdog.observers.inotify import InotifyWatchGroup
+from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask
 from watchdog.observers.inotify_move_event_grouper import (
     InotifyMoveEventGrouper,
     PathedInotifyEvent,
@@ -27,77 +25,129 @@ from watchdog.observers.inotify_move_event_grouper import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from watchdog.observers.inotify_c import (
-        CallbackId,
-        InotifyEvent,
-        Mask,
-        WatchCallback,
-        WatchDescriptor,
-    )
-    from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent
+    from watchdog.observers.inotify_c import InotifyEvent, WatchCallback, WatchDescriptor
 
-# watchdog holds a lone "moved away" back for half a second, and all that follows with it
-InotifyMoveEventGrouper.delay = 0.01
+END_SECONDS = 5.0  # a thread that a dead disk holds is not waited for any longer
+# folders that were moved away and may arrive elsewhere in the tree: the two events follow closely
+MOVED_AWAY = 64
+_OF_NAMES = InotifyConstants.IN_CREATE | InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVE
 
 
-class _Descriptor(InotifyFD):
-    """The thread that reads the kernel's events."""
+class InboxEvents(InotifyFD):
+    """The thread that reads the events of one folder and of all below it."""
 
-    def __init__(self, overflowed: Callable[[], None], refused: Callable[[OSError], None]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        mask: int,
+        on_event: Callable[[bytes, int], None],
+        on_lost: Callable[[], None],
+        on_refused: Callable[[OSError], None],
+    ) -> None:
+        """Take the folder, the events to ask the kernel for, and whom to call, on this thread.
+
+        on_event is given a path and inotify's mask; the path of the folder itself when that was
+        deleted, moved or made. on_lost is called when the kernel has dropped events, on_refused
+        when it watches no further folder.
+        """
         self._inotify_fd = -1
         try:
             super().__init__()
         except OSError:
             if self._inotify_fd >= 0:
-                os.close(self._inotify_fd)  # no descriptor was left for its pipe
+                os.close(self._inotify_fd)  # no descriptor was left for watchdog's pipe
             raise
-        self._overflowed, self._refused = overflowed, refused
+        self.folder, self.mask = os.fsencode(folder), Mask(mask)
+        self.on_event, self.on_lost, self._on_refused = on_event, on_lost, on_refused
 
-    def handle_event(self, event: InotifyEvent) -> None:
-        """Pass an event on; tell where some were lost."""
-        super().handle_event(event)
-        if event.is_queue_overflow:
-            self._overflowed()
+    def begin(self) -> None:
+        """Start to read, then add the watches. Raises OSError; ``end`` is to be called even then.
+
+        The parent folder is watched too: of a folder that is held open the kernel reports no
+        deletion, but of its name it does.
+        """
+        # a folder that is made while watches are added may be added twice, which does no harm
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        self.start()
+        parent, above = _ParentFolder(self), os.path.dirname(self.folder)
+        self.add_callback(above, Mask(_OF_NAMES), parent, CallbackId(id(parent)))
+        _FolderTree(self)
+
+    @property
+    def watched(self) -> int:
+        """How many folders are watched; it grows while watches are added to a large tree."""
+        return len(self._watch_for_wd)
 
     def add_callback(
         self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
     ) -> WatchDescriptor:
-        """Watch a folder; tell where the kernel has no room for one more."""
+        """Watch a folder; report where the kernel has no room for one more."""
         try:
             return super().add_callback(path, mask, callback, id_)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                self._refused(error)
+                self._on_refused(error)
             raise
 
-
-class _Emitter(InotifyFullEmitter):
-    """Tells of a moved folder as of one thing: who hears of it looks at all that is in it."""
-
-    def build_and_queue_event(
-        self, event: GroupedInotifyEvent, *, full_events: bool = True
-    ) -> None:
-        """Queue a folder that came as one event, where watchdog queues all that is in it."""
-        halves = (event,) if isinstance(event, PathedInotifyEvent) else event
-        came = halves[-1].ev.is_moved_to and halves[-1].ev.is_directory
-        if not came:
-            super().build_and_queue_event(event, full_events=full_events)
-            return
-        source = self._decode_path(halves[0].path) if len(halves) > 1 else ""
-        self.queue_event(DirMovedEvent(source, self._decode_path(halves[-1].path)))
+    def end(self) -> None:
+        """Stop reading and remove the watches."""
+        self.stop()
+        if self.is_alive():
+            self.join(END_SECONDS)
 
 
-class KernelObserver(BaseObserver):
-    """An observer on an inotify instance of its own."""
+class _ParentFolder:
+    """Reports what becomes of the name of the watched folder."""
 
-    def __init__(self, overflowed: Callable[[], None], refused: Callable[[OSError], None]) -> None:
-        """Take whom to call, on foreign threads, when events were lost or a watch was refused."""
-        self._inotify_fd = _Descriptor(overflowed, refused)
-        self._inotify_fd.start()
-        super().__init__(_Emitter, timeout=DEFAULT_OBSERVER_TIMEOUT, inotify_fd=self._inotify_fd)
+    def __init__(self, reader: InboxEvents) -> None:
+        self._reader = reader
+        self._name = os.path.basename(reader.folder)
 
-    def on_thread_stop(self) -> None:
-        """End the reading thread too."""
-        super().on_thread_stop()
-        self._inotify_fd.stop()
-        self._inotify_fd.join()
+    def on_event(self, event: InotifyEvent) -> None:
+        """Pass an event on if it is about that name."""
+        if event.name == self._name:
+            self._reader.on_event(self._reader.folder, event.mask)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """Ignore it: without its parent the folder is gone too."""
+
+    def on_queue_overflow(self) -> None:
+        """Ignore it: the watches on the folder report it."""
+
+
+class _FolderTree(InotifyWatchGroup):
+    """The watches on a folder and on all below it. Adds them when it is made."""
+
+    def __init__(self, reader: InboxEvents) -> None:
+        self._reader = reader
+        super().__init__(reader, reader.folder, event_mask=reader.mask, is_recursive=True)
+
+    def __post_init__(self) -> None:
+        self._move_event_grouper = _PassedOn(
+            self._reader.on_event
+        )  # before the first watch is added
+        super().__post_init__()
+
+    def on_queue_overflow(self) -> None:
+        """Watch anew, and report that events were lost."""
+        super().on_queue_overflow()
+        self._reader.on_lost()
+
+
+class _PassedOn(InotifyMoveEventGrouper):
+    """Passes every event on at once, where watchdog holds moves back until their pair arrives."""
+
+    def __init__(self, on_event: Callable[[bytes, int], None]) -> None:
+        super().__init__()
+        self._on_event = on_event
+        self._moved_away: deque[PathedInotifyEvent] = deque(maxlen=MOVED_AWAY)
+
+    def put_event(self, event: PathedInotifyEvent) -> None:
+        """Pass an event on; remember a folder that was moved away."""
+        if event.ev.is_moved_from and event.ev.is_directory:
+            self._moved_away.append(event)
+        self._on_event(event.path, event.ev.mask)
+
+    def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
+        """Return where a folder comes from that is moved within the tree."""
+        return next((event for event in self._moved_away if event.ev.cookie == cookie), None)

@@ -1,10 +1,8 @@
 """Ask the kernel whether anybody writes a file, through a read lease.
 
-Guarantees: quick whatever the file holds, for the lease is given back at once; the file stays as it
-is. The kernel grants a lease only while no one has the file open for writing, or mapped for it.
-Does not know whether leases mean anything on this file system (they do not behind NFS, SMB or
-FUSE): that is for the caller. Settles nothing alone.
-Errors: OSError from a closed descriptor.
+The kernel grants a lease only while no one has the file open for writing, or mapped for it. It is
+given back at once: a held lease would make a writer wait. Whether leases mean anything on this
+file system (they do not behind NFS, SMB or FUSE) is for the caller to know.
 
 Why there is no SIGIO to ignore: the signal of a broken lease is set to SIGURG on the descriptor,
 and SIGURG does nothing by default. Ignoring SIGIO would work only from the main thread, would
@@ -20,7 +18,7 @@ from enum import StrEnum
 
 
 class Writers(StrEnum):
-    """The kernel's word on who writes a file."""
+    """What the kernel answers."""
 
     NONE = "none"  # proven: nobody has it open for writing
     SOME = "some"
@@ -28,12 +26,13 @@ class Writers(StrEnum):
 
 
 def writers(fd: int) -> Writers:
-    """Ask the kernel who has this file open for writing, by taking a lease and giving it back.
+    """Return whether anybody has this file open for writing.
 
     fd must be open with O_RDONLY, and O_NONBLOCK lest the open itself wait for another's lease
     (BlockingIOError from that open means the same as SOME). A writing descriptor of our own counts
     as SOME. A writer that opens the file in the microseconds of the lease waits for its end; only
-    one that opens with O_NONBLOCK is turned away. Any thread may call this.
+    one that opens with O_NONBLOCK is turned away. Any thread may call this. Raises OSError for a
+    closed descriptor.
 
     The answer holds for the moment: someone may open the file right after.
     """

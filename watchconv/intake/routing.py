@@ -1,9 +1,4 @@
-"""Which profile converts a file, and what its output is called. Pure.
-
-Guarantees: total: every path has a profile and an output name; the output keeps the folders.
-Does not know whether the output's name is taken: ``deliver`` numbers it then.
-Errors: none.
-"""
+"""Which profile converts a file, and what its output is called."""
 
 from __future__ import annotations
 
@@ -16,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def profile_for(source: str, profiles: Container[str], default: str) -> str:
-    """Pick the profile: the first-level sub-folder's name where it is one, else the default."""
+    """Return the profile named like the first folder of the path, else the default."""
     first, slash, _ = source.partition("/")
     return first if slash and first in profiles else default
 
 
 def names_in_error(source: str, profiles: Collection[str]) -> Iterator[str]:
-    """Give the names that a file may have in error/: it may have failed in any profile's folder."""
+    """Yield the names that a file may have in error/: any profile's folder may have held it."""
     first, slash, rest = source.partition("/")
     plain = rest if slash and first in profiles else source
     yield plain
@@ -30,5 +25,8 @@ def names_in_error(source: str, profiles: Collection[str]) -> Iterator[str]:
 
 
 def output_for(source: str, suffix: str) -> str:
-    """Name the output, relative to the outbox: the same path with the profile's suffix."""
+    """Return the output's name, relative to the outbox: the same path with the profile's suffix.
+
+    Where that is taken, the delivery numbers it.
+    """
     return with_suffix(source, suffix)

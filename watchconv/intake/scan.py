@@ -1,13 +1,11 @@
-"""One look at the inbox: the listing is compared with the journal, what is new is settled.
+"""Scans of the inbox: compare what is listed with the journal, and queue what is new and settled.
 
-Start-up, events, the timer and recovery all come through ``InboxScanner.look``; there is no
-other way in. A file of the listing is known to the journal, or waits until it is settled, or
-becomes a job.
+Start-up, events, the timer and recovery all come through ``InboxScanner.scan``; there is no other
+way in. A file that is listed is known to the journal, or waits until it has settled, or becomes a
+job; a name that is gone withdraws its job. No link is followed.
 
-Guarantees: memory does not grow with the backlog: the listing streams, and is compared with the
-journal a batch of names at a time. A name that is gone withdraws its job.
-Does not watch, and starts nothing: it is called, on one thread at a time.
-Errors: ``JournalError``. A folder that cannot be read is said once and passed over.
+Memory does not grow with the backlog: the listing streams, and is compared with the journal a
+batch of names at a time. A folder that cannot be read is logged once and passed over.
 """
 
 from __future__ import annotations
@@ -17,306 +15,308 @@ import logging
 import os
 import stat as st
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.host.files import closing, open_folder
-from watchconv.host.folders import UNMOUNTED
+from watchconv.host.folders import Missing
 from watchconv.intake.filters import Ignored, NameFilter, kind_of
-from watchconv.intake.watch import Hints, walk
-from watchconv.journal.jobs import Journal
+from watchconv.intake.routing import profile_for
+from watchconv.intake.settling import PendingFile, PendingFiles, SettleSettings
 from watchconv.logs.format import log_transition, tell
 from watchconv.model import Candidate, Job, JobState, mtime_ns
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
-    from watchconv.intake.settling import PendingFiles
+    from watchconv.host.folders import Folders
+    from watchconv.intake.watch import Hints
+    from watchconv.journal.jobs import Journal
 
 log = logging.getLogger(__name__)
 
 BATCH = 400  # names that one query of the journal compares
 
-T = TypeVar("T")
-P = ParamSpec("P")
 
+@dataclass(frozen=True, slots=True)
+class ScanRules:
+    """What a scan goes by. leases_prove: a read lease means something on the inbox's mounts."""
 
-class AskJournal(Protocol):
-    """A way to call the journal on the thread that owns it, and to wait for its answer."""
-
-    def __call__(
-        self, question: Callable[Concatenate[Journal, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run a method of the journal there."""
-        ...
-
-
-class Seen(NamedTuple):
-    """One name of a listing. stat is None when there is nothing under that name."""
-
-    source: str
-    stat: os.stat_result | None
-    appeared: bool = False
+    filter: NameFilter
+    settle: SettleSettings
+    leases_prove: bool
+    profiles: Container[str]
+    profile: str  # of what lies in no profile's folder
 
 
 @dataclass(slots=True)
 class ScanResult:
-    """What a look did."""
+    """What a scan did, and what is left in the inbox after it."""
 
     added: int = 0
     taken_away: list[int] = field(default_factory=list)  # running jobs whose original is gone
     unread: set[str] = field(default_factory=set)  # folders that could not be read this time
+    first_seen: int = 0  # files that no scan has met before
+    next_due: float | None = None  # monotonic: when a pending file is to be looked at again
+    pending: int = 0
+    overflow: int = 0  # those of the pending files that are not remembered
+    ignored: int = 0
+    incomplete: Mapping[str, str] = field(default_factory=dict)  # what each lacks
+
+
+class _Seen(NamedTuple):
+    """One name of a listing. stat is None when there is no regular file under that name."""
+
+    source: str
+    stat: os.stat_result | None
+    appeared: bool = False
+    ignored: bool = False
+
+
+class _Scan(NamedTuple):
+    """One scan under way."""
+
+    rules: ScanRules
+    on_added: Callable[[], None]
+    result: ScanResult
+
+
+def _is_about(job: Job, stat: os.stat_result | None) -> bool:
+    """Return whether a job is about what lies under its name now."""
+    return stat is not None and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
 
 
 class InboxScanner:
-    """The inbox as the daemon knows it."""
+    """Scans the inbox, and remembers what is pending and what is ignored. One scan at a time."""
 
-    def __init__(
-        self,
-        sieve: NameFilter,
-        waiting: PendingFiles,
-        ask: AskJournal,
-        *,
-        profile_of: Callable[[str], str],
-        vouches: Callable[[str], bool],
-        expect: Callable[[], None],
-        wake_workers: Callable[[], None],
-    ) -> None:
-        """Take the rules, who waits, a way to ask the journal, and whom to tell.
+    def __init__(self, inbox: str, journal: Journal, folders: Folders) -> None:
+        """Take the inbox, a journal connection of its own, and who knows what is mounted."""
+        self._inbox, self._journal, self._folders = inbox, journal, folders
+        self._pending = PendingFiles(inbox)
+        self._ignored = Ignored()
+        self._logged: set[str] = set()  # folders of which something was logged, once
+        self.steps = 0  # grows as a scan gets on
 
-        vouches tells whether a name under which nothing is there is to be believed gone;
-        expect hears of a file that was not seen before; wake_workers of new jobs.
+    def pending_files(self) -> list[PendingFile]:
+        """Return the files that wait, each with why and since when; any thread may ask."""
+        return self._pending.all()
+
+    def scan(
+        self, hints: Hints | None, rules: ScanRules, on_added: Callable[[], None]
+    ) -> ScanResult:
+        """Scan what the hints name and the files that are due; without hints, everything.
+
+        on_added is called after each batch of new jobs. Raises JournalError.
         """
-        self._expect = expect
-        self._wake_workers = wake_workers
-        self.sieve, self._ask = sieve, ask
-        self._profile_of = profile_of
-        self._inbox, self.waiting = waiting.inbox, waiting
-        self.steps = 0  # grows as a look gets on
-        self.ignored = Ignored()
-        self._vouches = vouches
-        self._said: set[str] = set()  # folders of which something was said, once
-        self._unread: set[str] = set()
-
-    def look(self, hints: Hints | None = None) -> ScanResult:
-        """Look at what the hints name and at the files that are due; without hints, at all."""
-        looked = ScanResult()
+        scan = _Scan(rules, on_added, ScanResult())
         if hints is None:
-            self._look_at_all(looked)
+            self._pending.forget_overflow()
+            read = self._scan_tree(scan, "", self._journal.held_counts())
+            self._ignored.keep_only(read)
+            self._pending.forget_missing()
         else:
-            self._look_at(hints, looked)
-        self.ignored.end_look()
-        looked.unread, self._unread = self._unread, set()
-        return looked
+            self._scan_hints(scan, hints)
+        self._ignored.end_scan()
+        result = scan.result
+        result.next_due = self._pending.next_due()
+        result.pending, result.overflow = len(self._pending), self._pending.overflow
+        result.ignored, result.incomplete = len(self._ignored), self._pending.incomplete()
+        return result
 
-    def welcome_mounts(self) -> None:
-        """Let the jobs go on that waited for a mount."""
-        self._ask(Journal.hurry, UNMOUNTED)
-        self._wake_workers()
-
-    def _look_at(self, hints: Hints, looked: ScanResult) -> None:
-        for folder in hints.trees | hints.folders:
-            by_move = folder in hints.moved
-            self._look_below(folder, looked, deep=folder in hints.trees, appeared=by_move)
+    def _scan_hints(self, scan: _Scan, hints: Hints) -> None:
+        held = self._journal.held_counts() if hints.trees else {}
+        for folder in hints.trees:
+            self._scan_tree(scan, folder, held, appeared=folder in hints.moved)
+        for folder in hints.folders - hints.trees:
+            self._scan_tree(scan, folder, self._journal.held_counts(folder), deep=False)
         for folder, names in hints.names.items():
-            self._compare(self._list_names(folder, names), looked, own_look=False)
+            self._compare(scan, self._list_names(scan, folder, names), own_scan=False)
         due: dict[str, dict[str, bool]] = {}
-        for source in self.waiting.due():
+        for source in self._pending.due():
             folder, name = os.path.split(source)
             due.setdefault(folder, {})[name] = False
         for folder, names in due.items():
-            self._compare(self._list_names(folder, names), looked, own_look=True)
+            self._compare(scan, self._list_names(scan, folder, names), own_scan=True)
 
-    def _look_at_all(self, looked: ScanResult) -> None:
-        self.waiting.overflow = 0
-        self.ignored.keep_only(self._look_below("", looked, deep=True))
-        self.waiting.forget_missing()
-
-    def _look_below(
-        self, folder: str, looked: ScanResult, *, deep: bool, appeared: bool = False
-    ) -> set[str]:
-        if self.sieve.skips(folder):
-            above, name = os.path.split(folder)
-            self._compare(self._list_names(above, {name: False}), looked, own_look=False)
-            return set()
-        seen = set()
-        held_before = self._ask(Journal.held_counts, folder if not deep else None)
-        skips = self.sieve.skips_folder
-        for here, entries in walk(self._inbox, folder, skips, self._tell_unreadable, deep=deep):
-            seen.add(here)
-            self._tell_video_folder(here)
-            kept = self._look_at_folder(here, entries, looked, appeared=appeared)
-            if kept < held_before.get(here, 0):
-                self._compare_missing(here, looked)
-        below = f"{folder}/" if folder else ""
-        for held in held_before:
-            if held not in seen and (held == folder or held.startswith(below)):
-                self._compare_missing(held, looked)
-        return seen
-
-    def _look_at_folder(
+    def _scan_tree(
         self,
+        scan: _Scan,
         folder: str,
-        entries: Iterator[os.DirEntry[str]],
-        looked: ScanResult,
+        held: Mapping[str, int],
         *,
-        appeared: bool,
-    ) -> int:
-        """Sift and compare one folder's entries. Returns how many jobs hold names there."""
+        deep: bool = True,
+        appeared: bool = False,
+    ) -> set[str]:
+        """Compare a folder with the journal and, if deep, all that is below it.
+
+        held: how many jobs hold names in each folder. appeared: the folder came by a move.
+        Returns the folders that were scanned.
+        """
+        if scan.rules.filter.skips(folder):
+            above, name = os.path.split(folder)
+            self._compare(scan, self._list_names(scan, above, {name: False}), own_scan=False)
+            return set()
+        scanned = set()
+        queue = deque([folder])
+        while queue:
+            here = queue.popleft()
+            scanned.add(here)
+            below: list[str] = []
+            entries = self._list_folder(scan, here, below, appeared=appeared)
+            if self._compare(scan, entries, own_scan=True) < held.get(here, 0):
+                self._compare_missing(scan, here)
+            if deep:
+                queue.extend(below)
+        inside = f"{folder}/" if folder else ""
+        for other in held:
+            if other not in scanned and other.startswith(inside):
+                self._compare_missing(scan, other)
+        return scanned
+
+    def _list_folder(
+        self, scan: _Scan, folder: str, below: list[str], *, appeared: bool
+    ) -> Iterator[_Seen]:
+        """Yield the files of a folder that count; add to below the folders that are in it."""
+        rules = scan.rules.filter
+        name = os.path.basename(folder)
+        if "." in name and folder not in self._logged and rules.reason(name) is None:
+            self._logged.add(folder)
+            log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
         passed_over: list[tuple[str, str]] = []
-        sifted = self._sift(folder, entries, passed_over)
-        files = (seen._replace(appeared=True) for seen in sifted) if appeared else sifted
-        kept = self._compare(files, looked, own_look=True)
-        self.ignored.renew(folder, passed_over)
-        return kept
+        try:
+            descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
+            with closing(descriptor), os.scandir(descriptor) as entries:
+                for entry in entries:
+                    self.steps += 1
+                    source = os.path.join(folder, entry.name)
+                    with contextlib.suppress(OSError):
+                        if entry.is_dir(follow_symlinks=False) and not rules.skips_folder(source):
+                            below.append(source)
+                            continue
+                        reason = rules.reason(entry.name, folder)
+                        if not entry.is_file(follow_symlinks=False):
+                            reason = kind_of(entry.stat(follow_symlinks=False).st_mode)
+                        if reason:
+                            passed_over.append((entry.name, reason))
+                        else:
+                            yield _Seen(source, entry.stat(follow_symlinks=False), appeared)
+        except OSError as error:
+            self._note_unreadable(scan, folder, error)
+        else:
+            self._ignored.renew(folder, passed_over)
 
-    def _sift(
-        self, folder: str, entries: Iterator[os.DirEntry[str]], passed_over: list[tuple[str, str]]
-    ) -> Iterator[Seen]:
-        for entry in entries:
-            self.steps += 1
-            reason = self.sieve.reason(entry.name, folder)
-            with contextlib.suppress(OSError):
-                if not entry.is_file(follow_symlinks=False):
-                    reason = kind_of(entry.stat(follow_symlinks=False).st_mode)
-                if reason:
-                    passed_over.append((entry.name, reason))
-                else:
-                    yield Seen(os.path.join(folder, entry.name), entry.stat(follow_symlinks=False))
-
-    def _list_names(self, folder: str, names: dict[str, bool]) -> Iterator[Seen]:
-        """List single names of a folder, as events named them, in the manner of a listing."""
-        if self.sieve.skips(folder):
+    def _list_names(self, scan: _Scan, folder: str, names: Mapping[str, bool]) -> Iterator[_Seen]:
+        """Yield single names of a folder; names tells of each whether it came by move or link."""
+        rules = scan.rules.filter
+        if rules.skips(folder):
             return
         try:
             descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
         except (FileNotFoundError, NotADirectoryError):
-            yield from (Seen(os.path.join(folder, name), None) for name in names)
+            yield from (_Seen(os.path.join(folder, name), None) for name in names)
             return
         except OSError as error:
-            self._tell_unreadable(folder, error)
+            self._note_unreadable(scan, folder, error)
             return
         with closing(descriptor):
             for name, appeared in names.items():
-                with contextlib.suppress(OSError):
-                    yield self._list_name(folder, name, _stat_at(descriptor, name), appeared)
+                source = os.path.join(folder, name)
+                try:
+                    stat = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                except FileNotFoundError:
+                    self._ignored.discard(folder, name)
+                    yield _Seen(source, None)
+                    continue
+                except OSError:
+                    continue
+                is_file = st.S_ISREG(stat.st_mode)
+                reason = rules.reason(name, folder) if is_file else kind_of(stat.st_mode)
+                if reason and (not st.S_ISDIR(stat.st_mode) or rules.skips_folder(source)):
+                    self._ignored.add(folder, name, reason)
+                yield _Seen(source, stat if is_file else None, appeared, ignored=bool(reason))
 
-    def _list_name(
-        self, folder: str, name: str, stat: os.stat_result | None, appeared: bool
-    ) -> Seen:
-        """Sift one name; what is no video by name or no regular file counts as nothing there."""
-        source = os.path.join(folder, name)
-        if stat is None:
-            self.ignored.discard(folder, name)
-            return Seen(source, None, appeared)
-        reason = self.sieve.reason(name, folder)
-        if not st.S_ISREG(stat.st_mode):
-            reason = kind_of(stat.st_mode)
-        if reason and (not st.S_ISDIR(stat.st_mode) or self.sieve.skips_folder(source)):
-            self.ignored.add(folder, name, reason)
-        return Seen(source, None if reason else stat, appeared)
-
-    def _tell_video_folder(self, folder: str) -> None:
-        name = os.path.basename(folder)
-        if "." in name and folder not in self._said and self.sieve.reason(name) is None:
-            self._said.add(folder)
-            log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
-
-    def _tell_unreadable(self, folder: str, error: OSError) -> None:
+    def _note_unreadable(self, scan: _Scan, folder: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             return
         if not isinstance(error, (PermissionError, NotADirectoryError)):
-            self._unread.add(folder)
-        if folder not in self._said:
-            self._said.add(folder)
+            scan.result.unread.add(folder)
+        if folder not in self._logged:
+            self._logged.add(folder)
             name = printable(folder) or "the inbox"
             log.warning("cannot look into %s: %s; what is in it waits", name, error.strerror)
 
-    def _compare(self, entries: Iterable[Seen], looked: ScanResult, *, own_look: bool) -> int:
-        """Compare names with the journal, batch by batch. Returns how many jobs hold them."""
+    def _compare(self, scan: _Scan, entries: Iterable[_Seen], *, own_scan: bool) -> int:
+        """Compare names with the journal, batch by batch; return how many of them jobs hold.
+
+        own_scan is False where an event named them.
+        """
+        rules, result = scan.rules, scan.result
         stream = iter(entries)
         held = 0
         while batch := list(islice(stream, BATCH)):
-            held += self._compare_batch(batch, looked, own_look=own_look)
+            self.steps += 1
+            jobs = self._journal.held([seen.source for seen in batch])
+            new = []
+            for source, stat, appeared, ignored in batch:
+                job = jobs.get(source)
+                # a name may have come to be ignored after its job was queued, which stays
+                found = None if ignored and not (job and _is_about(job, stat)) else stat
+                kept = job is not None and not self._end_if_changed(scan, job, found)
+                held += kept
+                if kept or found is None:
+                    self._pending.forget(source)
+                    continue
+                result.first_seen += source not in self._pending
+                if self._pending.has_settled(
+                    source,
+                    found,
+                    rules.settle,
+                    leases_prove=rules.leases_prove,
+                    own_scan=own_scan,
+                    appeared=appeared,
+                ):
+                    profile = profile_for(source, rules.profiles, rules.profile)
+                    new.append(Candidate(source, found.st_size, mtime_ns(found), profile))
+            if new and (added := self._journal.add(new, time.time())):
+                result.added += len(added)
+                scan.on_added()
+                for job in added:
+                    tell(log, job, f"queued {printable(job.source)}", state=job.state)
         return held
 
-    def _compare_batch(self, batch: list[Seen], looked: ScanResult, *, own_look: bool) -> int:
-        self.steps += 1
-        jobs = self._ask(Journal.held, [seen.source for seen in batch])
-        held, new = 0, []
-        for source, stat, appeared in batch:
-            job = jobs.get(source)
-            kept = job is not None and not self._let_go(job, stat, looked)
-            held += kept
-            if kept or stat is None:
-                self.waiting.forget(source)
-                continue
-            if not self.waiting.knows(source):
-                self._expect()
-            if self.waiting.is_ready(source, stat, own_look=own_look, appeared=appeared):
-                profile = self._profile_of(source)
-                new.append(Candidate(source, stat.st_size, mtime_ns(stat), profile))
-        if new:
-            added = self._ask(Journal.add, new, time.time())
-            looked.added += len(added)
-            self._wake_workers()
-            for job in added:
-                tell(log, job, f"queued {printable(job.source)}", state=job.state)
-        return held
-
-    def _let_go(self, job: Job, stat: os.stat_result | None, looked: ScanResult) -> bool:
-        """End a job that is not about what lies under its name now; tell whether it was ended."""
-        if stat and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns):
+    def _end_if_changed(self, scan: _Scan, job: Job, stat: os.stat_result | None) -> bool:
+        """End a job that is not about what lies under its name now; return whether it ended."""
+        if _is_about(job, stat):
             return False
-        if stat is None and (self._is_passed_over(job) or not self._vouches(job.source)):
-            return False  # it was a video by name when it was ordered; or its mount has gone
-        ended: Job | None = None
+        if stat is None:
+            if self._folders.why_missing(job.source) is not Missing.GONE:
+                return False
+            if job.state is JobState.RUNNING:
+                scan.result.taken_away.append(job.id)
+        if job.state is JobState.DONE:
+            self._journal.release(job.id)
+            return True
+        if job.state is not JobState.QUEUED:
+            return False
         now = time.time()
-        match job.state:
-            case JobState.QUEUED if stat is None:
-                ended = self._ask(Journal.withdraw, job.id, JobState.QUEUED, now)
-            case JobState.QUEUED:
-                ended = self._ask(Journal.supersede, job.id, JobState.QUEUED, now, stale=False)
-            case JobState.RUNNING if stat is None:
-                looked.taken_away.append(job.id)
-                return False
-            case JobState.DONE:
-                self._ask(Journal.release, job.id)
-                return True
-            case _:
-                return False
+        if stat is None:
+            ended = self._journal.withdraw(job.id, JobState.QUEUED, now)
+        else:
+            ended = self._journal.supersede(job.id, JobState.QUEUED, now, stale=False)
         if ended is None:
             return False  # a worker has claimed it meanwhile, and will see for itself
         log_transition(log, job, JobState.QUEUED, ended.state)
         return True
 
-    def _is_passed_over(self, job: Job) -> bool:
-        """Tell whether a job's file is there all the same, its name being passed over by now."""
-        folder, name = os.path.split(job.source)
-        if not (self.sieve.reason(name, folder) or self.sieve.skips(folder)):
-            return False
-        try:
-            stat = os.lstat(os.path.join(self._inbox, job.source))
-        except OSError:
-            return False
-        same = (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
-        return same and st.S_ISREG(stat.st_mode)
-
-    def _compare_missing(self, folder: str, looked: ScanResult) -> None:
+    def _compare_missing(self, scan: _Scan, folder: str) -> None:
         """Find the jobs of a folder whose files are gone, page by page."""
         after = ""
-        while page := self._ask(Journal.held_in, folder, after):
+        while page := self._journal.held_in(folder, after):
             after = page[-1]
             names = {os.path.basename(source): False for source in page}
-            missing = (seen for seen in self._list_names(folder, names) if seen.stat is None)
-            self._compare(missing, looked, own_look=True)
-
-
-def _stat_at(folder: int, name: str) -> os.stat_result | None:
-    """Look a name up in an open folder: None when there is none; raises OSError otherwise."""
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+            listed = self._list_names(scan, folder, names)
+            missing = (seen for seen in listed if seen.stat is None or seen.ignored)
+            self._compare(scan, missing, own_scan=True)

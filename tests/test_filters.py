@@ -1,4 +1,4 @@
-"""Which names count as videos; the others are counted, and each is said once."""
+"""Which names count as videos; the others are counted, and each is logged once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.intake.filters import SAID_LIMIT, Ignored, NameFilter
+from watchconv.intake.filters import LOGGED_LIMIT, Ignored, NameFilter
 
 VIDEOS = NameFilter(["mp4", "mov"], ["*.proxy.mp4", "raw[12].mov"])
 PARTIAL = "its name is that of a partial or system file"
@@ -92,11 +92,11 @@ def test_folders_of_ignored_names_are_skipped_whole(name: str, skipped: bool) ->
 def test_a_pattern_with_a_slash_is_about_the_path_and_one_that_ends_with_it_about_folders(
     pattern: str, passed_over: list[str], left: list[str]
 ) -> None:
-    sieve = NameFilter(["mp4", "mov"], [pattern])
+    names = NameFilter(["mp4", "mov"], [pattern])
 
     def stays(path: str) -> bool:
         folder, name = os.path.split(path)
-        return sieve.skips(folder) or sieve.reason(name, folder) is not None
+        return names.skips(folder) or names.reason(name, folder) is not None
 
     assert [path for path in passed_over + left if stays(path)] == passed_over
 
@@ -105,31 +105,31 @@ def test_a_pattern_with_a_slash_is_about_the_path_and_one_that_ends_with_it_abou
     st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=30),
     st.lists(st.text(max_size=6), max_size=4),
 )
-def test_no_name_and_no_pattern_trips_the_sieve(name: str, patterns: list[str]) -> None:
-    sieve = NameFilter(["mp4"], patterns)
+def test_no_name_and_no_pattern_trips_the_filter(name: str, patterns: list[str]) -> None:
+    names = NameFilter(["mp4"], patterns)
 
-    assert sieve.reason(name) in {None, NO_VIDEO} or sieve.skips_folder(name)
-    assert sieve.skips_folder(name) == sieve.skips(name)
+    assert names.reason(name) in {None, NO_VIDEO} or names.skips_folder(name)
+    assert names.skips_folder(name) == names.skips(name)
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the sieve says."""
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is logged."""
     caplog.set_level(logging.INFO, "watchconv")
     return caplog
 
 
-def test_an_ignored_file_is_counted_and_said_once(said: pytest.LogCaptureFixture) -> None:
+def test_an_ignored_file_is_counted_and_logged_once(logged: pytest.LogCaptureFixture) -> None:
     ignored = Ignored()
     ignored.renew("trip", [("a.txt", NO_VIDEO)])
     ignored.renew("trip", [("a.txt", NO_VIDEO)])
     ignored.add("trip", "a.txt", NO_VIDEO)
 
     assert len(ignored) == 1
-    assert said.messages == ["ignored trip/a.txt: no video by name"]
+    assert logged.messages == ["ignored trip/a.txt: no video by name"]
 
 
-def test_a_name_that_came_back_is_said_again(said: pytest.LogCaptureFixture) -> None:
+def test_a_name_that_came_back_is_logged_again(logged: pytest.LogCaptureFixture) -> None:
     ignored = Ignored()
     ignored.add("", "a.txt", NO_VIDEO)
     ignored.discard("", "a.txt")
@@ -140,10 +140,10 @@ def test_a_name_that_came_back_is_said_again(said: pytest.LogCaptureFixture) -> 
 
     ignored.add("", "a.txt", NO_VIDEO)
 
-    assert said.messages == ["ignored a.txt: no video by name"] * 2
+    assert logged.messages == ["ignored a.txt: no video by name"] * 2
 
 
-def test_a_look_replaces_what_a_folder_holds() -> None:
+def test_a_scan_replaces_what_a_folder_holds() -> None:
     ignored = Ignored()
     ignored.renew("a", [("1.txt", NO_VIDEO), ("2.txt", NO_VIDEO)])
     ignored.renew("b", [("1.txt", NO_VIDEO)])
@@ -160,17 +160,17 @@ def test_a_look_replaces_what_a_folder_holds() -> None:
     assert len(ignored) == 0
 
 
-def test_a_flood_of_ignored_files_is_counted_not_listed(said: pytest.LogCaptureFixture) -> None:
+def test_a_flood_of_ignored_files_is_counted_not_listed(logged: pytest.LogCaptureFixture) -> None:
     ignored = Ignored()
-    ignored.renew("", ((f"{n}.txt", NO_VIDEO) for n in range(SAID_LIMIT + 50)))
-    ignored.end_look()
+    ignored.renew("", ((f"{n}.txt", NO_VIDEO) for n in range(LOGGED_LIMIT + 50)))
+    ignored.end_scan()
 
-    assert len(ignored) == SAID_LIMIT + 50
-    assert len(said.messages) == SAID_LIMIT + 1
-    assert said.messages[-1] == "ignored 50 more files"
+    assert len(ignored) == LOGGED_LIMIT + 50
+    assert len(logged.messages) == LOGGED_LIMIT + 1
+    assert logged.messages[-1] == "ignored 50 more files"
 
 
-def test_a_strange_name_is_said_on_one_line(said: pytest.LogCaptureFixture) -> None:
+def test_a_strange_name_is_logged_on_one_line(logged: pytest.LogCaptureFixture) -> None:
     Ignored().add("trip", "a\n\x1b[2Jb" + os.fsdecode(b"\xff"), NO_VIDEO)
 
-    assert said.messages == [r"ignored trip/a\n\x1b[2Jb\xff: no video by name"]
+    assert logged.messages == [r"ignored trip/a\n\x1b[2Jb\xff: no video by name"]

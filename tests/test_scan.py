@@ -1,4 +1,4 @@
-"""One look at the inbox: real folders and a real journal; with hints and without, the same end."""
+"""Scans of an inbox: real folders and a real journal; with hints and without, the same end."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ import shutil
 import socket
 import stat
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from watchdog.events import FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyObserver
 
+from tests.test_watch import resources, room_for_descriptors
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
 from watchconv.host import files
-from watchconv.intake import scan as room
-from watchconv.intake import watch
+from watchconv.host.folders import Missing
+from watchconv.intake import scan
 from watchconv.intake.filters import NameFilter
-from watchconv.intake.routing import profile_for
-from watchconv.intake.scan import InboxScanner, ScanResult
-from watchconv.intake.settling import PendingFiles, SettleSettings
+from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
+from watchconv.intake.settling import SettleSettings
 from watchconv.intake.watch import Hints
 from watchconv.journal import requests
 from watchconv.journal.jobs import Journal
 from watchconv.model import Intent, Job, JobState, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 NOW = 1_700_000_000.0
@@ -40,39 +42,65 @@ LONG = 3600.0
 PROFILES = ("webm", "mp4")
 
 
+class InboxFolder:
+    """Stands for the folders of a daemon: the inbox is well while it is there."""
+
+    def __init__(self, inbox: Path) -> None:
+        self._inbox = inbox
+
+    def why_missing(self, source: str) -> Missing:
+        """Return what it means that nothing lies under a name."""
+        return Missing.GONE if self._inbox.is_dir() else Missing.FOLDERS
+
+
+class Doing(Journal):
+    """A journal that does something before each question."""
+
+    before: Callable[[], object] = staticmethod(lambda: None)
+
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        self.before()
+        with as_ourselves():
+            return super().read(sql, values)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        self.before()
+        with as_ourselves(), super().writing() as db:
+            yield db
+
+
 @dataclass
 class House:
-    """An inbox, the journal beside it, and what looks from the one into the other."""
+    """An inbox, the journal beside it, and what scans the one for the other."""
 
     inbox: Path
-    journal: Journal
-    intake: InboxScanner
+    journal: Doing
+    scanner: InboxScanner
+    rules: ScanRules
     wakes: list[None]  # the workers were told of new jobs
-    expected: list[None]  # a new file was announced
+    last: ScanResult
 
     @classmethod
     def at(cls, folder: Path, settle: float = 0.0) -> House:
         inbox = folder / "inbox"
         inbox.mkdir(exist_ok=True)
-        journal = Journal(str(folder))
+        journal = Doing(str(folder))
         journal.read("PRAGMA synchronous = OFF")
-        waiting = PendingFiles(str(inbox), SettleSettings(settle, LONG, LONG))
-        wakes: list[None] = []
-        expected: list[None] = []
+        known: Any = InboxFolder(inbox)
+        scanner = InboxScanner(str(inbox), journal, known)
+        settings = SettleSettings(settle, LONG, LONG)
+        names = NameFilter(["mov", "mp4"], [])
+        rules = ScanRules(names, settings, leases_prove=True, profiles=PROFILES, profile="webm")
+        return cls(inbox, journal, scanner, rules, [], ScanResult())
 
-        def ask(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-            return question(journal, *args, **kwargs)
+    def scan(self, hints: Hints | None = None) -> ScanResult:
+        self.last = self.scanner.scan(hints, self.rules, lambda: self.wakes.append(None))
+        return self.last
 
-        intake = InboxScanner(
-            NameFilter(["mov", "mp4"], []),
-            waiting,
-            ask,
-            profile_of=lambda source: profile_for(source, PROFILES, "webm"),
-            vouches=lambda _: inbox.is_dir(),
-            expect=lambda: expected.append(None),
-            wake_workers=lambda: wakes.append(None),
-        )
-        return cls(inbox, journal, intake, wakes, expected)
+    def is_due(self) -> bool:
+        """Tell whether a pending file is to be looked at now."""
+        return self.last.next_due is not None and self.last.next_due <= time.monotonic()
 
     def put(self, source: str, content: bytes = b"moving pictures", age: int = 0) -> Path:
         path = self.inbox / source
@@ -129,10 +157,14 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+def did_nothing(result: ScanResult) -> bool:
+    return result == replace(ScanResult(), pending=result.pending, ignored=result.ignored)
+
+
 def names(folder: str, *found: str, appeared: bool = False) -> Hints:
     hints = Hints()
     for name in found:
-        hints.add_name(folder, name, appeared=appeared)
+        hints.add_name(os.path.join(folder, name), appeared=appeared)
     return hints
 
 
@@ -142,39 +174,40 @@ def names(folder: str, *found: str, appeared: bool = False) -> Hints:
 def test_a_new_file_becomes_a_job_of_its_profile(house: House) -> None:
     house.put("a.mov", age=5)
     house.put("mp4/trip/b.mp4", b"xyz", age=6)
-    looked = house.intake.look()
+    result = house.scan()
     jobs = list(house.journal.jobs())
 
-    assert looked == ScanResult(added=2)
+    assert result.added == 2
     assert len(house.wakes) > 0
     assert {(j.source, j.size, j.mtime_ns, j.profile) for j in jobs} == {
         ("a.mov", 15, 5, "webm"),
         ("mp4/trip/b.mp4", 3, 6, "mp4"),
     }
-    assert house.intake.look() == ScanResult()
+    assert did_nothing(house.scan())
     assert len(house.states()) == 2
 
 
 def test_a_file_that_is_not_settled_waits(patient: House) -> None:
     patient.put("a.mov")
-    patient.intake.look()
+    patient.scan()
 
     assert patient.states() == []
-    assert len(patient.intake.waiting) == 1
+    assert patient.last.pending == 1
 
-    patient.intake.look(names("", "a.mov", appeared=True))
+    patient.scan(names("", "a.mov", appeared=True))
 
     assert patient.states() == [("a.mov", "queued")]
-    assert len(patient.intake.waiting) == 0
+    assert patient.last.pending == 0
 
 
 def test_files_age_side_by_side(tmp_path: Path) -> None:
     house = House.at(tmp_path.resolve(), settle=0.5)
     for number in range(50):
         house.put(f"{number}.mov")
-    house.intake.look()
-    wait_until(lambda: len(house.intake.waiting.due()) == len(house.intake.waiting))
-    house.intake.look(Hints())
+    house.scan()
+    pending = house.scanner.pending_files()
+    wait_until(lambda: all(file.due <= time.monotonic() for file in pending))
+    house.scan(Hints())
 
     assert len(house.states()) == 50
     house.journal.close()
@@ -183,22 +216,29 @@ def test_files_age_side_by_side(tmp_path: Path) -> None:
 def test_a_file_is_announced_when_it_is_first_seen(patient: House) -> None:
     patient.put("a.mov")
     patient.put("a.txt")
-    for _ in range(3):
-        patient.intake.look()
 
-    assert len(patient.expected) == 1
+    assert [patient.scan().first_seen for _ in range(3)] == [1, 0, 0]
     assert patient.wakes == []
 
 
-def test_a_due_file_is_looked_at_without_a_hint(tmp_path: Path) -> None:
+def test_a_result_tells_what_is_left_in_the_inbox(patient: House) -> None:
+    patient.put("a.mov")
+    patient.put("a.txt")
+    before = time.monotonic()
+    result = patient.scan()
+
+    assert (result.added, result.pending, result.overflow, result.ignored) == (0, 1, 0, 1)
+    assert result.next_due
+    assert LONG - 60 < result.next_due - before < LONG + 60
+    assert [file.source for file in patient.scanner.pending_files()] == ["a.mov"]
+
+
+def test_a_due_file_is_scanned_without_a_hint(tmp_path: Path) -> None:
     house = House.at(tmp_path.resolve(), settle=0.1)
     house.put("a.mov")
-    house.intake.look()
+    house.scan()
 
-    def look() -> int:
-        return house.intake.look(Hints()).added
-
-    wait_until(look)
+    wait_until(lambda: house.scan(Hints()).added)
 
     assert house.states() == [("a.mov", "queued")]
 
@@ -207,24 +247,24 @@ def test_a_due_file_is_looked_at_without_a_hint(tmp_path: Path) -> None:
 
 def test_a_file_that_somebody_writes_waits_and_then_becomes_a_job(house: House) -> None:
     with house.put("a.mov").open("ab"):
-        house.intake.look()
+        house.scan()
 
         assert house.states() == []
 
-    house.intake.look(names("", "a.mov"))
+    house.scan(names("", "a.mov"))
 
     assert house.states() == [("a.mov", "queued")]
 
 
 def test_an_incomplete_file_waits_and_is_named(house: House) -> None:
     house.put("a.mov", (100).to_bytes(4, "big") + b"ftyp" + b"x" * 50)
-    house.intake.look()
+    house.scan()
 
     assert house.states() == []
-    assert list(house.intake.waiting.lacking()) == ["a.mov"]
+    assert list(house.last.incomplete) == ["a.mov"]
 
 
-LOOKS: list[Callable[[str], Hints | None]] = [
+SCANS: list[Callable[[str], Hints | None]] = [
     lambda name: None,
     lambda name: names("", name),
     lambda name: Hints(folders={""}),
@@ -232,29 +272,29 @@ LOOKS: list[Callable[[str], Hints | None]] = [
 ]
 
 
-@pytest.mark.parametrize("hint", LOOKS)
+@pytest.mark.parametrize("hint", SCANS)
 def test_a_file_that_is_gone_withdraws_its_job(
     house: House, hint: Callable[[str], Hints | None]
 ) -> None:
     house.put("a.mov")
     house.put("b.mov")
-    house.intake.look()
+    house.scan()
     (house.inbox / "a.mov").unlink()
-    house.intake.look(hint("a.mov"))
+    house.scan(hint("a.mov"))
 
     assert dict(house.states()) == {"a.mov": "withdrawn", "b.mov": "queued"}
 
 
-@pytest.mark.parametrize("hint", LOOKS)
+@pytest.mark.parametrize("hint", SCANS)
 def test_a_file_that_changed_supersedes_its_job(
     house: House, hint: Callable[[str], Hints | None]
 ) -> None:
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
     house.put("a.mov", age=2)
-    looked = house.intake.look(hint("a.mov"))
+    result = house.scan(hint("a.mov"))
 
-    assert looked.added == 1
+    assert result.added == 1
     assert house.states() == [("a.mov", "superseded"), ("a.mov", "queued")]
     assert [job.stale for job in house.journal.jobs()] == [0, 0]
 
@@ -262,10 +302,10 @@ def test_a_file_that_changed_supersedes_its_job(
 def test_a_change_hides_no_neighbour_that_is_gone(patient: House) -> None:
     patient.put("a.mov", age=1)
     patient.put("b.mov", age=1)
-    patient.intake.look(names("", "a.mov", "b.mov", appeared=True))
+    patient.scan(names("", "a.mov", "b.mov", appeared=True))
     patient.put("a.mov", age=2)
     (patient.inbox / "b.mov").unlink()
-    patient.intake.look()
+    patient.scan()
 
     assert dict(patient.states()) == {"a.mov": "superseded", "b.mov": "withdrawn"}
 
@@ -273,89 +313,89 @@ def test_a_change_hides_no_neighbour_that_is_gone(patient: House) -> None:
 def test_a_file_that_waited_and_is_gone_is_forgotten(patient: House) -> None:
     patient.put("a.mov")
     patient.put("trip/b.mov")
-    patient.intake.look()
+    patient.scan()
     (patient.inbox / "a.mov").unlink()
-    patient.intake.look(names("", "a.mov"))
+    patient.scan(names("", "a.mov"))
 
-    assert len(patient.intake.waiting) == 1
+    assert patient.last.pending == 1
 
     shutil.rmtree(patient.inbox / "trip")
-    patient.intake.look()
+    patient.scan()
 
-    assert len(patient.intake.waiting) == 0
+    assert patient.last.pending == 0
 
 
 def test_a_running_job_whose_file_is_gone_is_named_not_closed(house: House) -> None:
     house.put("a.mov")
-    house.intake.look()
+    house.scan()
     house.journal.claim(NOW)
     (house.inbox / "a.mov").unlink()
 
-    assert house.intake.look().taken_away == [1]
+    assert house.scan().taken_away == [1]
     assert house.states() == [("a.mov", "running")]
 
 
 def test_a_running_job_whose_file_changed_is_left_to_its_engine(house: House) -> None:
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
     house.journal.claim(NOW)
     house.put("a.mov", age=2)
 
-    assert house.intake.look() == ScanResult()
+    assert did_nothing(house.scan())
     assert house.states() == [("a.mov", "running")]
 
 
 def test_a_kept_original_is_not_converted_again(house: House) -> None:
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
     house.finish(1, held=True)
-    house.intake.look()
-    house.intake.look(names("", "a.mov", appeared=True))
+    house.scan()
+    house.scan(names("", "a.mov", appeared=True))
 
     assert house.states() == [("a.mov", "done")]
 
     house.put("a.mov", age=2)
-    house.intake.look()
+    house.scan()
 
     assert house.states() == [("a.mov", "done"), ("a.mov", "queued")]
 
 
 def test_a_kept_original_that_went_and_came_back_is_a_new_order(house: House) -> None:
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
     house.finish(1, held=True)
     (house.inbox / "a.mov").unlink()
-    house.intake.look()
+    house.scan()
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
 
     assert house.states() == [("a.mov", "done"), ("a.mov", "queued")]
 
 
 def test_a_delivery_keeps_its_name_until_it_is_over(house: House) -> None:
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
     house.journal.claim(NOW)
     house.journal.intend(house.job(1), Intent(Verdict.ENCODED, "o", "a.mov"))
     house.put("a.mov", age=2)
-    house.intake.look()
+    house.scan()
 
     assert house.states() == [("a.mov", "delivering")]
 
     house.journal.finish(1, JobState.DONE, NOW)
-    house.intake.look()
+    house.scan()
 
     assert house.states() == [("a.mov", "done"), ("a.mov", "queued")]
 
 
 def test_a_retry_under_way_is_no_new_order(house: House) -> None:
     house.put("a.mov", age=1)
-    house.intake.look()
+    house.scan()
     house.journal.claim(NOW)
     house.journal.intend(house.job(1), Intent(Verdict.FAILED, None, "a.mov", None, "r", "l"))
     house.journal.finish(1, JobState.FAILED, NOW)
     requests.begin_retry(house.journal, 1, "a.mov")
-    house.intake.look()
+    house.scan()
 
     assert house.states() == [("a.mov", "failed")]
 
@@ -364,13 +404,13 @@ def test_a_retry_under_way_is_no_new_order(house: House) -> None:
 
 
 @pytest.mark.parametrize("many", [3, 300, 1300])
-def test_a_deleted_folder_withdraws_its_jobs_at_a_whole_look(house: House, many: int) -> None:
+def test_a_deleted_folder_withdraws_its_jobs_at_a_whole_scan(house: House, many: int) -> None:
     for n in range(many):
         house.put(f"trip/deep/{n}.mov")
     house.put("stays.mov")
-    house.intake.look()
+    house.scan()
     shutil.rmtree(house.inbox / "trip")
-    house.intake.look()
+    house.scan()
     counts = house.journal.counts()
 
     assert (counts[JobState.QUEUED], counts[JobState.WITHDRAWN]) == (1, many)
@@ -386,9 +426,9 @@ def test_a_folder_that_is_gone_withdraws_its_jobs_when_a_hint_names_it(
 ) -> None:
     house.put("trip/a.mov")
     house.put("stays.mov")
-    house.intake.look()
+    house.scan()
     shutil.rmtree(house.inbox / "trip")
-    house.intake.look(hints)
+    house.scan(hints)
 
     assert dict(house.states()) == {"trip/a.mov": "withdrawn", "stays.mov": "queued"}
 
@@ -396,11 +436,11 @@ def test_a_folder_that_is_gone_withdraws_its_jobs_when_a_hint_names_it(
 def test_a_folder_hint_does_not_go_deeper_and_a_tree_hint_does(house: House) -> None:
     house.put("trip/a.mov")
     house.put("trip/deep/b.mov")
-    house.intake.look(Hints(folders={"trip"}))
+    house.scan(Hints(folders={"trip"}))
 
     assert house.states() == [("trip/a.mov", "queued")]
 
-    house.intake.look(Hints(trees={"trip"}))
+    house.scan(Hints(trees={"trip"}))
 
     assert len(house.states()) == 2
 
@@ -417,42 +457,42 @@ def test_a_folder_hint_does_not_go_deeper_and_a_tree_hint_does(house: House) -> 
         (names(".git", "a.mov"), 0),
     ],
 )
-def test_folders_of_ignored_names_are_never_looked_into(
+def test_folders_of_ignored_names_are_never_scanned(
     house: House, hints: Hints | None, ignored: int
 ) -> None:
     house.put("@eaDir/x/a.mov")
     house.put(".git/a.mov")
-    house.intake.look(hints)
+    house.scan(hints)
 
     assert house.states() == []
-    assert len(house.intake.ignored) == ignored
+    assert house.last.ignored == ignored
 
 
-def test_a_folder_of_an_ignored_name_is_counted_as_one_and_said_once(
+def test_a_folder_of_an_ignored_name_is_counted_as_one_and_logged_once(
     house: House, said: pytest.LogCaptureFixture
 ) -> None:
     house.put("trip/@eaDir/a.mov")
     house.put("trip/@eaDir/b.mov")
     for hints in (None, Hints(trees={"trip/@eaDir"}), names("trip", "@eaDir"), None):
-        house.intake.look(hints)
+        house.scan(hints)
 
-    assert len(house.intake.ignored) == 1
+    assert house.last.ignored == 1
     assert said.messages == [
         "ignored trip/@eaDir: a folder that is passed over with all that is in it"
     ]
 
     shutil.rmtree(house.inbox / "trip/@eaDir")
-    house.intake.look(Hints(trees={"trip/@eaDir"}))
+    house.scan(Hints(trees={"trip/@eaDir"}))
 
-    assert len(house.intake.ignored) == 0
+    assert house.last.ignored == 0
 
 
 def test_hints_of_what_is_not_there_do_no_harm(house: House) -> None:
     hints = names("no/where", "a.mov", "b.txt")
-    hints.add_tree("gone")
+    hints.trees.add("gone")
     hints.folders.add("gone too")
 
-    assert house.intake.look(hints) == ScanResult()
+    assert did_nothing(house.scan(hints))
 
 
 def test_a_path_of_three_thousand_bytes_becomes_a_job(house: House) -> None:
@@ -468,13 +508,13 @@ def test_a_path_of_three_thousand_bytes_becomes_a_job(house: House) -> None:
         file.write(b"x")
     os.close(here)
     source = "/".join([*parts, "a.mov"])
-    house.intake.look()
+    house.scan()
 
     assert len(source) > 2800
     assert house.states() == [(source, "queued")]
 
 
-def test_a_path_longer_than_the_kernel_takes_stops_no_look(house: House) -> None:
+def test_a_path_longer_than_the_kernel_takes_stops_no_scan(house: House) -> None:
     here = os.open(house.inbox, os.O_RDONLY)
     for _ in range(20):
         os.mkdir("d" * 240, dir_fd=here)
@@ -484,7 +524,7 @@ def test_a_path_longer_than_the_kernel_takes_stops_no_look(house: House) -> None
     os.close(os.open("a.mov", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     house.put("b.mov")
-    house.intake.look()
+    house.scan()
 
     assert house.states() == [("b.mov", "queued")]
 
@@ -496,13 +536,13 @@ def test_names_are_bytes(house: House) -> None:
     strange = [*STRANGE, os.fsdecode(b"\xff\xe9/\xfe.mov")]
     for name in strange:
         house.put(name)
-    house.intake.look()
+    house.scan()
 
     assert sorted(strange) == sorted(source for source, _ in house.states())
 
     for name in strange:
         (house.inbox / name).unlink()
-    house.intake.look()
+    house.scan()
 
     assert {state for _, state in house.states()} == {"withdrawn"}
 
@@ -510,39 +550,39 @@ def test_names_are_bytes(house: House) -> None:
 # what is no video
 
 
-def test_ignored_files_are_counted_and_said_once(
+def test_ignored_files_are_counted_and_logged_once(
     house: House, said: pytest.LogCaptureFixture
 ) -> None:
     house.put("a.txt")
     house.put("trip/b.mov.part")
     for hints in (None, names("", "a.txt"), Hints(trees={""}), names("trip", "b.mov.part"), None):
-        house.intake.look(hints)
+        house.scan(hints)
 
-    assert len(house.intake.ignored) == 2
+    assert house.last.ignored == 2
     assert sorted(said.messages) == [
         "ignored a.txt: no video by name",
         "ignored trip/b.mov.part: its name is that of a partial or system file",
     ]
 
     (house.inbox / "a.txt").unlink()
-    house.intake.look(names("", "a.txt"))
+    house.scan(names("", "a.txt"))
 
-    assert len(house.intake.ignored) == 1
+    assert house.last.ignored == 1
 
     shutil.rmtree(house.inbox / "trip")
-    house.intake.look()
+    house.scan()
 
-    assert len(house.intake.ignored) == 0
+    assert house.last.ignored == 0
 
 
 def test_a_partial_file_that_gets_its_name_becomes_a_job(house: House) -> None:
     path = house.put("a.mov.part")
-    house.intake.look()
+    house.scan()
     path.rename(house.inbox / "a.mov")
-    house.intake.look(names("", "a.mov.part", "a.mov"))
+    house.scan(names("", "a.mov.part", "a.mov"))
 
     assert house.states() == [("a.mov", "queued")]
-    assert len(house.intake.ignored) == 0
+    assert house.last.ignored == 0
 
 
 def put_strangers(house: House, target: Path) -> list[str]:
@@ -587,8 +627,8 @@ def test_links_pipes_sockets_and_devices_are_counted_and_never_opened(
     observer.schedule(opened, str(house.inbox), event_filter=[FileOpenedEvent])
     observer.start()
     try:
-        house.intake.look()
-        house.intake.look(names("", *strangers, "folder.mov", "trip", appeared=True))
+        house.scan()
+        house.scan(names("", *strangers, "folder.mov", "trip", appeared=True))
         (house.inbox / "real.mov").read_bytes()
         wait_until(lambda: "real.mov" in opened.names)
     finally:
@@ -597,7 +637,7 @@ def test_links_pipes_sockets_and_devices_are_counted_and_never_opened(
 
     assert opened.names == {"real.mov"}
     assert [source for source, _ in house.states() if source != "real.mov"] == []
-    assert len(house.intake.ignored) == len(strangers) + 1  # the link to a folder
+    assert house.last.ignored == len(strangers) + 1  # the link to a folder
     assert len([m for m in said.messages if m.startswith("ignored")]) == len(strangers) + 1
     assert "ignored zero.mov: a link" in said.messages
     assert "ignored pipe.mov: no regular file" in said.messages
@@ -614,7 +654,7 @@ def test_a_hint_does_not_lead_through_a_link(house: House, tmp_path: Path, hints
     target.mkdir()
     (target / "a.mov").write_bytes(b"x")
     (house.inbox / "trip").symlink_to(target)
-    house.intake.look(hints)
+    house.scan(hints)
 
     assert house.states() == []
 
@@ -627,15 +667,15 @@ REPLACEMENTS: list[Callable[[Path], object]] = [
 
 
 @pytest.mark.parametrize("replace", REPLACEMENTS, ids=["link", "pipe", "folder"])
-@pytest.mark.parametrize("hint", LOOKS[:2], ids=["whole", "hinted"])
+@pytest.mark.parametrize("hint", SCANS[:2], ids=["whole", "hinted"])
 def test_a_file_that_was_replaced_by_something_else_is_gone(
     house: House, replace: Callable[[Path], object], hint: Callable[[str], Hints | None]
 ) -> None:
     path = house.put("a.mov")
-    house.intake.look()
+    house.scan()
     path.unlink()
     replace(path)
-    house.intake.look(hint("a.mov"))
+    house.scan(hint("a.mov"))
 
     assert house.states() == [("a.mov", "withdrawn")]
 
@@ -646,36 +686,29 @@ def test_a_waiting_file_that_was_replaced_by_something_else_makes_no_job(
 ) -> None:
     house = House.at(tmp_path.resolve(), settle=0.05)
     path = house.put("a.mov")
-    house.intake.look()
+    house.scan()
     path.unlink()
     replace(path)
-    wait_until(house.intake.waiting.due)
-    house.intake.look(Hints())
-    if house.intake.waiting.next_due():  # seen as changed, and looked at once more
-        wait_until(house.intake.waiting.due)
-        house.intake.look(Hints())
+    wait_until(house.is_due)
+    house.scan(Hints())
+    if house.last.next_due:  # seen as changed, and looked at once more
+        wait_until(house.is_due)
+        house.scan(Hints())
 
     assert house.states() == []
 
     house.journal.close()
 
 
-# what cannot be looked at is not gone
+# what cannot be read is not gone
 
 
 @pytest.fixture
 def guarded() -> Iterator[House]:
-    """A house whose looks are those of a user without privileges."""
+    """A house that scans as a user without privileges."""
     with open_folder() as folder:
         house = House.at(folder)
         house.inbox.chmod(0o777)
-        ask = house.intake._ask
-
-        def ask_as_ourselves(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-            with as_ourselves():
-                return ask(question, *args, **kwargs)
-
-        house.intake._ask = ask_as_ourselves
         yield house
         house.journal.close()
 
@@ -687,20 +720,20 @@ def test_what_lies_in_a_folder_that_cannot_be_read_waits(
 ) -> None:
     guarded.put("trip/a.mov")
     guarded.put("trip/kept.mov")
-    guarded.intake.look(names("trip", "kept.mov"))
+    guarded.scan(names("trip", "kept.mov"))
     guarded.finish(1, held=True)
-    guarded.intake.look()
+    guarded.scan()
     (guarded.inbox / "trip").chmod(mode)
     with as_nobody():
-        guarded.intake.look(hints)
+        guarded.scan(hints)
     (guarded.inbox / "trip").chmod(0o777)
-    guarded.intake.look()
+    guarded.scan()
 
     assert guarded.states() == [("trip/kept.mov", "done"), ("trip/a.mov", "queued")]
 
 
 @pytest.mark.parametrize("hints", [None, Hints(trees={"trip"}), names("trip", "a.mov")])
-def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_looked_at_again(
+def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_scanned_again(
     house: House, hints: Hints | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: str) -> int:
@@ -709,41 +742,65 @@ def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_looked_at_aga
         return files.open_folder(path)
 
     house.put("trip/a.mov")
-    for module in (room, watch):
-        monkeypatch.setattr(module, "open_folder", fail)
-    looked = house.intake.look(hints)
+    monkeypatch.setattr(scan, "open_folder", fail)
+    result = house.scan(hints)
 
-    assert looked.unread == {"trip"}
+    assert result.unread == {"trip"}
 
     monkeypatch.undo()
 
-    assert house.intake.look(Hints(trees=looked.unread)).unread == set()
+    assert house.scan(Hints(trees=result.unread)).unread == set()
     assert house.states() == [("trip/a.mov", "queued")]
 
 
-def test_a_folder_that_cannot_be_read_is_said_once_and_passed_over(
+def test_a_folder_that_cannot_be_read_is_logged_once_and_passed_over(
     guarded: House, said: pytest.LogCaptureFixture
 ) -> None:
     guarded.put("trip/a.mov")
     guarded.put("b.mov").chmod(0o666)  # not nobody's: no lease, so it waits
     (guarded.inbox / "trip").chmod(0)
     with as_nobody():
-        guarded.intake.look()
-        guarded.intake.look()
+        guarded.scan()
+        guarded.scan()
 
-    assert len(guarded.states()) + len(guarded.intake.waiting) == 1
+    assert len(guarded.states()) + guarded.last.pending == 1
     assert [m for m in said.messages if "cannot" in m] == [
         "cannot look into trip: Permission denied; what is in it waits"
     ]
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_descriptors_take_nothing_for_gone_and_leave_none_open(
+    house: House, count: int
+) -> None:
+    house.put("a.mov")
+    house.scan()
+    before = resources()
+    with room_for_descriptors(count):
+        result = house.scan()
+
+    assert result.unread == {""}
+    assert house.states() == [("a.mov", "queued")]
+    assert resources() == before
+
+
+def test_links_that_go_round_in_circles_are_not_followed(house: House) -> None:
+    house.put("a/b.mov")
+    (house.inbox / "loop").symlink_to(".")
+    (house.inbox / "a/up").symlink_to("..")
+    house.scan()
+    house.scan(Hints(trees={"a"}))
+
+    assert house.states() == [("a/b.mov", "queued")]
+
+
 def kept_and_queued(house: House) -> None:
     house.put("trip/kept.mov")
-    house.intake.look()
+    house.scan()
     house.finish(1, held=True)
     house.put("a.mov")
     house.put("trip/b.mov")
-    house.intake.look()
+    house.scan()
 
 
 def test_an_inbox_that_is_gone_is_not_an_empty_one(house: House) -> None:
@@ -751,45 +808,37 @@ def test_an_inbox_that_is_gone_is_not_an_empty_one(house: House) -> None:
     kept_and_queued(house)
     before = sorted(house.states())
     house.inbox.rename(house.inbox.with_name("pulled"))
-    house.intake.look()
-    house.intake.look(names("trip", "b.mov", "kept.mov"))
+    house.scan()
+    house.scan(names("trip", "b.mov", "kept.mov"))
     house.inbox.with_name("pulled").rename(house.inbox)
-    house.intake.look()
+    house.scan()
 
     assert sorted(house.states()) == before
 
 
-def test_an_inbox_that_goes_during_a_look_takes_nothing_along(house: House) -> None:
+def test_an_inbox_that_goes_during_a_scan_takes_nothing_along(house: House) -> None:
     kept_and_queued(house)
     before = sorted(house.states())
-    ask = house.intake._ask
 
-    def pull(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def pull() -> None:
         if house.inbox.exists():
             house.inbox.rename(house.inbox.with_name("pulled"))
-        return ask(question, *args, **kwargs)
 
-    house.intake._ask = pull
-    house.intake.look()
-    house.intake._ask = ask
+    house.journal.before = pull
+    house.scan()
+    house.journal.before = lambda: None
     house.inbox.with_name("pulled").rename(house.inbox)
-    house.intake.look()
+    house.scan()
 
     assert sorted(house.states()) == before
 
 
-def test_a_folder_that_goes_during_a_look_stops_nothing(house: House) -> None:
+def test_a_folder_that_goes_during_a_scan_stops_nothing(house: House) -> None:
     for n in range(5):
         house.put(f"{n}/a.mov")
-    ask = house.intake._ask
-
-    def remove(question: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        shutil.rmtree(house.inbox / "3", ignore_errors=True)
-        return ask(question, *args, **kwargs)
-
-    house.intake._ask = remove
-    house.intake.look()
-    house.intake.look()
+    house.journal.before = lambda: shutil.rmtree(house.inbox / "3", ignore_errors=True)
+    house.scan()
+    house.scan()
 
     assert sorted(s for s, state in house.states() if state == "queued") == [
         f"{n}/a.mov" for n in (0, 1, 2, 4)
@@ -800,16 +849,17 @@ def test_a_folder_that_goes_during_a_look_stops_nothing(house: House) -> None:
 
 
 def test_more_names_than_a_batch_are_all_met(house: House) -> None:
-    many = 2 * room.BATCH + 7
+    many = 2 * scan.BATCH + 7
     for n in range(many):
         (house.inbox / f"{n}.mov").write_bytes(b"x")
 
-    assert house.intake.look().added == many
-    assert house.intake.look() == ScanResult()
+    assert house.scan().added == many
+    assert len(house.wakes) == 3  # work starts before a long scan is over
+    assert did_nothing(house.scan())
 
     for n in range(0, many, 2):
         (house.inbox / f"{n}.mov").unlink()
-    house.intake.look()
+    house.scan()
 
     assert house.journal.counts()[JobState.WITHDRAWN] == (many + 1) // 2
 
@@ -821,15 +871,15 @@ def test_what_cannot_be_remembered_is_met_again(
     house = House.at(tmp_path.resolve(), settle=0.2)
     for n in range(45):
         house.put(f"{n}.mov")
-    house.intake.look()
+    house.scan()
 
-    assert len(house.intake.waiting) == 45
+    assert house.last.pending == 45
 
     wait_until(lambda: time.time() - max(p.stat().st_ctime for p in house.inbox.iterdir()) > 0.3)
-    house.intake.look()
+    house.scan()
 
     assert house.journal.counts()[JobState.QUEUED] == 45
-    assert len(house.intake.waiting) == 0
+    assert house.last.pending == 0
 
     house.journal.close()
 
@@ -850,25 +900,25 @@ def stir(inbox: Path, chance: random.Random) -> Hints:
             path.unlink()
         path.write_bytes(b"x" * chance.randrange(1, 5))
         os.utime(path, ns=(0, chance.randrange(3)))
-        hints.add_name(folder, name, appeared=chance.random() < 0.5)
+        hints.add_name(os.path.join(folder, name), appeared=chance.random() < 0.5)
     elif deed == 4:
         path.unlink(missing_ok=True)
-        hints.add_name(folder, name)
+        hints.add_name(os.path.join(folder, name))
     elif deed == 5:
         other = chance.choice(folders)
         if path.exists() and (inbox / other).is_dir():
             path.replace(inbox / other / "b.mp4")
-        hints.add_name(folder, name)
-        hints.add_name(other, "b.mp4", appeared=True)
+        hints.add_name(os.path.join(folder, name))
+        hints.add_name(os.path.join(other, "b.mp4"), appeared=True)
     elif deed == 6:
         if (inbox / "trip").exists():
             shutil.rmtree(inbox / "mp4", ignore_errors=True)
             (inbox / "trip").rename(inbox / "mp4")
-        hints.add_tree("trip")
-        hints.add_tree("mp4")
+        hints.trees.add("trip")
+        hints.trees.add("mp4")
     else:
         shutil.rmtree(inbox / (folder or "trip"), ignore_errors=True)
-        hints.add_tree(os.path.dirname(folder))
+        hints.trees.add(os.path.dirname(folder))
     return hints
 
 
@@ -883,15 +933,15 @@ def wanted(inbox: Path) -> dict[str, tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_hints_were_lost_one_whole_look_ends_in_the_same(house: House, seed: int) -> None:
+def test_whatever_hints_were_lost_one_whole_scan_ends_in_the_same(house: House, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(60):
         hints = stir(house.inbox, chance)
         if chance.random() < 0.6:
-            house.intake.look(hints)
+            house.scan(hints)
         if chance.random() < 0.1:
-            house.intake.look(Hints(trees={chance.choice(["", "nowhere", "trip"])}))
-    house.intake.look()
+            house.scan(Hints(trees={chance.choice(["", "nowhere", "trip"])}))
+    house.scan()
 
     assert house.held() == wanted(house.inbox)
-    assert len(house.intake.waiting) == 0
+    assert house.last.pending == 0

@@ -1,0 +1,101 @@
+"""The ffmpeg that runs: what it answers, and what arguments want of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from watchconv.encode.program import (
+    codecs_decoded,
+    encoders_named,
+    examine_program,
+    uses_hardware,
+    version_of,
+)
+from watchconv.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = """#!/bin/sh
+echo asked >> {asked}
+case "$*" in
+-version) echo 'ffmpeg version 5.1.9-0+deb12u1 Copyright' ;;
+*-encoders) printf ' V..... = Video\\n ------\\n V....D libx264   H.264\\n A..X.. opus   Opus\\n' ;;
+*-codecs) printf ' D..... = Decoding\\n -------\\n DEV.LS h264  H.264\\n ..V.L. h266  H.266\\n' ;;
+esac
+"""
+
+
+def program(folder: Path, text: str = SCRIPT) -> str:
+    path = folder / "ffmpeg"
+    path.write_text(text.format(asked=folder / "asked"))
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_what_an_ffmpeg_answers_is_asked_once_for_each_program_file(tmp_path: Path) -> None:
+    path = program(tmp_path)
+
+    first = examine_program(path, str(tmp_path))
+    asked = (tmp_path / "asked").read_text()
+
+    assert (first.path, first.version) == (path, "5.1.9-0+deb12u1")
+    assert first.encoders == {"libx264", "opus"}
+    assert (tmp_path / "ffmpeg.json").exists()
+    assert examine_program(path, str(tmp_path)) == first
+    assert (tmp_path / "asked").read_text() == asked
+
+    program(tmp_path, SCRIPT.replace("libx264", "libx265"))
+
+    assert examine_program(path, str(tmp_path)).encoders == {"libx265", "opus"}
+
+
+def test_a_question_need_not_leave_a_trace(tmp_path: Path) -> None:
+    examine_program(program(tmp_path), str(tmp_path), keep=False)
+
+    assert not (tmp_path / "ffmpeg.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("#!/bin/sh\necho sh 1.0\n", "is no ffmpeg"),
+        ("#!/bin/sh\necho no library >&2\nexit 3\n", "does not run: no library"),
+        ("#!/bin/sh\nexit 3\n", "does not run: it ends with status 3"),
+        ("#!/nowhere/sh\n", "does not run: No such file"),
+    ],
+)
+def test_what_is_no_ffmpeg_or_does_not_run_is_told(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        version_of(program(tmp_path, text))
+
+
+def test_the_codecs_that_it_decodes_are_read(tmp_path: Path) -> None:
+    assert "h264" in codecs_decoded(program(tmp_path))
+    assert "h266" not in codecs_decoded(program(tmp_path))
+    assert codecs_decoded(str(tmp_path / "nowhere")) == frozenset()
+
+
+def test_encoders_are_found_in_every_spelling() -> None:
+    args = ["-c:v", "libx264", "-c:a:0", "aac", "-c:a:1", "copy", "-vcodec", "x"]
+    args += ["-codec:s", "srt", "-c", "flac", "-crf", "libvpx"]
+
+    assert encoders_named(args) == {"libx264", "aac", "x", "srt", "flac"}
+
+
+@pytest.mark.parametrize(
+    ("args", "hardware"),
+    [
+        ("-c:v h264_nvenc -preset p5", True),
+        ("-vaapi_device /dev/dri/renderD128 -vf format=nv12,hwupload -c:v hevc_vaapi", True),
+        ("-vf scale_cuda=1280:-2 -c:v libx264", True),
+        ("-init_hw_device qsv=q -c:v av1_qsv", True),
+        ("-c:v h264_v4l2m2m", True),
+        ("-c:v libx264 -c:a aac -metadata title=hwaccel", False),
+        ("-c:v libvpx-vp9 -vf format=yuv420p", False),
+    ],
+)
+def test_encoders_in_hardware_are_recognised(args: str, hardware: bool) -> None:
+    assert uses_hardware(args.split()) is hardware
