@@ -14,7 +14,7 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.systemd import Unit
 from tests.waiting import wait_until
-from tests.wrapped import without_seccomp
+from tests.wrapped import WrappedPlace, without_seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ EAGER: dict[str, Any] = {
 READ_AGAIN = "the configuration was read again; changed: "
 
 
-class Scene(Place):
+class Scene(WrappedPlace):
     """A place whose ffmpeg waits at a gate: a job ends when its name is let through."""
 
     def __init__(self, root: Path, otherwise: str = "gate", **settings: Any) -> None:
@@ -222,6 +222,19 @@ def test_what_becomes_of_originals_is_that_of_the_new_configuration(
     assert (scene.outbox / "b.mkv").stat().st_mode & 0o777 == 0o640
 
 
+HELD_UP = """
+import os
+from watchconv.daemon import deliveries
+from watchconv.deliver import outbox
+really = outbox.move
+def move(*arguments, **options):
+    if os.path.exists({marker!r}):
+        raise OSError(5, "Input/output error")
+    really(*arguments, **options)
+deliveries.RETRY_SECONDS, outbox.move = 0.3, move
+"""
+
+
 @pytest.mark.parametrize(
     ("before", "after"), [("keep", "move"), ("keep", "delete"), ("delete", "keep")]
 )
@@ -230,15 +243,15 @@ def test_an_original_that_is_left_by_a_change_of_mind_is_not_converted_again(
 ) -> None:
     """What becomes of it was decided before its delivery, which had to wait, and changed then."""
     scene = Scene(tmp_path / "videos", on_success=before)
-    away = scene.done.with_name("away")
+    marker = tmp_path / "the disk fails"
+    marker.touch()
+    scene.patch = HELD_UP.format(marker=str(marker))
     with Daemon(scene) as daemon:
         drop(clip, scene.inbox / "a.mkv")
-        wait_until(daemon.encodes)
-        scene.done.rename(away)
         scene.let_through("a.mkv")
         wait_until(lambda: "cannot be delivered yet" in scene.log())
         scene.change(daemon, on_success=after)
-        away.rename(scene.done)
+        marker.unlink()
         scene.wait_for("a.mkv", "done")
         scene.let_through("b.mkv")
         drop(clip, scene.inbox / "b.mkv")
