@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from watchconv.host.status_file import WAKE_FIFO, WAKE_FILE
+from watchconv.host.status_file import WAKE_DIR, WAKE_FIFO, WAKE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class WakeFifo:
 
     def _last_touch(self) -> int:
         try:
-            return os.stat(os.path.join(self._state_dir, WAKE_FILE)).st_mtime_ns
+            return os.stat(os.path.join(self._state_dir, WAKE_DIR, WAKE_FILE)).st_mtime_ns
         except OSError:
             return 0
 
@@ -99,8 +99,11 @@ class MountWatcher:
         self._loop.add_reader(self._epoll.fileno(), self._take)
 
     def _take(self) -> None:
-        if self._epoll and self._epoll.poll(0):
-            self._changed()
+        assert self._epoll
+        # empty the ready list; it may say nothing: the kernel tells of each change once, and has
+        # told the loop already, whose epoll asked ours
+        self._epoll.poll(0)
+        self._changed()
 
     def close(self) -> None:
         """Stop watching. Idempotent."""

@@ -214,9 +214,9 @@ class Worker:
             attempt.release_slot()  # also where there was nothing to encode
             outcome = await in_thread(self._check, job, result.outcome, before.generation)
         except (EnvironmentTrouble, OSError) as error:
-            attempt.release_slot()
             end = AttemptEnd(AttemptOutcome.INTERRUPTED)
             decision = await self._put_off(job, printable(str(error)), before.generation)
+            attempt.release_slot()  # only now: the trouble keeps the next job from being claimed
         else:
             self._troubles.clear(Trouble.ATTEMPT)
             told = attempt_end(outcome)
