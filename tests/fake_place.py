@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -40,10 +41,9 @@ EAGER: dict[str, Any] = {
     "stall_seconds": NEVER,
     "stop_grace_seconds": 1,
 }
-COPY: dict[str, Any] = {
-    "profile": "copy",
-    "profiles": {"copy": {"suffix": ".mkv", "args": "-c copy", "verify": "off"}},
-}
+COPY_PROFILE: dict[str, Any] = {"suffix": ".mkv", "args": "-c copy", "verify": "off"}
+COPY: dict[str, Any] = {"profile": "copy", "profiles": {"copy": COPY_PROFILE}}
+READ_AGAIN = "the configuration was read again; changed: "
 _BEGIN = "import sys\nfrom watchconv.cli import main\nsys.exit(main(sys.argv[1:]))"
 
 
@@ -170,6 +170,48 @@ class CopyPlace(FakePlace):
         super().__init__(
             root, plan, frames=COPY_FRAMES, tweak=tweak, unprivileged=unprivileged, **options
         )
+
+
+class GatedPlace(CopyPlace):
+    """A place whose ffmpeg waits at a gate: a job ends when its name is let through."""
+
+    def __init__(
+        self,
+        root: Path,
+        otherwise: str = "gate",
+        *,
+        tweak: str = "",
+        unprivileged: bool = False,
+        **settings: Any,
+    ) -> None:
+        """See ``FakePlace``; one job at a time, unless settings say otherwise."""
+        self.gate = root / "gate"
+        self.gate.mkdir(parents=True)
+        plan = {"*": f"gate:{self.gate.resolve()}" if otherwise == "gate" else otherwise}
+        one: dict[str, Any] = {"jobs": 1, **settings}
+        super().__init__(root, plan, tweak=tweak, unprivileged=unprivileged, **one)
+        self.settings: dict[str, Any] = {**EAGER, **COPY, "ffmpeg": self.ffmpeg, **one}
+
+    def change(self, daemon: Daemon, **settings: Any) -> str:
+        """Change the configuration, tell the daemon, and give what it said to it."""
+        self.settings = {**self.settings, **settings}
+        self.configure(self.settings)
+        return self.reload(daemon, READ_AGAIN)
+
+    def reload(self, daemon: Daemon, expected: str) -> str:
+        """Tell the daemon to read again; wait for the words; give all it said since."""
+        before = len(self.log())
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: expected in self.log()[before:], what=self.log)
+        return self.log()[before:]
+
+    def let_through(self, name: str) -> None:
+        """Open the gate for one name."""
+        (self.gate / name).touch()
+
+    def running(self) -> set[str]:
+        """Name what is shown as running."""
+        return {row["source"] for row in self.live().get("running", [])}
 
 
 class Transition(NamedTuple):

@@ -345,7 +345,7 @@ def test_a_file_that_takes_the_daemon_down_each_time_runs_out_of_tries(
         daemon = Watched(place)
         daemon.start()
         try:
-            wait_until((work / f"1.{attempt}" / "output.ts").exists, what="the encode hangs")
+            wait_until((work / "1" / str(attempt) / "output.ts").exists, what="the encode hangs")
             daemon.strike()
         finally:
             daemon.kill()

@@ -107,7 +107,7 @@ def test_originals_that_are_kept_are_not_done_again_after_a_restart(
         daemon.stop()
     with Daemon(place):
         drop(clip, place.inbox / "b.mkv")  # when it is done, the inbox has been looked at
-        wait_until((place.outbox / "b.webm").exists)
+        place.wait_for("b.mkv", "done")
         assert files_in(place.inbox) == {"a.mkv", "b.mkv"}
         assert files_in(place.outbox) == {"a.webm", "b.webm"}
 
