@@ -10,7 +10,11 @@ behaviour       what the encode does
 =============== ====================================================================================
 copy            gives the input's bytes as the output, with progress and closing lines; exit 0
 slow:A-B        the same, but takes a random time between A and B seconds (``slow:A``: exactly A)
-gate:FOLDER     the same, but ends when the folder holds a file with the input's name
+gate:FOLDER     the same, but ends when the folder holds a file with the input's name, one named
+                ``all``, or one named ``JOB.RUN`` as its work directory
+overrun:FOLDER  progress that runs far past the end of the input, then like gate
+repeat          the same beat again and again, for ever
+swell           an output that grows for ever
 hang            one beat of progress and a started output, then nothing, for ever
 mute            no beat, no word, no output, for ever
 stubborn        like hang, and ignores TERM and INT
@@ -19,14 +23,23 @@ signal:N        half an output, then dies of signal N
 truncated       half of the bytes, the closing lines of the whole, exit 0
 none            no output at all, exit 0
 empty           an output of no bytes, exit 0
+silent-film     like copy, and speaks of a sound track that the output has not
+few-frames      like copy, and confesses that it encoded less than it decoded
+argv            its arguments on stderr as JSON, exit 3
 flood:N         N MB of stderr (``flood``: one), then like copy
+deluge          50 MB of lines on stderr, exit 3
+torrent         50 MB without a line break on both streams, then like copy
 rewrites:S      like copy, but for S seconds it moves its output about without a word
 late            like copy, but when all is said and done it does not end
 frozen          like hang, and stops itself as SIGSTOP does: no TERM arrives
+notes-term:FILE like hang, but notes in the file that it is ready, and when each TERM came
 grandchild      like hang, with a child that holds its pipes and ignores TERM
+leaves:FOLDER   like gate, with a child in its own group that lives for ever
+escapes         like copy, with a child in a session of its own that lives for ever
 heir            like copy, with a child that writes on into the output
 hog             takes memory until there is no more; exit status 1
 full            "No space left on device" on stderr, exit 1
+full-while:FILE the same while the file exists, else like copy
 =============== ====================================================================================
 
 ``frames`` is how many video packets the input has, for the closing lines; None: it prints none,
@@ -55,7 +68,7 @@ ENCODERS = {encoders!r}
 """
 
 _BODY = """
-import fnmatch, os, random, signal, sys, time
+import fnmatch, json, os, random, signal, sys, time
 
 
 def say(text):
@@ -92,6 +105,16 @@ def hang():
         time.sleep(3600)
 
 
+WHOLE = "copy slow gate overrun leaves escapes flood torrent rewrites late heir"
+WHOLE = (*WHOLE.split(), "silent-film", "few-frames")
+
+
+def wait_at_gate(folder, name, target):
+    attempt = ".".join(os.path.dirname(target).split("/")[-2:])
+    while not any(os.path.exists(f"{folder}/{key}") for key in (name, "all", attempt)):
+        time.sleep(0.01)
+
+
 def encode(source, target):
     name = os.path.basename(source)
     choice = next((b for p, b in PLAN.items() if fnmatch.fnmatchcase(name, p)), OTHERWISE)
@@ -106,6 +129,10 @@ def encode(source, target):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     mapping()
     beat(0.1, size)
+    if kind in ("leaves", "escapes") and os.fork() == 0:
+        if kind == "escapes":
+            os.setsid()
+        hang()
     if kind == "grandchild" and os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         hang()
@@ -114,8 +141,10 @@ def encode(source, target):
         if kind == "frozen":
             os.kill(os.getpid(), signal.SIGSTOP)
         hang()
-    if kind == "hog":
-        return hog()
+    if kind in OTHERS:
+        return OTHERS[kind](content, target, value)
+    if kind == "full-while":
+        kind = "full" if os.path.exists(value) else "copy"
     if kind == "exit":
         put(target, half)
         say("Error: this fake fails on order\\n")
@@ -129,6 +158,11 @@ def encode(source, target):
         put(target, half)
         say("av_interleaved_write_frame(): No space left on device\\n")
         return 1
+    if kind == "torrent":
+        for _ in range(50 << 3):
+            os.write(2, b"x" * (1 << 16))
+            os.write(1, b"y" * (1 << 16))
+        os.write(1, b"\\n")
     if kind == "flood":
         line = b"[fake @ 0x1] " + b"noise " * 19 + b"\\n"
         megabytes = int(value or 1)
@@ -144,16 +178,19 @@ def encode(source, target):
             time.sleep(0.02)
             left -= 1
             beat(1 - 0.9 * left / steps, size)
-    if kind == "gate":
+    if kind in ("gate", "overrun", "leaves"):
         put(target, half)
-        while not os.path.exists(os.path.join(value, name)):
-            time.sleep(0.01)
+        if kind == "overrun":
+            for step in range(60):
+                beat(0.1 * step, size)
+                time.sleep(0.03)
+        wait_at_gate(value, name, target)
     if kind == "truncated":
         put(target, half)
     elif kind == "empty":
         put(target, b"")
     elif kind != "none":
-        assert kind in ("copy", "slow", "gate", "flood", "rewrites", "late", "heir"), kind
+        assert kind in WHOLE, kind
         put(target, content)
     if kind == "rewrites":
         end = time.monotonic() + float(value)
@@ -166,13 +203,57 @@ def encode(source, target):
                 output.write(b"more")
                 time.sleep(0.001)
     beat(1, size, end=True)
+    if kind == "few-frames":
+        say(f"  Input stream #0:0 (video): {FRAMES} packets read (1 bytes);"
+            f" {FRAMES} frames decoded;\\n")
+        say("  Output stream #0:0 (video): 5 frames encoded; 5 packets muxed (1 bytes);\\n")
+        return 0
     closing()
+    if kind == "silent-film":
+        say("  Output stream #0:1 (audio): 9 frames encoded (9 samples);"
+            " 9 packets muxed (1 bytes);\\n")
     if kind == "late":
         hang()
     return 0
 
 
-def hog():
+def argv(content, target, value):
+    say("argv " + json.dumps(sys.argv[1:]) + "\\n")
+    return 3
+
+
+def repeat(content, target, value):
+    while True:
+        beat(0.5, len(content))
+        time.sleep(0.02)
+
+
+def swell(content, target, value):
+    with open(target, "wb") as output:
+        for step in range(1 << 20):
+            output.write(b"x" * 65536)
+            beat(0.1, step << 16)
+
+
+def deluge(content, target, value):
+    line = b"[fake @ 0x1] " + b"noise " * 19 + b"\\n"
+    for _ in range((50 << 20) // len(line)):
+        os.write(2, line)
+    return 3
+
+
+def notes_term(content, target, value):
+    def note(*_):
+        with open(value, "a") as notes:
+            notes.write(f"TERM {time.monotonic()}\\n")
+
+    signal.signal(signal.SIGTERM, note)
+    with open(value, "a") as notes:
+        notes.write("ready\\n")
+    hang()
+
+
+def hog(*_):
     taken = []
     try:
         while True:
@@ -181,6 +262,12 @@ def hog():
         taken.clear()
     say("Error while filtering: Cannot allocate memory\\n")
     return 1
+
+
+OTHERS = {
+    "argv": argv, "repeat": repeat, "swell": swell, "deluge": deluge, "notes-term": notes_term,
+    "hog": hog,
+}
 
 
 def main(words):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.daemon import Daemon, Place, drop, tiny_clip
+from tests.fake_place import GatedPlace
 from tests.systemd import Unit
-from tests.test_reload import Scene
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    return Scene(tmp_path / "videos")
+def place(tmp_path: Path) -> GatedPlace:
+    return GatedPlace(tmp_path / "videos")
 
 
 @pytest.fixture
@@ -78,15 +78,15 @@ def stop_pinging(unit: Unit) -> bool:
 def test_it_is_ready_when_what_was_left_is_taken_up_and_the_inbox_looked_at(
     unit: Unit, clip: Path, tmp_path: Path
 ) -> None:
-    scene = Scene(tmp_path / "videos", max_attempts=3)
-    drop(clip, scene.inbox / "a.mkv")
-    with Daemon(scene) as daemon:
+    place = GatedPlace(tmp_path / "videos", max_attempts=3)
+    drop(clip, place.inbox / "a.mkv")
+    with Daemon(place) as daemon:
         wait_until(daemon.encodes)
-    drop(clip, scene.inbox / "b.mkv")
-    drop(scene.log_file, scene.inbox / "c.txt")
+    drop(clip, place.inbox / "b.mkv")
+    drop(place.log_file, place.inbox / "c.txt")
 
-    with service(scene, unit):
-        log = scene.log()
+    with service(place, unit):
+        log = place.log()
 
         assert "job=1 profile=copy running→queued a.mkv: it was interrupted" in log
         assert "ignored c.txt" in log
@@ -105,17 +105,19 @@ def test_a_full_inbox_is_looked_at_before_the_first_job_holds_it_up(
     assert before.count(" queued ") == 1000
 
 
-def test_in_trouble_it_is_ready_says_why_and_heals(scene: Scene, unit: Unit, clip: Path) -> None:
-    drop(clip, scene.inbox / "a.mkv")
-    shutil.rmtree(scene.outbox)
-    with service(scene, unit):
+def test_in_trouble_it_is_ready_says_why_and_heals(
+    place: GatedPlace, unit: Unit, clip: Path
+) -> None:
+    drop(clip, place.inbox / "a.mkv")
+    shutil.rmtree(place.outbox)
+    with service(place, unit):
         wait_until(lambda: unit.status.startswith("trouble: "), what=lambda: unit.heard)
-        assert f"the outbox {scene.outbox} does not exist" in unit.status
+        assert f"the outbox {place.outbox} does not exist" in unit.status
         assert go_on_pinging(unit), "a restart would not bring it back"
 
-        scene.outbox.mkdir()
+        place.outbox.mkdir()
         wait_until(lambda: unit.status == "1 running (50 %), 0 queued", what=lambda: unit.heard)
-        scene.let_through("a.mkv")
+        place.let_through("a.mkv")
         wait_until(lambda: unit.status == "0 running, 0 queued")
 
 
@@ -123,30 +125,30 @@ def test_in_trouble_it_is_ready_says_why_and_heals(scene: Scene, unit: Unit, cli
 
 
 def test_the_status_counts(tmp_path: Path, unit: Unit, clip: Path) -> None:
-    scene = Scene(tmp_path / "videos")
-    with service(scene, unit):
+    place = GatedPlace(tmp_path / "videos")
+    with service(place, unit):
         wait_until(lambda: unit.status == "0 running, 0 queued")
-        drop(scene.log_file, scene.inbox / "x.mkv")
-        scene.wait_for("x.mkv", "failed")
+        drop(place.log_file, place.inbox / "x.mkv")
+        place.wait_for("x.mkv", "failed")
         for name in ("a.mkv", "b.mkv", "c.mkv"):
-            drop(clip, scene.inbox / name)
+            drop(clip, place.inbox / name)
         wanted = "1 running (50 %), 2 queued, 1 failed"
         wait_until(lambda: unit.status == wanted, what=lambda: unit.heard)
 
-        scene.say("pause")
+        place.say("pause")
         wait_until(lambda: unit.status == f"paused: {wanted}", what=lambda: unit.heard)
 
 
-def test_an_idle_daemon_says_and_writes_nothing_but_its_ping(scene: Scene, unit: Unit) -> None:
-    with service(scene, unit) as daemon:
+def test_an_idle_daemon_says_and_writes_nothing_but_its_ping(place: GatedPlace, unit: Unit) -> None:
+    with service(place, unit) as daemon:
         wait_until(lambda: unit.status == "0 running, 0 queued")
         go_on_pinging(unit)
         said = [line for line in unit.listen() if line != "WATCHDOG=1"]
-        before, files = written(daemon.pid), condition(scene.state)
+        before, files = written(daemon.pid), condition(place.state)
         go_on_pinging(unit)
 
         assert [line for line in unit.listen() if line != "WATCHDOG=1"] == said
-        assert condition(scene.state) == files
+        assert condition(place.state) == files
         assert written(daemon.pid) == before
 
 
@@ -164,26 +166,26 @@ def condition(folder: Path) -> dict[str, tuple[int, int]]:
 # that nothing hangs
 
 
-def test_a_long_encode_does_not_stop_the_pings(scene: Scene, unit: Unit, clip: Path) -> None:
-    drop(clip, scene.inbox / "a.mkv")
-    with service(scene, unit) as daemon:
+def test_a_long_encode_does_not_stop_the_pings(place: GatedPlace, unit: Unit, clip: Path) -> None:
+    drop(clip, place.inbox / "a.mkv")
+    with service(place, unit) as daemon:
         wait_until(daemon.encodes)
 
         assert go_on_pinging(unit)
 
 
 def test_a_journal_that_does_not_answer_stops_the_pings(
-    scene: Scene, unit: Unit, clip: Path
+    place: GatedPlace, unit: Unit, clip: Path
 ) -> None:
     """Held by somebody else, as by a disk that does not answer, it keeps its thread waiting."""
-    with service(scene, unit):
+    with service(place, unit):
         assert go_on_pinging(unit)
-        other = sqlite3.connect(scene.state / "journal.sqlite", isolation_level=None)
+        other = sqlite3.connect(place.state / "journal.sqlite", isolation_level=None)
         with contextlib.closing(other):
             other.execute("BEGIN IMMEDIATE")
-            drop(clip, scene.inbox / "a.mkv")
+            drop(clip, place.inbox / "a.mkv")
             assert stop_pinging(unit)
-            wait_until(lambda: "no answer" in scene.log())
+            wait_until(lambda: "no answer" in place.log())
             other.execute("ROLLBACK")
 
         assert go_on_pinging(unit)
@@ -229,43 +231,43 @@ class Frozen:
             process.wait()
 
 
-def test_a_look_that_a_dead_disk_holds_stops_the_pings(
+def test_a_scan_that_a_dead_disk_holds_stops_the_pings(
     tmp_path: Path, unit: Unit, clip: Path, frozen: Frozen
 ) -> None:
-    scene = Scene(tmp_path / "videos", "copy", scan_seconds=1)
-    frozen.mount(scene.inbox)
-    with service(scene, unit):
+    place = GatedPlace(tmp_path / "videos", "copy", scan_seconds=1)
+    frozen.mount(place.inbox)
+    with service(place, unit):
         assert go_on_pinging(unit)
         frozen.freeze()
         assert stop_pinging(unit)
-        wait_until(lambda: "the look at the inbox: no answer" in scene.log())
+        wait_until(lambda: "the scan of the inbox: no answer" in place.log())
         frozen.thaw()
         assert go_on_pinging(unit)
 
-        (scene.inbox / "a.mkv").write_bytes(clip.read_bytes())
-        scene.wait_for("a.mkv", "done")
+        (place.inbox / "a.mkv").write_bytes(clip.read_bytes())
+        place.wait_for("a.mkv", "done")
 
 
 def test_a_delivery_that_takes_long_does_not_stop_the_pings(
-    scene: Scene, unit: Unit, clip: Path, frozen: Frozen
+    place: GatedPlace, unit: Unit, clip: Path, frozen: Frozen
 ) -> None:
-    frozen.mount(scene.done)
-    drop(clip, scene.inbox / "a.mkv")
-    with service(scene, unit) as daemon:
+    frozen.mount(place.done)
+    drop(clip, place.inbox / "a.mkv")
+    with service(place, unit) as daemon:
         wait_until(daemon.encodes)
         frozen.freeze()
-        scene.let_through("a.mkv")
+        place.let_through("a.mkv")
         wait_until(lambda: not daemon.encodes())
         assert go_on_pinging(unit)
         frozen.thaw()
-        scene.wait_for("a.mkv", "done")
+        place.wait_for("a.mkv", "done")
 
 
 # that it stops
 
 
-def test_an_idle_daemon_stops_at_once(scene: Scene, unit: Unit) -> None:
-    with service(scene, unit) as daemon:
+def test_an_idle_daemon_stops_at_once(place: GatedPlace, unit: Unit) -> None:
+    with service(place, unit) as daemon:
         wait_until(lambda: unit.status == "0 running, 0 queued")
         began = time.monotonic()
         assert daemon.stop() == 0
@@ -278,16 +280,16 @@ def test_an_idle_daemon_stops_at_once(scene: Scene, unit: Unit) -> None:
 
 
 def test_an_encode_that_does_not_end_by_itself_is_ended_and_begun_again(
-    scene: Scene, unit: Unit, clip: Path
+    place: GatedPlace, unit: Unit, clip: Path
 ) -> None:
-    drop(clip, scene.inbox / "a.mkv")
-    with service(scene, unit) as daemon:
+    drop(clip, place.inbox / "a.mkv")
+    with service(place, unit) as daemon:
         wait_until(daemon.encodes)
         assert daemon.stop() == 0
-    assert scene.job("a.mkv")["state"] == "queued"
-    assert scene.job("a.mkv")["attempt"] == 0
+    assert place.job("a.mkv")["state"] == "queued"
+    assert place.job("a.mkv")["attempt"] == 0
 
-    with service(scene, unit) as daemon:
+    with service(place, unit) as daemon:
         wait_until(daemon.encodes)
-        scene.let_through("a.mkv")
-        scene.wait_for("a.mkv", "done")
+        place.let_through("a.mkv")
+        place.wait_for("a.mkv", "done")

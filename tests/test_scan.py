@@ -21,10 +21,9 @@ from watchdog.observers.inotify import InotifyObserver
 from tests.test_watch import resources, room_for_descriptors
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv.host import folders
-from watchconv.intake import scan
 from watchconv.host.files import open_folder
 from watchconv.host.folders import Missing
+from watchconv.intake import scan
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
 from watchconv.intake.settling import SettleSettings

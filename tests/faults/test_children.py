@@ -1,6 +1,6 @@
 """An ffmpeg of every bad kind, all of them side by side: each ends as promised, alone.
 
-What one of them alone does to its job is told in ``tests.test_daemon_with_fake``.
+What one of them alone does to its job is told in ``tests.test_bad_endings``.
 """
 
 from __future__ import annotations

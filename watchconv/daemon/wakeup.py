@@ -101,8 +101,11 @@ class MountWatcher:
         self._loop.add_reader(self._epoll.fileno(), self._take)
 
     def _take(self) -> None:
-        if self._epoll and self._epoll.poll(0):
-            self._changed()
+        assert self._epoll
+        # empty the ready list; it may say nothing: the kernel tells of each change once, and has
+        # told the loop already, whose epoll asked ours
+        self._epoll.poll(0)
+        self._changed()
 
     def close(self) -> None:
         """Stop watching. Idempotent."""

@@ -145,9 +145,9 @@ class Worker:
                 if checked is not outcome:
                     decision, end = decide(job, checked, 0), attempt_end(checked)
         except (EnvironmentTrouble, OSError) as error:
-            attempt.release_slot()
             end = AttemptEnd(AttemptOutcome.INTERRUPTED)
             decision = await self._put_off(job, printable(str(error)), folders.generation)
+            attempt.release_slot()  # only now: the trouble keeps the next job from being claimed
         else:
             self._context.troubles.clear(Trouble.ATTEMPT)
         if isinstance(decision, Deliver) and not await self.deliveries.conclude(
