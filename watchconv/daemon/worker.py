@@ -145,7 +145,7 @@ class Preparation:
             kind = Rejected if failed.hopeless else Broke
             return kind(failed.reason, cause=failed.cause)
         finally:
-            admitted.close()
+            os.close(admitted.descriptor)
 
     def _plan(
         self, attempt: Attempt, admitted: Admitted, profile: Profile

@@ -31,7 +31,7 @@ _LIMITS = {
 # events, as inotify(7) numbers them
 _CLOSE_WRITE, _OPEN, _MOVED_FROM, _MOVED_TO = 0x8, 0x20, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF = 0x100, 0x200, 0x400
-_IS_FOLDER = 0x4000_0000
+_LOST, _IS_FOLDER = 0x4000, 0x4000_0000
 _WATCHED = _CLOSE_WRITE | _OPEN | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF
 
 
@@ -60,12 +60,6 @@ class Hints:
         if len(names) > NAMES_PER_FOLDER:
             del self.names[folder]
             self.folders.add(folder)
-
-    def was_opened(self, source: str) -> None:
-        """Note that a name was opened: so it was created to be written, not linked."""
-        folder, name = os.path.split(source)
-        if self.names.get(folder, {}).get(name):
-            self.names[folder][name] = False
 
 
 class Watcher:
@@ -98,9 +92,7 @@ class Watcher:
             try:
                 stat = os.stat(self._inbox)
                 self._watched = (stat.st_dev, stat.st_ino)
-                self._events = InboxEvents(
-                    self._inbox, _WATCHED, self._on_event, self._on_lost, self._on_refused
-                )
+                self._events = InboxEvents(self._inbox, _WATCHED, self._on_event, self._on_refused)
                 self._events.begin()
             except OSError as error:
                 self._stop()
@@ -110,26 +102,24 @@ class Watcher:
     def _on_event(self, path: bytes, mask: int) -> None:
         """Turn one event into a hint; a file that was only opened wakes nobody."""
         source = os.fsdecode(path[self._prefix :])
-        folder = mask & _IS_FOLDER
-        if mask & _OPEN:
-            if not folder:
-                with self._lock:
-                    self._hints.was_opened(source)
-            return
         with self._lock:
-            if not source:  # the inbox itself: the next one may get its very inode number
+            if mask & _OPEN:
+                folder, name = os.path.split(source)
+                names = self._hints.names.get(folder)
+                if names and name in names:
+                    names[name] = False  # it was created to be written, not linked
+                return
+            if mask & _LOST:
+                self.overflowed.set()
+            elif not source:  # the inbox itself: the next one may get its very inode number
                 self._watched = None
-            elif folder:
+            elif mask & _IS_FOLDER:
                 self._hints.trees.add(source)
                 if mask & _MOVED_TO:
                     self._hints.moved.add(source)
             elif not mask & _DELETE_SELF:
-                # created without a following open is how link(2) looks; see was_opened
+                # created without a following open is how link(2) looks
                 self._hints.add_name(source, appeared=bool(mask & (_MOVED_TO | _CREATE)))
-        self._wake()
-
-    def _on_lost(self) -> None:
-        self.overflowed.set()
         self._wake()
 
     def _on_refused(self, error: OSError) -> None:
