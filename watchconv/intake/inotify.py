@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 
 from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask
-from watchdog.observers.inotify_move_event_grouper import (
-    InotifyMoveEventGrouper,
-    PathedInotifyEvent,
-)
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchdog.observers.inotify_c import InotifyEvent, WatchCallback, WatchDescriptor
+    from watchdog.observers.inotify_move_event_grouper import PathedInotifyEvent
 
 END_SECONDS = 5.0  # a thread that a dead disk holds is not waited for any longer
 # folders that were moved away and may arrive elsewhere in the tree: the two events follow closely

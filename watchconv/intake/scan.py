@@ -70,14 +70,6 @@ class _Seen(NamedTuple):
     ignored: bool = False
 
 
-class _Scan(NamedTuple):
-    """One scan under way."""
-
-    rules: ScanRules
-    on_added: Callable[[], None]
-    result: ScanResult
-
-
 def _is_about(job: Job, stat: os.stat_result | None) -> bool:
     """Return whether a job is about what lies under its name now."""
     return stat is not None and (stat.st_size, mtime_ns(stat)) == (job.size, job.mtime_ns)
@@ -93,6 +85,9 @@ class InboxScanner:
         self._ignored = Ignored()
         self._logged: set[str] = set()  # folders of which something was logged, once
         self.steps = 0  # grows as a scan gets on
+        self._rules: ScanRules  # of the scan under way, like the next two
+        self._on_added: Callable[[], None]
+        self._result = ScanResult()
 
     def pending_files(self) -> list[PendingFile]:
         """Return the files that wait, each with why and since when; any thread may ask."""
@@ -105,21 +100,21 @@ class InboxScanner:
 
         on_added is called after each batch of new jobs. Raises JournalError.
         """
-        result = ScanResult()
-        scan = _Scan(rules, on_added, result)
+        self._rules, self._on_added = rules, on_added
+        result = self._result = ScanResult()
         pending = self._pending
         if hints is None:
             pending.overflow = 0
-            self._ignored.keep_only(self._scan_tree(scan, "", self._journal.held_counts()))
+            self._ignored.keep_only(self._scan_tree("", self._journal.held_counts()))
             pending.forget_missing()
         else:
             held = self._journal.held_counts() if hints.trees else {}
             for folder in hints.trees:
-                self._scan_tree(scan, folder, held, appeared=folder in hints.moved)
+                self._scan_tree(folder, held, appeared=folder in hints.moved)
             for folder in hints.folders - hints.trees:
-                self._scan_tree(scan, folder, self._journal.held_counts(folder), deep=False)
+                self._scan_tree(folder, self._journal.held_counts(folder), deep=False)
             for folder, names in hints.names.items():
-                self._compare(scan, self._list_names(scan, folder, names), own_scan=False)
+                self._compare(self._list_names(folder, names), own_scan=False)
             now = time.monotonic()
             due: dict[str, dict[str, bool]] = {}
             for source, file in pending.files.items():
@@ -127,7 +122,7 @@ class InboxScanner:
                     folder, name = os.path.split(source)
                     due.setdefault(folder, {})[name] = False
             for folder, names in due.items():
-                self._compare(scan, self._list_names(scan, folder, names), own_scan=True)
+                self._compare(self._list_names(folder, names), own_scan=True)
         for source, file in pending.files.items():
             if result.next_due is None or file.due < result.next_due:
                 result.next_due = file.due
@@ -138,21 +133,15 @@ class InboxScanner:
         return result
 
     def _scan_tree(
-        self,
-        scan: _Scan,
-        folder: str,
-        held: Mapping[str, int],
-        *,
-        deep: bool = True,
-        appeared: bool = False,
+        self, folder: str, held: Mapping[str, int], *, deep: bool = True, appeared: bool = False
     ) -> set[str]:
         """Compare a folder and, if deep, all below it with the journal; return what was scanned.
 
         held: how many jobs hold names in each folder. appeared: the folder came by a move.
         """
-        if scan.rules.filter.skips(folder):
+        if self._rules.filter.skips(folder):
             above, name = os.path.split(folder)
-            self._compare(scan, self._list_names(scan, above, {name: False}), own_scan=False)
+            self._compare(self._list_names(above, {name: False}), own_scan=False)
             return set()
         scanned = set()
         queue = deque([folder])
@@ -160,22 +149,22 @@ class InboxScanner:
             here = queue.popleft()
             scanned.add(here)
             below: list[str] = []
-            entries = self._list_folder(scan, here, below, appeared=appeared)
-            if self._compare(scan, entries, own_scan=True) < held.get(here, 0):
-                self._compare_missing(scan, here)
+            entries = self._list_folder(here, below, appeared=appeared)
+            if self._compare(entries, own_scan=True) < held.get(here, 0):
+                self._compare_missing(here)
             if deep:
                 queue.extend(below)
         inside = f"{folder}/" if folder else ""
         for other in held:
             if other not in scanned and other.startswith(inside):
-                self._compare_missing(scan, other)
+                self._compare_missing(other)
         return scanned
 
     def _list_folder(
-        self, scan: _Scan, folder: str, below: list[str], *, appeared: bool
+        self, folder: str, below: list[str], *, appeared: bool
     ) -> Iterator[tuple[str, _Seen]]:
         """Yield the files of a folder that count; add to below the folders that are in it."""
-        rules = scan.rules.filter
+        rules = self._rules.filter
         name = os.path.basename(folder)
         if "." in name and folder not in self._logged and rules.reason(name) is None:
             self._logged.add(folder)
@@ -203,15 +192,13 @@ class InboxScanner:
                     except OSError:  # it has gone meanwhile
                         continue
         except OSError as error:
-            self._note_unreadable(scan, folder, error)
+            self._note_unreadable(folder, error)
         else:
             self._ignored.renew(folder, ignored)
 
-    def _list_names(
-        self, scan: _Scan, folder: str, names: Mapping[str, bool]
-    ) -> Iterator[tuple[str, _Seen]]:
+    def _list_names(self, folder: str, names: Mapping[str, bool]) -> Iterator[tuple[str, _Seen]]:
         """Yield single names of a folder; names tells of each whether it came by move or link."""
-        rules = scan.rules.filter
+        rules = self._rules.filter
         if folder and rules.skips(folder):
             return
         try:
@@ -221,7 +208,7 @@ class InboxScanner:
                 yield os.path.join(folder, name), _Seen(None)
             return
         except OSError as error:
-            self._note_unreadable(scan, folder, error)
+            self._note_unreadable(folder, error)
             return
         with closing(descriptor):
             for name, appeared in names.items():
@@ -240,22 +227,22 @@ class InboxScanner:
                     self._ignored.add(folder, name, reason)
                 yield source, _Seen(stat if is_file else None, appeared, ignored=bool(reason))
 
-    def _note_unreadable(self, scan: _Scan, folder: str, error: OSError) -> None:
+    def _note_unreadable(self, folder: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             return
         if not isinstance(error, (PermissionError, NotADirectoryError)):
-            scan.result.unread.add(folder)
+            self._result.unread.add(folder)
         if folder not in self._logged:
             self._logged.add(folder)
             name = printable(folder) or "the inbox"
             log.warning("cannot look into %s: %s; what is in it waits", name, error.strerror)
 
-    def _compare(self, scan: _Scan, entries: Iterator[tuple[str, _Seen]], *, own_scan: bool) -> int:
+    def _compare(self, entries: Iterator[tuple[str, _Seen]], *, own_scan: bool) -> int:
         """Compare names with the journal, batch by batch; return how many of them jobs hold.
 
         own_scan is False where an event named them.
         """
-        rules, result, pending = scan.rules, scan.result, self._pending
+        rules, result, pending = self._rules, self._result, self._pending
         held = 0
         while batch := dict(islice(entries, BATCH)):
             self.steps += 1
@@ -265,7 +252,7 @@ class InboxScanner:
                 job = jobs.get(source)
                 # a name may have come to be ignored after its job was queued, which stays
                 found = None if ignored and not (job and _is_about(job, stat)) else stat
-                kept = job is not None and not self._end_if_changed(scan, job, found)
+                kept = job is not None and not self._end_if_changed(job, found)
                 held += kept
                 if kept or found is None:
                     pending.files.pop(source, None)
@@ -278,12 +265,12 @@ class InboxScanner:
                     new.append(Candidate(source, found.st_size, mtime_ns(found), profile))
             if new and (added := self._journal.add(new, time.time())):
                 result.added += len(added)
-                scan.on_added()
+                self._on_added()
                 for job in added:
                     log_job(log, job, f"queued {printable(job.source)}", state=job.state)
         return held
 
-    def _end_if_changed(self, scan: _Scan, job: Job, stat: os.stat_result | None) -> bool:
+    def _end_if_changed(self, job: Job, stat: os.stat_result | None) -> bool:
         """End a job that is not about what lies under its name now; return whether it ended."""
         if _is_about(job, stat):
             return False
@@ -291,7 +278,7 @@ class InboxScanner:
             if self._folders.why_missing(job.source) is not Missing.GONE:
                 return False
             if job.state is JobState.RUNNING:
-                scan.result.taken_away.append(job.id)
+                self._result.taken_away.append(job.id)
         if job.state is JobState.DONE:
             self._journal.release(job.id)
             return True
@@ -307,12 +294,12 @@ class InboxScanner:
         log_transition(log, job, JobState.QUEUED, ended.state)
         return True
 
-    def _compare_missing(self, scan: _Scan, folder: str) -> None:
+    def _compare_missing(self, folder: str) -> None:
         """Find the jobs of a folder whose files are gone, page by page."""
         after = ""
         while page := self._journal.held_in(folder, after):
             after = page[-1]
             names = {os.path.basename(source): False for source in page}
-            listed = self._list_names(scan, folder, names)
+            listed = self._list_names(folder, names)
             missing = (entry for entry in listed if entry[1].stat is None or entry[1].ignored)
-            self._compare(scan, missing, own_scan=True)
+            self._compare(missing, own_scan=True)

@@ -86,12 +86,8 @@ def observe(
     if last is None or last.condition != condition:
         age = max(0.0, wall_now - stat.st_ctime_ns / 1e9)
         return Observation(condition, now, age=age, appeared=appeared)
-    return replace(
-        last,
-        watched=now - last.since,
-        scans=last.scans + own_scan,
-        appeared=last.appeared or appeared,
-    )
+    scans, appeared = last.scans + own_scan, last.appeared or appeared
+    return replace(last, watched=now - last.since, scans=scans, appeared=appeared)
 
 
 def wait_seconds(seen: Observation, settings: SettleSettings, *, proven: bool) -> float:

@@ -1,8 +1,7 @@
 """Hints where to scan, gathered from the kernel's events.
 
-An event only wakes a scan and narrows it; it never decides. Losing events, by an overflow of the
-kernel's queue, the death of the thread that reads them or a limit of inotify, costs speed, nothing
-more.
+An event only wakes a scan and narrows it; it never decides. Losing events costs speed, no more:
+the kernel's queue may overflow, the thread that reads them die, a limit of inotify be reached.
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 NAMES_PER_FOLDER = 256  # with more hints than this for one folder the whole folder is scanned
 CLOSE_SECONDS = 5.0  # a start that a dead disk holds up is not waited for any longer
-_UNKNOWN_WATCHDOG = (
-    "no events from the inbox: the watchdog that is installed is not known here;"
-    " pip install 'watchdog~=7.1'"
-)
+_NO_EVENTS = "no events from the inbox"
 _LIMITS = {
     errno.ENOSPC: ("watches", "max_user_watches=524288"),
     errno.EMFILE: ("instances", "max_user_instances=1024"),
@@ -86,7 +82,8 @@ class Watcher:
             try:
                 from watchconv.intake.inotify import InboxEvents
             except ImportError:  # it uses inner modules of watchdog, which may move
-                return _UNKNOWN_WATCHDOG
+                reason = "the watchdog that is installed is not known here"
+                return f"{_NO_EVENTS}: {reason}; pip install 'watchdog~=7.1'"
             self._stop()
             self.limited = None
             try:
@@ -139,14 +136,13 @@ class Watcher:
 
     def alive(self) -> bool:
         """Return whether events still come: the thread lives and the inbox is the watched one."""
-        events = self._events
-        if events is None or not events.is_alive():
-            return False
         try:
             stat = os.stat(self._inbox)
         except OSError:
             return False
-        return (stat.st_dev, stat.st_ino) == self._watched
+        events = self._events
+        watched = (stat.st_dev, stat.st_ino) == self._watched
+        return watched and events is not None and events.is_alive()
 
     def add_hint(self, source: str) -> None:
         """Have one name scanned next time."""
@@ -187,7 +183,7 @@ class Watcher:
 
 def _why_no_events(error: OSError) -> str:
     if error.errno not in _LIMITS:
-        return f"no events from the inbox: {error.strerror or error}"
+        return f"{_NO_EVENTS}: {error.strerror or error}"
     what, setting = _LIMITS[error.errno]
-    limit = f"the limit of inotify {what} is reached"
-    return f"no events from the inbox: {limit}; raise it: sysctl fs.inotify.{setting}"
+    remedy = f"raise it: sysctl fs.inotify.{setting}"
+    return f"{_NO_EVENTS}: the limit of inotify {what} is reached; {remedy}"
