@@ -313,12 +313,6 @@ def test_an_appearance_is_not_forgotten_by_a_later_event() -> None:
 
     assert hints.names == {"": {"a": True}}
 
-    hints.was_opened("a")
-    hints.was_opened("never seen")
-    hints.was_opened("nowhere/a")
-
-    assert hints.names == {"": {"a": False}}
-
 
 def test_hints_are_taken_that_no_event_gave(tmp_path: Path) -> None:
     watcher = Watcher(str(tmp_path), lambda: None)

@@ -23,11 +23,10 @@ from watchconv.encode.plan import plan_encode, refusal, time_changer
 from watchconv.encode.stderr_stats import Route, StderrReader, StreamCount, StreamCounts
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
-from watchconv.intake.routing import output_for
 from watchconv.media.formats import FORMATS
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
 from watchconv.model import Broke, Content, MediaInfo, Verify
-from watchconv.names import NAME_MAX_BYTES
+from watchconv.names import NAME_MAX_BYTES, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,7 +212,7 @@ def test_any_path_is_sifted_and_has_a_place_in_the_outbox(source: str) -> None:
         encoded = source.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return  # no file system gives such a name
-    output = output_for(source, ".webm")
+    output = with_suffix(source, ".webm")
     reason = NameFilter(["mp4"], []).reason(source.rpartition("/")[2])
 
     assert reason is None or reason.isprintable()

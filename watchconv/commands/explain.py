@@ -70,8 +70,8 @@ class _Refused(Exception):  # noqa: N818 (it is an answer)
 def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     from watchconv.encode.plan import refusal
     from watchconv.encode.program import examine_program, find_program
-    from watchconv.intake.routing import output_for
     from watchconv.media.container import Ending, container_end
+    from watchconv.names import with_suffix
 
     inside = path.startswith(config.inbox + "/")
     source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
@@ -104,15 +104,14 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     if refused := refusal(media, config.max_pixels):
         raise _Refused(refused.reason)
     program = examine_program(find_program(config.ffmpeg), config.state)
-    yield f"profile: {profile.name}, output: {output_for(source, profile.suffix)}"
+    yield f"profile: {profile.name}, output: {with_suffix(source, profile.suffix)}"
     yield f"ffmpeg: {program.path} ({program.version})"
     yield from _plan(config, path, profile, media, program.path)
 
 
 def _profile(config: Config, source: str, chosen: str | None) -> Profile:
     """Return the profile of a file, unless its name would have it ignored."""
-    from watchconv.intake.filters import NameFilter
-    from watchconv.intake.routing import profile_for
+    from watchconv.intake.filters import NameFilter, profile_for
 
     names = NameFilter(config.extensions, config.ignore)
     folder, base = os.path.split(source)

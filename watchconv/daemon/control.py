@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from watchconv.daemon.context import wait_at_most
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
-from watchconv.intake.routing import profile_for
+from watchconv.intake.filters import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.logs.format import log_job, log_transition

@@ -17,7 +17,7 @@ from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.daemon.worker import Attempt
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
-from watchconv.intake.routing import names_in_error
+from watchconv.intake.filters import names_in_error
 from watchconv.journal import requests
 from watchconv.logs.format import log_job
 from watchconv.model import JobState, Trouble
@@ -217,5 +217,5 @@ def _claim_now(journal: Journal, now: float, profiles: Collection[str]) -> _Clai
     counts = journal.counts()
     old_reports = []
     if counts[JobState.FAILED]:
-        old_reports = requests.failed_as(journal, [*names_in_error(job.source, profiles)])
+        old_reports = requests.failed_as(journal, names_in_error(job.source, profiles))
     return _Claimed(job, counts[JobState.RUNNING] + counts[JobState.QUEUED], old_reports)

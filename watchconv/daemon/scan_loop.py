@@ -178,8 +178,8 @@ class ScanLoop:
                 config.settle_seconds,
                 config.settle_network_seconds,
                 config.incomplete_after_seconds,
+                leases_prove,
             ),
-            leases_prove=leases_prove,
             profiles=config.all_profiles,
             profile=config.profile,
         )
