@@ -142,7 +142,8 @@ class LocalAttempt:
     async def _run(self) -> AttemptResult:
         try:
             if self._assignment.job.run > 1 and (kept := await in_thread(self._find_proven)):
-                return AttemptResult(kept, attempt_end(kept))
+                media_seconds = self._assignment.media.duration_seconds
+                return AttemptResult(kept, attempt_end(kept, media_seconds=media_seconds))
             ended = await asyncio.wrap_future(self._child.start())
         finally:
             self.encoded.set()
@@ -264,7 +265,9 @@ class LocalAttempt:
         job, plan = self._assignment.job, self._assignment.plan
         ffmpeg = f"{self._program.path} {self._program.version}"
         identity = (job.source, job.size, job.mtime_ns)
-        return Manifest(*identity, plan.args, ffmpeg, job.run, outputs)
+        # another suffix is another container, and another level another proof
+        made_like = (*plan.args, plan.suffix, plan.verify)
+        return Manifest(*identity, made_like, ffmpeg, job.run, outputs)
 
     def _find_proven(self) -> Encoded | None:
         """Return the proven outputs of an earlier attempt, if they were made of this, like this.
