@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from watchconv.encode.attempt import AttemptResult, compare
+from watchconv.encode.engine import AttemptResult, compare
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.threads import in_thread
 from watchconv.host.workdir import output_name
@@ -35,7 +35,7 @@ from watchconv.policy import attempt_end
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from watchconv.encode.attempt import Assignment
+    from watchconv.encode.engine import Assignment
     from watchconv.host.workdir import WorkDirectories
     from watchconv.model import Job
 

@@ -16,7 +16,7 @@ import pytest
 from tests.test_policy import JOB
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
-from watchconv.encode.attempt import compare
+from watchconv.encode.engine import compare
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit

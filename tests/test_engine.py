@@ -18,8 +18,7 @@ from tests.fake_engine import FakeEngine, FakeMachines, Script
 from tests.fakes import write_fake
 from tests.test_policy import JOB
 from tests.waiting import LONG
-from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
-from watchconv.encode.engine import LocalEngine
+from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult, LocalEngine
 from watchconv.encode.plan import plan_encode
 from watchconv.encode.program import Program, version_of
 from watchconv.errors import EnvironmentTrouble

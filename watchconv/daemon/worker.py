@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
+from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
