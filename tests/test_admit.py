@@ -17,7 +17,7 @@ from tests.test_policy import JOB
 from tests.test_watch import room_for_descriptors
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
-from watchconv.encode.attempt import compare
+from watchconv.encode.engine import compare
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.deliver.destination import DeliverySettings, order_of
-from watchconv.encode.report import compose
+from watchconv.encode.classify import compose_report
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
@@ -124,7 +124,7 @@ class Deliveries:
         intent = self.destination.plan(job, decision.verdict, decision.outputs, settings)
         report = decision.report
         if decision.verdict is not Verdict.ENCODED and not report:
-            report = compose(job, (), None, "")
+            report = compose_report(job, (), None, "")
         intent = intent._replace(
             cause=decision.cause,
             reason=decision.reason,

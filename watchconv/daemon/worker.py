@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
+from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
