@@ -24,7 +24,7 @@ from watchconv.encode.stderr_stats import Route, StderrReader, StreamCount, Stre
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.routing import output_for
-from watchconv.media.formats import FORMATS
+from watchconv.media import FORMATS
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
 from watchconv.model import Broke, Content, MediaInfo, Verify
 from watchconv.names import NAME_MAX_BYTES

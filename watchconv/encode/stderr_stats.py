@@ -11,8 +11,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from watchconv.encode.progress import Lines
 from watchconv.names import printable
-from watchconv.process.lines import Lines
 
 _TAIL_BYTES = 32 * 1024
 _MOST = 1000  # streams, routes, streams with errors: a file may announce any number

@@ -101,7 +101,7 @@ class _Child:
         """
         with self._theirs:
             try:
-                pid = spawn(argv, cwd="/", env=env, stdin=self._theirs.fileno())
+                pid = spawn(argv, cwd="/", env=env, stdin=self._theirs.fileno()).pid
             except OSError as error:
                 self.trouble = error.strerror or str(error)
                 self.ended.set()
