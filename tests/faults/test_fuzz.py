@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from tests.test_classify import FACTS, WELL
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.classify import SENTENCE_CHARACTERS, failure, is_disk_full, outcome_of
-from watchconv.encode.plan import plan_encode, refusal, time_changer
 from watchconv.encode.ffmpeg_output import Route, StderrReader, StreamCount, StreamCounts
+from watchconv.encode.plan import plan_encode, refusal, time_changer
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
-from watchconv.media.formats import FORMATS
+from watchconv.media import FORMATS
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
 from watchconv.model import Broke, Content, MediaInfo, Verify
 from watchconv.names import NAME_MAX_BYTES, with_suffix

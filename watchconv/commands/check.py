@@ -191,8 +191,7 @@ def _limit(name: str, allowed: str, needed: int, needs: str) -> Iterator[Finding
 
 def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
     from watchconv.config import Sandbox
-    from watchconv.process.sandbox.rules import SandboxRules
-    from watchconv.process.sandbox.selftest import try_to_escape
+    from watchconv.process.sandbox.rules import SandboxRules, try_to_escape
     from watchconv.process.sandbox.support import ready, support
 
     if config.sandbox == Sandbox.OFF:

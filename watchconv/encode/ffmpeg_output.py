@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.model import Progress
 from watchconv.names import printable
-from watchconv.process.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +27,41 @@ _MOST = 1000  # streams, routes, streams with errors: a file may announce any nu
 _KEYS = frozenset(
     {"out_time_us", "frame", "fps", "speed", "dup_frames", "drop_frames", "total_size"}
 )
+
+LINE_BYTES = 4096
+
+
+class Lines:
+    """Cuts the bytes of a pipe into lines: over-long ones are cut, carriage returns overwrite.
+
+    Any chunking gives the same lines, in bounded memory.
+    """
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        self._returned = False  # a \r was seen: the next text starts the line again
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """Return the lines that this chunk completes."""
+        lines: list[str] = []
+        for part in re.split(rb"([\r\n])", chunk):
+            if part == b"\n":
+                lines.append(self.close())
+            elif part == b"\r":
+                self._returned = True
+            elif part:
+                if self._returned:
+                    self._line.clear()
+                    self._returned = False
+                self._line += part[: LINE_BYTES - len(self._line)]
+        return lines
+
+    def close(self) -> str:
+        """Return what the last line holds so far, and begin anew."""
+        line = self._line.decode("utf-8", "replace")
+        self._line.clear()
+        self._returned = False
+        return line
 
 
 class ProgressTracker:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from watchconv.encode.program import encoders_named, uses_hardware
-from watchconv.media.formats import FORMATS
+from watchconv.media import FORMATS
 from watchconv.model import Cause, Rejected
 
 if TYPE_CHECKING:
