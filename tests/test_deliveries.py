@@ -217,9 +217,9 @@ def test_a_row_that_was_read_long_ago_is_not_delivered_again(
         (job,) = await delivering(bench, 1)
         await bench.deliveries.begin(job)
         await bench.wait_for(job.id, JobState.FAILED)
-        await until(lambda: not bench.deliveries.under_way)
+        await until(lambda: not bench.deliveries.tasks)
         await bench.deliveries.begin(job, again=True)
-        await until(lambda: not bench.deliveries.under_way)
+        await until(lambda: not bench.deliveries.tasks)
 
         assert noted.began == [job.id]
         assert bench.deliveries.failed == 1

@@ -109,7 +109,7 @@ def build(
         deliveries,
         dispatcher,
         scan_loop,
-        Control(context, dispatcher, deliveries),
+        Control(context, dispatcher, deliveries, destination),
         StatusPublisher(context, dispatcher, scan_loop, display),
         Once(context, scan_loop, dispatcher, deliveries),
         WakeFifo(config.state, signals.requests.set),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
     from watchconv.daemon.dispatcher import Dispatcher
+    from watchconv.deliver.outbox import LocalFolders
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,16 @@ RETRY_SECONDS = 5.0
 class Control:
     """Carries requests out."""
 
-    def __init__(self, context: Context, dispatcher: Dispatcher, deliveries: Deliveries) -> None:
+    def __init__(
+        self,
+        context: Context,
+        dispatcher: Dispatcher,
+        deliveries: Deliveries,
+        destination: LocalFolders,
+    ) -> None:
         self._context, self._journal = context, context.journal
         self._dispatcher, self._deliveries = dispatcher, deliveries
-        self._destination = deliveries.destination
+        self._destination = destination
 
     async def run(self) -> None:
         """Carry out what is asked for, for ever: at each wake-up, and what was put off."""

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from watchconv.daemon.context import Context
-    from watchconv.deliver.destination import DeliveryOrder
-    from watchconv.deliver.outbox import LocalFolders
+    from watchconv.deliver.destination import DeliveryOrder, Destination
     from watchconv.host.workdir import WorkDirectories
     from watchconv.journal.thread import Question
     from watchconv.model import AttemptEnd
@@ -59,7 +58,7 @@ class _Step(NamedTuple):
 class Deliveries:
     """Commits decisions and carries DELIVERING jobs to their end."""
 
-    def __init__(self, context: Context, destination: LocalFolders, work: WorkDirectories) -> None:
+    def __init__(self, context: Context, destination: Destination, work: WorkDirectories) -> None:
         self._context, self._journal = context, context.journal
         self._troubles, self._signals = context.troubles, context.signals
         self.destination, self._work = destination, work
