@@ -98,7 +98,7 @@ class Deliveries:
                 else:
                     break
         finally:
-            del self.tasks[job.id]
+            self.tasks.pop(job.id, None)  # two may conclude one job: the journal takes one
         if step is None:
             return False
         self._troubles.clear(Trouble.JOURNAL)
@@ -182,7 +182,7 @@ class Deliveries:
         task = self.tasks[job.id] = asyncio.create_task(self._deliver(job, again))
 
         def end(task: asyncio.Task[None]) -> None:
-            del self.tasks[job.id]
+            self.tasks.pop(job.id, None)
             if not task.cancelled() and (bug := task.exception()) and not self.bug.done():
                 self.bug.set_exception(bug)
             self._signals.changed()
