@@ -280,6 +280,7 @@ def test_a_full_disk_is_seen_whatever_the_exit_status(tmp_path: Path) -> None:
     argv = plan(clip, probe(clip), profile, "/dev/full").argv
     reader = StderrReader()
     reader.feed(subprocess.run(argv, capture_output=True, check=False).stderr)
+    reader.close()
 
     assert is_disk_full(reader.tail)
 

@@ -13,6 +13,7 @@ import functools
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -241,13 +242,11 @@ class _LocalAttempt:
             return None
         if compare(self._assignment.original, self._assignment.identity):
             return None
-        try:
-            if not work.take_over(job.id, kept.run, job.run, kept.outputs):
-                return None
-        except FileNotFoundError:
-            return None
-        log_job(log, job, "what an earlier attempt has proven is used")
-        return Encoded(kept.outputs)
+        with suppress(FileNotFoundError):
+            if work.take_over(job.id, kept.run, job.run, kept.outputs):
+                log_job(log, job, "what an earlier attempt has proven is used")
+                return Encoded(kept.outputs)
+        return None
 
     # on the child's thread
 

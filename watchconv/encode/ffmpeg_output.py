@@ -223,8 +223,15 @@ class StderrReader:
                 self._routes[Route((int(found[1]), int(found[2])), None)] = None
             goes_on = found or _FROM_GRAPH.match(line)
             self._mapping = bool(goes_on) and len(self._routes) < _MOST
-        if found := _IN.match(line) or _OUT.match(line):
-            self._take_count(found)
+        reads = _IN.match(line)
+        if found := reads or _OUT.match(line):
+            counted, counts = found.groupdict(), self._inputs if reads else self._outputs
+            key = int(counted["file"]), int(counted["stream"])
+            frames = int(counted["frames"]) if counted["frames"] else None
+            errors = int(counted["errors"] or self._errors[key]) if reads else 0
+            if key in counts or len(counts) < _MOST:
+                kind, packets = counted["kind"], int(counted["packets"])
+                counts[key] = StreamCount(*key, kind, packets, frames, errors)
         if self._erring and (found := _REPEATED.match(line)):
             self._errors[self._erring] += int(found[1])
         elif (found := _ERROR.match(line)) and len(self._errors) < _MOST:
@@ -239,14 +246,3 @@ class StderrReader:
         self._kept_bytes += len(line.encode()) + 1
         while self._kept_bytes > _TAIL_BYTES:
             self._kept_bytes -= len(self._kept.popleft().encode()) + 1
-
-    def _take_count(self, found: re.Match[str]) -> None:
-        """Keep the count of a line of ``_IN`` or ``_OUT``."""
-        counted, reads = found.groupdict(), found.re is _IN
-        key = int(counted["file"]), int(counted["stream"])
-        counts = self._inputs if reads else self._outputs
-        if key in counts or len(counts) < _MOST:
-            kind, packets = counted["kind"], int(counted["packets"])
-            frames = int(counted["frames"]) if counted["frames"] else None
-            errors = int(counted["errors"] or self._errors[key]) if reads else 0
-            counts[key] = StreamCount(*key, kind, packets, frames, errors)

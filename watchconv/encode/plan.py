@@ -64,15 +64,9 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     if "copy" in args:  # AVI and MPEG-PS hold packets without times, which Matroska refuses
         argv += ["-fflags", "+genpts"]
     argv += ["-max_pixels", str(max_pixels), "-i", f"file:{source}", *args, f"file:{output}"]
-    return EncodePlan(
-        args=tuple(args),
-        argv=tuple(argv),
-        losses=tuple(losses),
-        suffix=profile.suffix,
-        verify=profile.verify,
-        time_changer=time_changer(args),
-        uses_hardware=uses_hardware(args),
-    )
+    words = tuple(args), tuple(argv), tuple(losses)
+    judged = profile.suffix, profile.verify, time_changer(args)
+    return EncodePlan(*words, *judged, uses_hardware(args))
 
 
 def refusal(media: MediaInfo, max_pixels: int) -> Rejected | None:
@@ -127,7 +121,7 @@ def choose_streams(
     named = None  # a bare -c copy names no subtitle codec: it may be one that does not fit
     for option, value in pairs:
         if option in ("-c:s", "-codec:s", "-scodec") or option.startswith("-c:s:"):
-            named = named or value
+            named = value if named is None else named
     maps: list[str] = []
     codecs: list[str] = []
     losses: list[str] = []
