@@ -115,50 +115,45 @@ def make_parser() -> argparse.ArgumentParser:
     which.add_argument("--root", metavar="DIR", type=named, help=folders)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    run = commands.add_parser("run", help="the daemon, in the foreground")
-    run.add_argument("--once", action="store_true", help="work off the inbox, then exit")
+    def add(name: str, does: str, **switches: str) -> argparse.ArgumentParser:
+        """Add a command, with what each of its switches does."""
+        command = commands.add_parser(name, help=does)
+        for switch, meaning in switches.items():
+            option = f"--{switch.replace('_', '-')}"
+            command.add_argument(option, action="store_true", help=meaning)
+        return command
 
-    check = commands.add_parser("check", help="check configuration, ffmpeg, folders and sandbox")
-    anew = "take the folders as they are now, without the mounts that held them before"
-    check.add_argument("--forget-mounts", action="store_true", help=anew)
-    check.add_argument("--schema", action="store_true", help="print the JSON Schema and exit")
-
-    status = commands.add_parser("status", help="what the daemon does now")
-    status.add_argument("--json", action="store_true", help="for programs")
-    status.add_argument("--watch", action="store_true", help="keep showing it")
-
-    jobs = commands.add_parser("jobs", help="the history")
+    add("run", "the daemon, in the foreground", once="work off the inbox, then exit")
+    add(
+        "check",
+        "check configuration, ffmpeg, folders and sandbox",
+        forget_mounts="take the folders as they are now, without the mounts that held them before",
+        schema="print the JSON Schema and exit",
+    )
+    add("status", "what the daemon does now", json="for programs", watch="keep showing it")
+    saved = "bytes in, out and saved, of all time"
+    jobs = add("jobs", "the history", json="for programs", saved=saved)
     jobs.add_argument("--state", metavar="STATE", help="only the jobs in this state")
-    jobs.add_argument("--json", action="store_true", help="for programs")
-    jobs.add_argument("--saved", action="store_true", help="bytes in, out and saved, of all time")
-
-    retry = commands.add_parser("retry", help="failed jobs back into the inbox")
+    retry = add("retry", "failed jobs back into the inbox", all="every failed job")
     retry.add_argument("jobs", metavar="JOB", type=int, nargs="*")
-    retry.add_argument("--all", action="store_true", help="every failed job")
-
-    cancel = commands.add_parser("cancel", help="end queued or running jobs")
+    cancel = add("cancel", "end queued or running jobs")
     cancel.add_argument("jobs", metavar="JOB", type=int, nargs="+")
-
-    commands.add_parser("pause", help="claim no new jobs; survives restarts")
-    commands.add_parser("resume", help="go on")
-
-    explain = commands.add_parser("explain", help="what would happen to a file, and why")
+    add("pause", "claim no new jobs; survives restarts")
+    add("resume", "go on")
+    explain = add("explain", "what would happen to a file, and why")
     explain.add_argument("file", metavar="FILE")
     explain.add_argument("--profile", metavar="PROFILE", help="as if it were dropped for this one")
-
-    commands.add_parser("profiles", help="the profiles and their arguments")
-
-    machine = "of the machine; the default for root"
+    add("profiles", "the profiles and their arguments")
     for name, does in (
         ("install", "write a service for systemd; starts nothing"),
         ("uninstall", "remove it; files stay"),
     ):
-        service = commands.add_parser(name, help=does)
+        service = add(name, does, dry_run="only tell what would be done")
         whose = service.add_mutually_exclusive_group()
         whose.add_argument("--user", action="store_true", help="a service of your own")
+        machine = "of the machine; the default for root"
         whose.add_argument("--system", action="store_true", help=machine)
         service.add_argument("--name", metavar="N", help="one of several: watchconv@N")
-        service.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     return parser
 
 

@@ -27,17 +27,16 @@ MOST_VALUES = 20_000
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _TAG = "tag:yaml.org,2002:"
-_TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value", f"{_TAG}merge"})
-_GUESSED = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool"})
+_TEXT = {_TAG + word for word in ("str", "timestamp", "value", "merge")}
+_GUESSED = {_TAG + word for word in ("int", "float", "bool")}
 _NULL = f"{_TAG}null"
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TOO_DEEP = f"is nested more than {DEEPEST} levels deep"
 _HINTS = {
-    "alias": "text that starts with * or & needs quotes around it",
-    "anchor": "text that starts with * or & needs quotes around it",
+    **dict.fromkeys(("alias", "anchor"), "text that starts with * or & needs quotes around it"),
     "mapping values": "text with a colon and a space in it needs quotes around it",
-    "cannot start any token": "indent with spaces, not tabs; text that starts with @, ` or % "
-    "needs quotes around it",
+    "cannot start any token": "indent with spaces, not tabs; text that starts with @, ` or % needs"
+    " quotes around it",
     "quoted scalar": "a quote is not closed",
     "flow": "a bracket or brace is not closed",
     "another document": "keep one, without a second ---",
@@ -46,8 +45,6 @@ _HINTS = {
 
 class Plain(str):
     """A scalar that YAML would have made a number or a truth value of."""
-
-    __slots__ = ()
 
 
 class Unreadable(Exception):  # noqa: N818 (a state of the file; load makes a ConfigError of it)

@@ -92,9 +92,6 @@ def reader(noun: str, wanted: str, read: Callable[[str], Any], written: Any = st
     return BeforeValidator(take, json_schema_input_type=written)
 
 
-# paths
-
-
 def read_path(text: str) -> str:
     """Return a path, the home at its start written out."""
     if isinstance(text, Plain):
@@ -127,9 +124,6 @@ Folder = Annotated[str, _path, _base, AfterValidator(os.path.realpath)]
 _program = reader("path", "the path of a program, or auto", read_program)
 _Program = Annotated[str, _program, _base, AfterValidator(os.path.normpath)]
 Program = Annotated[_Program | None, Or("auto")]
-
-
-# numbers
 
 
 def read_size(text: str, least: int = 0) -> int:
@@ -168,9 +162,6 @@ _bytes = PlainSerializer(write_size)
 Size = Annotated[int, _size(), _bytes]
 OutputSize = Annotated[int, _size(1 << 20), _bytes]  # below this hardly anything is a video
 ChildSize = Annotated[int, _size(64 << 20), _bytes]  # below this no ffmpeg starts
-
-
-# owners and permissions
 
 
 def _account(kind: str, find: Callable[[str], int]) -> Any:
@@ -215,9 +206,6 @@ _FolderMode = Annotated[int, _permissions("2775", 0o700), _octal]
 FolderMode = Annotated[_FolderMode | None, Or("inherit")]
 
 
-# names
-
-
 def read_extension(text: str) -> str:
     """Return an extension in lower case, without its dot."""
     word = text.strip().lower().removeprefix(".")
@@ -259,9 +247,6 @@ Extensions = Annotated[Annotated[_Some, AfterValidator(some_once)] | None, Or("a
 Pattern = Annotated[str, reader("pattern", 'one such as "*.bak"', str)]
 ProfileName = Annotated[str, reader("name", _NAME, read_profile_name)]
 Suffix = Annotated[str, reader("suffix", _SUFFIX, read_suffix)]
-
-
-# arguments of a profile, as far as they can be judged without an ffmpeg
 
 
 def read_args(value: object) -> tuple[str, ...]:
