@@ -7,7 +7,6 @@ or the process dies there; then the daemon's recovery runs until the job has end
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import errno
 import itertools
@@ -27,10 +26,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.test_files import on_another_device
-from watchconv.daemon.deliveries import Deliveries
-from watchconv.daemon.trouble import Troubles
 from watchconv.deliver import copies
-from watchconv.deliver.destination import DeliverySettings
+from watchconv.deliver.destination import DeliverySettings, order_of
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
@@ -38,12 +35,21 @@ from watchconv.host import files
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import WorkDirectories
 from watchconv.journal.jobs import Journal
-from watchconv.model import Candidate, JobState, OnSuccess, OutputFile, Verdict
+from watchconv.model import (
+    AttemptEnd,
+    AttemptOutcome,
+    Candidate,
+    JobState,
+    OnSuccess,
+    OutputFile,
+    Verdict,
+)
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from watchconv.deliver.destination import DeliveryOrder
     from watchconv.journal.thread import JournalThread
 
 SEED = 20_261_124
@@ -208,7 +214,72 @@ class World:
         self.folders.check(str(self.base / "state"))
         self.work = WorkDirectories(self.folders)
         self.outbox = LocalFolders(self.folders, self.work)
-        self.deliveries = asyncio.run(self._hire())
+
+    def settings(self) -> DeliverySettings:
+        return DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
+
+    def roll_forward(self) -> None:
+        """Deliver as the daemon does: carry out the order, remember the end, remove the work."""
+        job = self.journal.get(self.job.id)
+        if job is None or job.state is not JobState.DELIVERING:
+            return
+        state, held = self.outbox.deliver(order_of(job, self.settings()), self._retarget)
+        if state is JobState.SUPERSEDED:
+            self.journal.supersede(job.id, JobState.DELIVERING, 4.0, stale=False)
+        else:
+            self.journal.finish(job.id, state, 4.0, held=held)
+        self.outbox.clear(job)
+
+    def _retarget(self, order: DeliveryOrder) -> None:
+        self.journal.retarget(order.job_id, outputs=order.names, original=order.original)
+        if self.scene.taken == "twice" and len(self.strangers) < 6:
+            self.take_names(order.names[0] if order.names else None, order.original)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One kind of delivery."""
+
+    verdict: Verdict = Verdict.ENCODED
+    on_success: str = "move"
+    away: bool = False  # done and error are on another device
+    taken: str = ""  # by strangers: "before" the names are chosen, "after", or "twice"
+    moves: str = "renameat2"  # what the file system knows: link, or neither: reservation
+
+    def __str__(self) -> str:
+        words = (self.verdict, self.on_success, "away" * self.away, self.taken, self.moves)
+        return "-".join(word for word in words if word)
+
+
+class World:
+    """The four folders, the journal and a daemon's delivery on them."""
+
+    def __init__(self, base: Path, away: Path, scene: Scene) -> None:
+        self.scene, self.base = scene, base
+        roots = [away if scene.away and n in ("done", "error") else base for n in FOLDERS]
+        self.paths = {name: root / name for name, root in zip(FOLDERS, roots, strict=True)}
+        for path in (*self.paths.values(), base / "state"):
+            path.mkdir()
+        self.strangers: dict[Path, bytes] = {}
+        self._put(self.paths["inbox"] / SOURCE, ORIGINAL)
+        os.utime(self.paths["inbox"] / SOURCE, ns=(MTIME_NS, MTIME_NS))
+        self.start()
+        self.look()
+        if scene.taken == "before":
+            self.take_names(WISH, SOURCE)
+
+    def start(self) -> None:
+        """Start the daemon: open the journal, forget everything else."""
+        self.journal = Journal(str(self.base / "state"))
+        self.db = self.journal._db
+        self.journal._db = cast("sqlite3.Connection", CountedDb(self.db))
+        self.folders = Folders(*(str(self.paths[name]) for name in FOLDERS))
+        self.folders.check(str(self.base / "state"))
+        self.work = WorkDirectories(self.folders)
+        self.outbox = LocalFolders(self.folders, self.work)
 
     def settings(self) -> DeliverySettings:
         return DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
@@ -263,7 +334,7 @@ class World:
     # what the daemon does
 
     def roll(self) -> None:
-        """Take the job one state further, as the pool and the deliveries do."""
+        """Take the job one state further, as the worker and the deliveries do."""
         match self.job.state:
             case JobState.QUEUED:
                 claimed = self.journal.claim(2.0)
@@ -273,7 +344,7 @@ class World:
                 self._intend()
             case JobState.DELIVERING:
                 STEPS.armed = True
-                self.deliveries._roll_forward(self.job, again=True)
+                self.roll_forward()
 
     def _intend(self) -> None:
         encoded = self.scene.verdict is Verdict.ENCODED
@@ -286,7 +357,7 @@ class World:
         intent = self.outbox.plan(self.job, self.scene.verdict, outputs, self.settings())
         if not encoded:
             intent = intent._replace(reason=REASON, report=REPORT)
-        self.journal.intend(self.job, intent)
+        self.journal.intend(self.job, intent, AttemptEnd(AttemptOutcome.ENCODED))
         STEPS.armed = False
         if self.scene.taken in ("after", "twice"):
             self.take_names(intent.outputs[0].name if encoded else None, intent.original)
@@ -297,7 +368,7 @@ class World:
         self.close()
         self.start()
         STEPS.armed = armed
-        self.work.sweep(lambda: self.journal.in_state(JobState.DELIVERING))
+        self.work.sweep(self.journal.open_among)
         for job in self.journal.in_state(JobState.RUNNING):
             crashed = AttemptEnd(AttemptOutcome.CRASHED)
             self.journal.requeue(

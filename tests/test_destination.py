@@ -34,7 +34,7 @@ from watchconv.model import JobState, OnSuccess, OutputFile, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from watchconv.model import Job
+    from watchconv.model import Intent, Job
 
 SOURCE = "trip/a clip.mov"
 ORIGINAL, OTHER, STRANGER = b"original", b"another film", b"a stranger's"
@@ -368,6 +368,10 @@ def test_an_original_never_replaces_another(kit: Kit, what: str) -> None:
     assert kit.visible()[place] == STRANGER
 
 
+def name_of(intent: Intent) -> str | None:
+    return intent.outputs[0].name if intent.outputs else None
+
+
 def test_names_are_planned_that_are_free_now(kit: Kit) -> None:
     job = replace(JOB, id=7, run=2, source=SOURCE, size=len(ORIGINAL), mtime_ns=MTIME_NS)
     one = OUTPUTS[:1]
@@ -377,9 +381,9 @@ def test_names_are_planned_that_are_free_now(kit: Kit) -> None:
     kept = kit.destination.plan(job, Verdict.ENCODED, one, settings(OnSuccess.KEEP))
     failed = kit.destination.plan(job, Verdict.FAILED, (), settings())
 
-    assert (made.output, made.original, made.on_success) == (SECOND[0], SOURCE, OnSuccess.MOVE)
-    assert (kept.output, kept.original, kept.on_success) == (SECOND[0], None, OnSuccess.KEEP)
-    assert (failed.output, failed.original) == (None, "trip/a clip (2).mov")
+    assert (name_of(made), made.original, made.on_success) == (SECOND[0], SOURCE, OnSuccess.MOVE)
+    assert (name_of(kept), kept.original, kept.on_success) == (SECOND[0], None, OnSuccess.KEEP)
+    assert (name_of(failed), failed.original) == (None, "trip/a clip (2).mov")
     assert kit.visible().keys() == {
         f"inbox/{SOURCE}",
         f"outbox/{NAMES[0]}",
@@ -423,7 +427,7 @@ def test_an_order_holds_what_the_row_intends(on_success: OnSuccess) -> None:
     job: Job = replace(
         JOB,
         verdict=Verdict.ENCODED,
-        output="trip/a (2).webm",
+        outputs=(OutputFile("output.webm", ".webm", 1, name="trip/a (2).webm"),),
         original="trip/a.mov" if on_success is OnSuccess.MOVE else None,
         on_success=on_success,
     )
