@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from watchconv.deliver.destination import DeliveryOrder
-    from watchconv.journal.thread import JournalThread
 
 SEED = 20_261_124
 SOURCE = "sub dir/a clip.mp4"
@@ -234,71 +233,6 @@ class World:
         self.journal.retarget(order.job_id, outputs=order.names, original=order.original)
         if self.scene.taken == "twice" and len(self.strangers) < 6:
             self.take_names(order.names[0] if order.names else None, order.original)
-
-    def close(self) -> None:
-        self._db.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """One kind of delivery."""
-
-    verdict: Verdict = Verdict.ENCODED
-    on_success: str = "move"
-    away: bool = False  # done and error are on another device
-    taken: str = ""  # by strangers: "before" the names are chosen, "after", or "twice"
-    moves: str = "renameat2"  # what the file system knows: link, or neither: reservation
-
-    def __str__(self) -> str:
-        words = (self.verdict, self.on_success, "away" * self.away, self.taken, self.moves)
-        return "-".join(word for word in words if word)
-
-
-class World:
-    """The four folders, the journal and a daemon's delivery on them."""
-
-    def __init__(self, base: Path, away: Path, scene: Scene) -> None:
-        self.scene, self.base = scene, base
-        roots = [away if scene.away and n in ("done", "error") else base for n in FOLDERS]
-        self.paths = {name: root / name for name, root in zip(FOLDERS, roots, strict=True)}
-        for path in (*self.paths.values(), base / "state"):
-            path.mkdir()
-        self.strangers: dict[Path, bytes] = {}
-        self._put(self.paths["inbox"] / SOURCE, ORIGINAL)
-        os.utime(self.paths["inbox"] / SOURCE, ns=(MTIME_NS, MTIME_NS))
-        self.start()
-        self.look()
-        if scene.taken == "before":
-            self.take_names(WISH, SOURCE)
-
-    def start(self) -> None:
-        """Start the daemon: open the journal, forget everything else."""
-        self.journal = Journal(str(self.base / "state"))
-        self.db = self.journal._db
-        self.journal._db = cast("sqlite3.Connection", CountedDb(self.db))
-        self.folders = Folders(*(str(self.paths[name]) for name in FOLDERS))
-        self.folders.check(str(self.base / "state"))
-        self.work = WorkDirectories(self.folders)
-        self.outbox = LocalFolders(self.folders, self.work)
-
-    def settings(self) -> DeliverySettings:
-        return DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
-
-    async def _hire(self) -> Deliveries:
-        return Deliveries(
-            self.outbox,
-            cast("JournalThread", self),
-            Troubles(),
-            self.settings,
-            ended=lambda _: None,
-        )
-
-    def ask_blocking(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Ask the journal, as its thread does."""
-        answer = question(self.journal, *arguments, **options)
-        if question is Journal.retarget and self.scene.taken == "twice" and len(self.strangers) < 6:
-            self.take_names(answer.output, answer.original)
-        return answer
 
     def close(self) -> None:
         self.db.close()
