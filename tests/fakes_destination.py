@@ -61,6 +61,9 @@ class FakeDestination:
         held = order.original is None and not (order.delete and wanted)
         return DeliveryResult(JobState.DONE, held=held)
 
+    def remove_stale_report(self, original: str) -> None:
+        """Remove nothing: no report lies here."""
+
     def clear(self, job: Job) -> None:
         """Forget the work."""
         self.cleared.append(job.id)

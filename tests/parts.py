@@ -26,9 +26,8 @@ from watchconv.daemon.context import Context, CurrentConfig, ScanRequest, Signal
 from watchconv.daemon.deliveries import Deliveries
 from watchconv.daemon.dispatcher import Dispatcher
 from watchconv.daemon.trouble import Troubles
-from watchconv.daemon.worker import Preparation, Worker
-from watchconv.deliver.outbox import LocalFolders
-from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
+from watchconv.daemon.worker import Worker
+from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import EncodePlan
 from watchconv.encode.program import Program
 from watchconv.host.folders import Folders, make_state
@@ -156,20 +155,17 @@ class StandInEngine:
         return self.attempts[self._seen - 1]
 
 
-class StandInPreparation(Preparation):
+class StandInWorker(Worker):
     """Prepares everything, but for what is to end at once."""
 
-    def __init__(self, work: WorkDirectories, destination: LocalFolders) -> None:
-        super().__init__(PROGRAM, ProbeWorker(), work, destination)
+    def __init__(
+        self, context: Context, work: WorkDirectories, engine: StandInEngine, deliveries: Deliveries
+    ) -> None:
+        self.counted = CountedProbe()
+        super().__init__(context, PROGRAM, self.counted, work, engine, deliveries)
         self.ends: dict[str, Outcome | Exception] = {}  # by source
-        self.warmed = 0
 
-    def warm(self) -> None:
-        """Count it."""
-        self.warmed += 1
-
-    def prepare(self, attempt: Attempt) -> Assignment | Outcome:
-        """Return an order, or the outcome that was set."""
+    def _prepare(self, attempt: Attempt) -> Assignment | Outcome:
         job = attempt.job
         if end := self.ends.get(job.source):
             if isinstance(end, Exception):
@@ -180,6 +176,16 @@ class StandInPreparation(Preparation):
         limits = AttemptLimits(0, 0, 0, 0, 0, 0, 0, "none", "off")
         identity = Identity(0, 0, job.size, job.mtime_ns, 0)
         return Assignment(job, job.source, identity, media, plan, limits)
+
+
+class CountedProbe(ProbeWorker):
+    """A probe that is only asked to be warm."""
+
+    warmed = 0
+
+    def warm(self) -> None:
+        """Count it."""
+        self.warmed += 1
 
 
 class Bench:
@@ -212,10 +218,9 @@ class Bench:
         )
         self.work = WorkDirectories(self.folders)
         self.engine, self.destination = StandInEngine(), FakeDestination()
-        self.preparation = StandInPreparation(self.work, LocalFolders(self.folders, self.work))
         self.deliveries = Deliveries(self.context, self.destination, self.work)
-        worker = Worker(self.context, self.preparation, self.engine, self.deliveries)
-        self.dispatcher = Dispatcher(self.context, worker)
+        self.worker = StandInWorker(self.context, self.work, self.engine, self.deliveries)
+        self.dispatcher = Dispatcher(self.context, self.worker)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -248,7 +253,7 @@ class Bench:
         """Queue jobs of files that lie in the inbox."""
         candidates = [self._settled(source) for source in sources]
         added = await self.journal.ask(Journal.add, candidates, time.time())
-        self.signals.work_changed()
+        self.signals.changed(work=True)
         return added
 
     def _settled(self, source: str) -> Candidate:

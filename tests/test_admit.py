@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.test_policy import JOB
+from tests.test_watch import room_for_descriptors
 from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import wait_until
-from watchconv.encode.attempt import compare
+from watchconv.encode.engine import compare
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit
@@ -48,7 +49,7 @@ def admitted(inbox: Path) -> Iterator[Admitted]:
     door = admit(str(inbox), job_of(inbox))
     assert isinstance(door, Admitted)
     yield door
-    door.close()
+    os.close(door.descriptor)
 
 
 def test_the_file_that_the_job_is_about_is_opened(inbox: Path, admitted: Admitted) -> None:
@@ -146,13 +147,19 @@ def test_a_folder_that_is_gone_takes_its_files_along(inbox: Path, admitted: Admi
     assert admit(str(inbox), job) == Gone()
 
 
-def test_an_inbox_that_is_gone_is_no_jobs_fault(inbox: Path, admitted: Admitted) -> None:
+def test_in_an_inbox_that_is_gone_every_original_is(inbox: Path, admitted: Admitted) -> None:
+    """What that means for a job is for the folder guard to say, whom the worker asks."""
     job = job_of(inbox)
     inbox.rename(inbox.with_name("elsewhere"))
-    with pytest.raises(EnvironmentTrouble, match=f"the inbox {inbox} is gone"):
+
+    assert admit(str(inbox), job) == Gone()
+    assert compare(admitted.path, admitted.identity) == Gone()
+
+
+def test_a_machine_out_of_descriptors_is_no_jobs_fault(inbox: Path) -> None:
+    job = job_of(inbox)
+    with room_for_descriptors(0), pytest.raises(EnvironmentTrouble, match="cannot open files"):
         admit(str(inbox), job)
-    with pytest.raises(EnvironmentTrouble):
-        compare(admitted.path, admitted.identity)
 
 
 def test_what_lies_behind_a_link_is_not_ours(inbox: Path, tmp_path: Path) -> None:
@@ -198,7 +205,7 @@ def test_names_are_only_names(inbox: Path, name: str) -> None:
     assert isinstance(door, Admitted)
     assert compare(door.path, door.identity) is None
 
-    door.close()
+    os.close(door.descriptor)
 
 
 def test_a_file_that_may_not_be_read_is_rejected_with_the_reason() -> None:

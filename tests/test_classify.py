@@ -19,8 +19,7 @@ from watchconv.encode.classify import (
 )
 from watchconv.errors import EnvironmentTrouble
 from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
-from watchconv.process.child import ExitCause
-from watchconv.process.child import ChildExit
+from watchconv.process.child import ChildExit, ExitCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,7 +34,6 @@ from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
 from tests.wrapped import without_seccomp
 from watchconv.commands import check
-from watchconv.commands.format import show_size
 from watchconv.encode import program
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.host import status_file
@@ -42,7 +41,7 @@ from watchconv.host.folders import find_state, make_state
 from watchconv.journal.jobs import Journal
 from watchconv.model import Candidate, Cause, Intent, JobState, JobWarning, OutputFile, Verdict
 from watchconv.process.sandbox.support import support
-from watchconv.views import RunningJob, Status
+from watchconv.views import RunningJob, Status, show_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1423,7 +1422,7 @@ def test_sigkill_leaves_no_ffmpeg_and_the_next_start_goes_on(
         running(place, "slow/a.mkv")
 
         assert place.job("slow/a.mkv")["attempt"] == 2
-        assert len(list((place.outbox / ".watchconv").iterdir())) == 1  # the leftover is swept
+        assert len(list((place.outbox / ".watchconv").glob("*/*"))) == 1  # the leftover is swept
         place.say("cancel", place.job("slow/a.mkv")["id"])
         place.wait_for("slow/a.mkv", "failed")
         drop(clip, place.inbox / "b.mkv")

@@ -20,18 +20,18 @@ from tests.clips import manifest
 from tests.waiting import wait_until
 from watchconv.config import (
     Config,
-    OnSuccess,
     Sandbox,
     config_for_root,
     find_config,
     load_apart,
 )
-from watchconv.config.load import effective_yaml, load_config, schema
+from watchconv.config.load import effective_yaml, load_config
 from watchconv.config.profiles import BUILTIN
+from watchconv.config.schema import describe
 from watchconv.encode.program import find_unusable
 from watchconv.errors import ConfigError
 from watchconv.intake.filters import BUILTIN_IGNORE
-from watchconv.model import Profile, Verify
+from watchconv.model import OnSuccess, Profile, Verify
 from watchconv.names import printable
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
@@ -780,7 +780,7 @@ def test_the_effective_configuration_can_be_loaded_again(tmp_path: Path) -> None
 
 
 def test_the_schema_describes_every_key_with_its_default_as_people_write_it() -> None:
-    described = schema()
+    described = describe(Config)
     properties = described["properties"]
 
     assert list(properties) == KEYS

@@ -214,7 +214,7 @@ def test_a_file_that_is_refused_holds_no_slot_while_it_is_delivered(
     async def steps(bench: Bench) -> None:
         plan = slow_plan(bench.destination, held)
         monkeypatch.setattr(type(bench.destination), "plan", lambda _, *words: plan(*words))
-        bench.preparation.ends["a.mkv"] = NO_VIDEO
+        bench.worker.ends["a.mkv"] = NO_VIDEO
         refused, _ = await bench.add("a.mkv", "b.mkv")
         await bench.dispatch(1)
         begun = await bench.engine.begun()
@@ -288,12 +288,12 @@ def test_a_pause_claims_nothing_until_it_is_over(tmp_path: Path) -> None:
 def test_a_new_file_warms_the_probe_unless_it_is_paused(tmp_path: Path) -> None:
     async def steps(bench: Bench) -> None:
         bench.dispatcher.take_scan(ScanResult())
-        assert bench.preparation.warmed == 0
+        assert bench.worker.counted.warmed == 0
         bench.dispatcher.take_scan(ScanResult(first_seen=1))
-        assert bench.preparation.warmed == 1
+        assert bench.worker.counted.warmed == 1
         bench.dispatcher.set_paused(True)
         bench.dispatcher.take_scan(ScanResult(first_seen=1))
-        assert bench.preparation.warmed == 1
+        assert bench.worker.counted.warmed == 1
 
     with_bench(tmp_path, steps)
 
@@ -307,7 +307,7 @@ def test_a_trouble_blocks_until_it_is_cleared(tmp_path: Path) -> None:
         assert await bench.state(job.id) is JobState.QUEUED
 
         bench.troubles.clear(Trouble.FOLDERS)
-        bench.signals.work_changed()
+        bench.signals.changed(work=True)
         await bench.engine.begun()
 
     with_bench(tmp_path, steps)
@@ -343,7 +343,7 @@ def test_a_trouble_that_only_a_try_can_end_is_tried_by_itself(
 
 def test_a_machine_that_fails_an_attempt_costs_none_and_blocks_the_next(tmp_path: Path) -> None:
     async def steps(bench: Bench) -> None:
-        bench.preparation.ends["a.mkv"] = EnvironmentTrouble("ffmpeg could not be started")
+        bench.worker.ends["a.mkv"] = EnvironmentTrouble("ffmpeg could not be started")
         job, other = await bench.add("a.mkv", "b.mkv")
         await bench.dispatch(1)
         await until(lambda: bench.troubles.has(Trouble.ATTEMPT))
@@ -473,7 +473,7 @@ def test_a_second_signal_kills_at_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_bug_in_a_worker_is_told(tmp_path: Path) -> None:
     async def steps(bench: Bench) -> None:
-        bench.preparation.ends["a.mkv"] = ZeroDivisionError("a bug")
+        bench.worker.ends["a.mkv"] = ZeroDivisionError("a bug")
         await bench.add("a.mkv")
         await bench.dispatch(1)
         with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Which names count as videos; the others are counted, and each is logged once."""
+"""Which names count as videos, with which profile; the others are counted, each logged once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.intake.filters import LOGGED_LIMIT, Ignored, NameFilter
+from watchconv.intake.filters import (
+    LOGGED_LIMIT,
+    Ignored,
+    NameFilter,
+    names_in_error,
+    profile_for,
+)
+from watchconv.names import with_suffix
 
 VIDEOS = NameFilter(["mp4", "mov"], ["*.proxy.mp4", "raw[12].mov"])
 PARTIAL = "its name is that of a partial or system file"
 NO_VIDEO = "no video by name"
+PROFILES = ("webm", "mp4", "phone x")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_an_ignored_file_is_counted_and_logged_once(logged: pytest.LogCaptureFix
     ignored.renew("trip", [("a.txt", NO_VIDEO)])
     ignored.add("trip", "a.txt", NO_VIDEO)
 
-    assert len(ignored) == 1
+    assert ignored.end_scan() == 1
     assert logged.messages == ["ignored trip/a.txt: no video by name"]
 
 
@@ -136,7 +144,7 @@ def test_a_name_that_came_back_is_logged_again(logged: pytest.LogCaptureFixture)
     ignored.discard("", "a.txt")
     ignored.discard("nowhere", "a.txt")
 
-    assert len(ignored) == 0
+    assert ignored.end_scan() == 0
 
     ignored.add("", "a.txt", NO_VIDEO)
 
@@ -149,23 +157,22 @@ def test_a_scan_replaces_what_a_folder_holds() -> None:
     ignored.renew("b", [("1.txt", NO_VIDEO)])
     ignored.renew("a", [("2.txt", NO_VIDEO)])
 
-    assert len(ignored) == 2
+    assert ignored.end_scan() == 2
 
     ignored.keep_only({"a"})
 
-    assert len(ignored) == 1
+    assert ignored.end_scan() == 1
 
     ignored.renew("a", [])
 
-    assert len(ignored) == 0
+    assert ignored.end_scan() == 0
 
 
 def test_a_flood_of_ignored_files_is_counted_not_listed(logged: pytest.LogCaptureFixture) -> None:
     ignored = Ignored()
     ignored.renew("", ((f"{n}.txt", NO_VIDEO) for n in range(LOGGED_LIMIT + 50)))
-    ignored.end_scan()
 
-    assert len(ignored) == LOGGED_LIMIT + 50
+    assert ignored.end_scan() == LOGGED_LIMIT + 50
     assert len(logged.messages) == LOGGED_LIMIT + 1
     assert logged.messages[-1] == "ignored 50 more files"
 
@@ -174,3 +181,42 @@ def test_a_strange_name_is_logged_on_one_line(logged: pytest.LogCaptureFixture) 
     Ignored().add("trip", "a\n\x1b[2Jb" + os.fsdecode(b"\xff"), NO_VIDEO)
 
     assert logged.messages == [r"ignored trip/a\n\x1b[2Jb\xff: no video by name"]
+
+
+# which profile a file gets
+
+
+@pytest.mark.parametrize("source", ["trip/a.mov", "mp4/trip/a.mov"])
+def test_a_file_may_have_failed_in_the_folder_of_any_profile(source: str) -> None:
+    names = ["trip/a.mov", "webm/trip/a.mov", "mp4/trip/a.mov", "phone x/trip/a.mov"]
+
+    assert names_in_error(source, PROFILES) == names
+
+
+@pytest.mark.parametrize(
+    ("source", "profile"),
+    [
+        ("a.mov", "webm"),
+        ("mp4/a.mov", "mp4"),
+        ("mp4/trip/a.mov", "mp4"),
+        ("phone x/a.mov", "phone x"),
+        ("trip/mp4/a.mov", "webm"),
+        ("mp4", "webm"),
+        ("MP4/a.mov", "webm"),
+        ("mp4 /a.mov", "webm"),
+        ("unknown/a.mov", "webm"),
+    ],
+)
+def test_the_first_folder_picks_the_profile_where_it_is_one(source: str, profile: str) -> None:
+
+    assert profile == profile_for(source, PROFILES, "webm")
+
+
+@given(st.lists(st.text("amp4.é ", min_size=1, max_size=9), min_size=1, max_size=5))
+def test_every_path_has_a_profile_and_an_output_in_its_own_folder(parts: list[str]) -> None:
+    source = "/".join(parts)
+    output = with_suffix(source, ".webm")
+
+    assert profile_for(source, PROFILES, "webm") in PROFILES
+    assert os.path.dirname(source) == os.path.dirname(output)
+    assert output.endswith(".webm")

@@ -152,7 +152,7 @@ def test_the_walk_sees_imports_wherever_they_stand() -> None:
 
     assert ("intake.scan", "intake.settling", False) in found
     assert ("cli", "config", True) in found
-    assert ("cli", "commands.run", False) in found
+    assert ("cli", "commands.install", False) in found
     assert ours("watchconv.journal.jobs.Journal") == "journal.jobs"
     assert ours("watchconv.__version__") == ""
     assert ours("os.path") is None
@@ -526,7 +526,7 @@ def test_the_version_loads_next_to_nothing() -> None:
 def test_a_status_loads_no_machinery(tmp_path: Path) -> None:
     found = loaded("-m", "watchconv", "--root", str(tmp_path), "status", "--json")
 
-    assert "watchconv.commands.status" in found
+    assert "watchconv.commands.format" in found
     assert found & {"asyncio", "rich", "av", "watchdog", "pydantic", "yaml"} == set()
 
 

@@ -288,18 +288,16 @@ def test_a_job_in_its_backoff_is_passed_over_until_it_is_due(journal: Journal) -
     assert again and (again.id, again.attempt) == (1, 2)
 
 
-def test_what_is_ready_next_is_what_a_claim_takes(journal: Journal) -> None:
-    first, second, late = add(journal, "a.mov", "b.mov", "c.mov")
+def test_a_claim_passes_over_what_waits_or_is_to_be_cancelled(journal: Journal) -> None:
+    first, cancelled, second = add(journal, "a.mov", "b.mov", "c.mov")
     journal.claim(NOW)
     requeue(journal, first.id, refund=True, not_before=NOW + 30, reason=None)
-    requests.note(journal, late.id, Request.CANCEL)
+    requests.note(journal, cancelled.id, Request.CANCEL)
 
-    ready = journal.next_ready(NOW, 5)
-
-    assert [job.id for job in ready] == [second.id]
     assert journal.claim(NOW) == replace(
-        ready[0], state=JobState.RUNNING, attempt=1, run=1, started_at=NOW
+        second, state=JobState.RUNNING, attempt=1, run=1, started_at=NOW
     )
+    assert journal.claim(NOW) is None
 
 
 def test_a_refund_gives_the_attempt_back_but_never_the_run(journal: Journal) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.daemon import CHECKOUT, drop, tiny_clip
-from tests.test_reload import Scene
+from tests.fake_place import GatedPlace as Scene
 from tests.waiting import LONG
 from watchconv.logs.format import TextFormat, log_job, log_transition
 from watchconv.logs.journald import JournalSink

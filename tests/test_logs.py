@@ -7,14 +7,16 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.test_policy import JOB
 from watchconv.logs.format import JsonFormat, TextFormat
-from watchconv.model import JobState
+from watchconv.model import Cause, JobState
 
 TEXT = st.text(st.characters(), max_size=60)
 
@@ -77,7 +79,8 @@ def test_a_bug_keeps_its_traceback_with_harmless_lines() -> None:
 
 def test_a_json_line_tells_time_level_message_job_profile_and_state() -> None:
     made = record("job=%d profile=%s queued→running %s", 17, "my phone", "caf\udce9\n.mov")
-    made.fields = {"job": 17, "profile": "my phone", "state": JobState.RUNNING}
+    made.job = replace(JOB, id=17, profile="my phone", cause=Cause.STALL)
+    made.state = JobState.RUNNING
 
     assert json.loads(JsonFormat().format(made)) == {
         "time": "2023-11-14T22:13:20.250+00:00",
@@ -85,7 +88,9 @@ def test_a_json_line_tells_time_level_message_job_profile_and_state() -> None:
         "message": "job=17 profile=my phone queued→running caf\udce9\n.mov",
         "job": 17,
         "profile": "my phone",
+        "source": "a.mov",
         "state": "running",
+        "cause": "stall",
     }
 
 

@@ -85,7 +85,7 @@ def test_a_delivery_that_was_under_way_is_left_to_deliveries(tmp_path: Path) -> 
             await recovered(bench)
 
             assert await bench.state(job.id) is JobState.DELIVERING
-            assert bench.deliveries.under_way == 0
+            assert not bench.deliveries.tasks
 
             bench.start(bench.deliveries.run())
             await bench.wait_for(job.id, JobState.FAILED)
@@ -157,11 +157,11 @@ def test_mounts_that_a_person_forgets_are_forgotten_and_everything_is_scanned(
             points.update(POINTS)
             bench.start(maintain(bench.context))
             await answered(lambda: bench.journal.ask(Journal.setting, MOUNTS))
-            assert not bench.request.take_everything()
+            assert not bench.request.everything.is_set()
             await bench.journal.ask(Journal.remember, MOUNTS, None)
             bench.signals.mounts_learnt.set()
             await until(lambda: not points)
-            await until(bench.request.take_everything)
+            await until(bench.request.everything.is_set)
 
             points["/mnt/new"] = "/mnt/new"  # what the scan finds is remembered again
             bench.signals.mounts_learnt.set()

@@ -621,7 +621,7 @@ def test_a_warm_child_is_the_one_that_answers() -> None:
 def test_warming_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     may_start = threading.Event()
 
-    def slow(*words: Any, **options: Any) -> int:
+    def slow(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
         may_start.wait(60)
         return spawn(*words, **options)
 
@@ -639,10 +639,11 @@ def test_a_caller_that_is_stopped_while_the_child_starts_leaves_it_to_the_next(
 ) -> None:
     may_start, starts = threading.Event(), list[int]()
 
-    def slow(*words: Any, **options: Any) -> int:
+    def slow(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
         may_start.wait(60)
-        starts.append(spawn(*words, **options))
-        return starts[-1]
+        process = spawn(*words, **options)
+        starts.append(process.pid)
+        return process
 
     monkeypatch.setattr("watchconv.media.probe.spawn", slow)
     with working() as worker:
@@ -663,10 +664,11 @@ def test_closing_does_not_wait_for_ever_for_a_child_that_does_not_start(
 ) -> None:
     may_start, started = threading.Event(), list[int]()
 
-    def slow(*words: Any, **options: Any) -> int:
+    def slow(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
         may_start.wait(60)
-        started.append(spawn(*words, **options))
-        return started[-1]
+        process = spawn(*words, **options)
+        started.append(process.pid)
+        return process
 
     monkeypatch.setattr("watchconv.media.probe.spawn", slow)
     monkeypatch.setattr("watchconv.media.probe.END_SECONDS", 0.1)

@@ -13,10 +13,9 @@ import pytest
 from tests.clips import FFMPEG, MEDIA
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.classify import failure, is_disk_full
+from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader, StreamCounts
 from watchconv.encode.plan import EncodePlan, plan_encode
 from watchconv.encode.program import encoders_named, examine_program
-from watchconv.encode.progress import ProgressTracker
-from watchconv.encode.stderr_stats import StderrReader, StreamCounts
 from watchconv.encode.verify import Finding, verify
 from watchconv.model import Broke, Cause, Content, MediaInfo, Profile, Stream, Verify
 
@@ -209,7 +208,9 @@ def test_an_output_that_was_cut_is_not_whole(tmp_path: Path) -> None:
     run = encode(MEDIA / "bear-vp9-odd-dimensions.webm", BUILTIN["webm"], tmp_path)
     os.truncate(run.output, run.output.stat().st_size // 2)
 
-    assert run.decide().cause is Cause.OUTPUT
+    fault = run.decide().fault
+    assert fault
+    assert fault.cause is Cause.OUTPUT
 
 
 def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
@@ -217,10 +218,8 @@ def test_frames_that_are_missing_are_noticed(tmp_path: Path) -> None:
     whole = encode(clip, BUILTIN["webm"], tmp_path)
     encode(clip, BUILTIN["webm"], tmp_path, "-frames:v", "9")
 
-    finding = whole.decide()
-
-    assert finding.cause is Cause.OUTPUT
-    assert finding.reason == "video stream 0 of the output holds 9 of the 30 packets written"
+    reason = "video stream 0 of the output holds 9 of the 30 packets written"
+    assert whole.decide().fault == Broke(reason, cause=Cause.OUTPUT)
 
 
 def test_an_input_cut_after_its_index_is_truncated(tmp_path: Path) -> None:
@@ -234,8 +233,10 @@ def test_an_input_cut_after_its_index_is_truncated(tmp_path: Path) -> None:
     run = encode(cut, BUILTIN["webm"], tmp_path)
 
     assert run.status == 0, run.tail
-    assert run.decide().cause is Cause.TRUNCATED
-    assert "the file is truncated" in run.decide().reason
+    fault = run.decide().fault
+    assert fault
+    assert fault.cause is Cause.TRUNCATED
+    assert "the file is truncated" in fault.reason
 
 
 def test_a_title_that_imitates_ffmpeg_changes_no_count(tmp_path: Path) -> None:
@@ -279,6 +280,7 @@ def test_a_full_disk_is_seen_whatever_the_exit_status(tmp_path: Path) -> None:
     argv = plan(clip, probe(clip), profile, "/dev/full").argv
     reader = StderrReader()
     reader.feed(subprocess.run(argv, capture_output=True, check=False).stderr)
+    reader.close()
 
     assert is_disk_full(reader.tail)
 

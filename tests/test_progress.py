@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchconv.encode.progress import ProgressTracker, progress_of
+from watchconv.encode.ffmpeg_output import ProgressTracker, progress_of
 from watchconv.model import Progress
 
 PROGRESS = b"""\

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from tests.test_policy import JOB
 from watchconv.deliver.reports import REPORT_MARK
-from watchconv.encode.classify import failure
-from watchconv.encode.report import LIMIT_BYTES, compose
+from watchconv.encode.classify import LIMIT_BYTES, compose_report, failure
 from watchconv.process.child import ChildExit, ExitCause
 
 
@@ -21,7 +20,7 @@ def test_a_report_tells_everything_in_order() -> None:
     job = replace(JOB, source="trip/a b.mov", size=1234, queued_at=0.0, started_at=60.5)
     ended = ChildExit(ExitCause.EXITED, status=1, signal=None, detail="exit status 1", seconds=2.25)
 
-    assert compose(
+    assert compose_report(
         job, ["ffmpeg", "-i", "a b.mov", "out.webm"], ended, "first\n\x1b[31msecond\n"
     ).splitlines() == [
         "command: ffmpeg -i 'a b.mov' out.webm",
@@ -40,7 +39,7 @@ def test_a_report_tells_everything_in_order() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    text = compose(replace(JOB, started_at=None), [], None, "")
+    text = compose_report(replace(JOB, started_at=None), [], None, "")
 
     assert "started: -" in text
     assert not any(word in text for word in ("command", "end:", "last words", "signal"))
@@ -51,13 +50,15 @@ def test_a_signal_is_named() -> None:
         ExitCause.EXITED, status=None, signal=9, detail="killed by SIGKILL", seconds=1.0
     )
 
-    assert "signal: 9\n" in compose(JOB, [], ended, "")
+    assert "signal: 9\n" in compose_report(JOB, [], ended, "")
 
 
 def test_a_command_can_be_pasted_into_a_shell() -> None:
     argv = ["ffmpeg", "-i", "it's; rm -rf $HOME `x`.mov", "-vf", "scale=2:2"]
     line = next(
-        text for text in compose(JOB, argv, None, "").splitlines() if text.startswith("command: ")
+        text
+        for text in compose_report(JOB, argv, None, "").splitlines()
+        if text.startswith("command: ")
     )
 
     assert argv == shlex.split(line.removeprefix("command: "))
@@ -68,7 +69,7 @@ TEXT = st.text(st.characters(), max_size=200)
 
 @given(TEXT, TEXT, TEXT)
 def test_a_report_is_safe_to_show(source: str, argument: str, tail: str) -> None:
-    text = compose(replace(JOB, source=source), ["ffmpeg", argument], None, tail)
+    text = compose_report(replace(JOB, source=source), ["ffmpeg", argument], None, tail)
 
     assert text == text.encode("utf-8").decode("utf-8")
     assert not any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text.replace("\n", ""))
@@ -77,7 +78,7 @@ def test_a_report_is_safe_to_show(source: str, argument: str, tail: str) -> None
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 3 * LIMIT_BYTES), st.sampled_from(["x", "\x00", "é", "\n", "🎬"]))
 def test_a_report_has_a_limit_and_keeps_the_last_words(length: int, filler: str) -> None:
-    text = compose(JOB, ["ffmpeg"], None, filler * length + "\nthe very last words")
+    text = compose_report(JOB, ["ffmpeg"], None, filler * length + "\nthe very last words")
 
     assert len(text.encode()) <= LIMIT_BYTES
     assert text.startswith("command: ffmpeg")

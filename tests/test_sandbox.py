@@ -20,11 +20,10 @@ import pytest
 from tests.clips import FFMPEG, MEDIA
 from watchconv.config import Sandbox
 from watchconv.errors import EnvironmentTrouble
-from watchconv.process.sandbox import kernel, landlock, seccomp
+from watchconv.process.sandbox import kernel, seccomp
 from watchconv.process.sandbox import rules as rules_module
 from watchconv.process.sandbox.programs import system_reads
-from watchconv.process.sandbox.rules import SandboxRules, confine
-from watchconv.process.sandbox.selftest import try_to_escape
+from watchconv.process.sandbox.rules import SandboxRules, confine, try_to_escape
 from watchconv.process.sandbox.support import SandboxMode, ready, support
 from watchconv.process.spawn import lower_priority
 
@@ -251,7 +250,7 @@ def test_no_socket_to_a_network_can_be_made(place: Place, family: int) -> None:
 def test_landlock_alone_refuses_tcp(place: Place) -> None:
     def connect() -> int:
         kernel.forbid_new_privileges()
-        landlock.restrict(())
+        kernel.landlock((), SUPPORT.landlock_abi)
         return errno_of(lambda: socket.create_connection(listener.getsockname()))
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
@@ -342,7 +341,8 @@ def test_the_filter_for_an_old_landlock_refuses_truncation_too(tmp_path: Path) -
 def test_every_older_landlock_confines_reading(
     place: Place, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landlock, "abi", lambda: version)
+    older = replace(SUPPORT, landlock_abi=version, seccomp=False)
+    monkeypatch.setattr(rules_module, "support", lambda: older)
 
     assert run(place, "/bin/cat", str(place.input)).stdout == "the input"
     assert run(place, "/bin/cat", str(place.neighbour)).stdout == ""
@@ -354,7 +354,6 @@ def test_no_escape_works_under_any_older_landlock(
     place: Place, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Below ABI 3 truncation, below 4 TCP, and UDP always are the filter's to refuse."""
-    monkeypatch.setattr(landlock, "abi", lambda: version)
     monkeypatch.setattr(rules_module, "support", lambda: replace(SUPPORT, landlock_abi=version))
 
     assert [escape for escape in try_to_escape(place.rules()) if not escape.refused] == []
@@ -364,8 +363,8 @@ def test_no_escape_works_under_any_older_landlock(
 def test_an_encode_works_under_the_filter_for_an_old_landlock(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landlock, "abi", lambda: min(2, SUPPORT.landlock_abi))
-    monkeypatch.setattr(rules_module, "support", lambda: replace(SUPPORT, landlock_abi=2))
+    old = replace(SUPPORT, landlock_abi=min(2, SUPPORT.landlock_abi))
+    monkeypatch.setattr(rules_module, "support", lambda: old)
     source = ("-f", "lavfi", "-i", "testsrc=size=64x48:duration=0.2")
 
     for _ in range(2):  # the second time the output is there, to be opened with O_TRUNC

@@ -21,10 +21,9 @@ from watchdog.observers.inotify import InotifyObserver
 from tests.test_watch import resources, room_for_descriptors
 from tests.unprivileged import as_nobody, as_ourselves, open_folder
 from tests.waiting import wait_until
-from watchconv.host import folders
-from watchconv.intake import scan
-from watchconv.host.files import open_folder
+from watchconv.host import files
 from watchconv.host.folders import Missing
+from watchconv.intake import scan
 from watchconv.intake.filters import NameFilter
 from watchconv.intake.scan import InboxScanner, ScanResult, ScanRules
 from watchconv.intake.settling import SettleSettings
@@ -90,9 +89,9 @@ class House:
         journal.read("PRAGMA synchronous = OFF")
         known: Any = InboxFolder(inbox)
         scanner = InboxScanner(str(inbox), journal, known)
-        settings = SettleSettings(settle, LONG, LONG)
+        settings = SettleSettings(settle, LONG, LONG, leases_prove=True)
         names = NameFilter(["mov", "mp4"], [])
-        rules = ScanRules(names, settings, leases_prove=True, profiles=PROFILES, profile="webm")
+        rules = ScanRules(names, settings, profiles=PROFILES, profile="webm")
         return cls(inbox, journal, scanner, rules, [], ScanResult())
 
     def scan(self, hints: Hints | None = None) -> ScanResult:
@@ -740,7 +739,7 @@ def test_a_folder_that_a_failing_disk_does_not_show_is_named_to_be_scanned_again
     def fail(path: str) -> int:
         if path.endswith("trip"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return open_folder(path)
+        return files.open_folder(path)
 
     house.put("trip/a.mov")
     monkeypatch.setattr(scan, "open_folder", fail)

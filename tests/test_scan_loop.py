@@ -93,13 +93,13 @@ def test_a_scan_of_everything_that_is_asked_for_during_one_is_not_lost(tmp_path:
 
         def ask() -> None:
             if len(scanner.scans) == 1:
-                call_soon_from_thread(here, bench.request.everything)
+                call_soon_from_thread(here, bench.request.scan_everything)
 
         scanner.meanwhile = ask
         bench.start(loop.run())
         await until(lambda: len(scanner.scans) == 2)
         await until(lambda: not loop.busy)
-        bench.request.name("a.mkv")
+        bench.request.scan_name("a.mkv")
         await until(lambda: len(scanner.scans) == 3)
 
         everything, again, hints = scanner.scans
@@ -186,7 +186,7 @@ def test_lost_events_are_trouble_until_everything_was_scanned(tmp_path: Path) ->
         bench.start(loop.run())
         await loop.first_done.wait()
         bench.request.watcher.overflowed.set()
-        bench.request.name("a.mkv")
+        bench.request.scan_name("a.mkv")
         await until(lambda: bench.troubles.has(Trouble.OVERFLOW))
         await until(lambda: not bench.troubles.has(Trouble.OVERFLOW))
 
@@ -211,7 +211,7 @@ def test_a_scan_that_hangs_does_not_answer_and_one_that_gets_on_does(
             asyncio.run_coroutine_threadsafe(held.wait(), here).result(60)
 
         scanner.meanwhile = hang
-        bench.request.name("a.mkv")
+        bench.request.scan_name("a.mkv")
         await until(lambda: len(scanner.scans) == 2)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):

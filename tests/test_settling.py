@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -26,8 +26,8 @@ from watchconv.intake.settling import (
     PendingFiles,
     PendingReason,
     SettleSettings,
-    wait_with_proof,
-    wait_without_proof,
+    observe,
+    wait_seconds,
 )
 
 if TYPE_CHECKING:
@@ -40,132 +40,149 @@ LACKS = "the mp4 box ftyp needs 42 bytes more than the file has"
 NOW, WALL = 1_000.0, 1_700_000_000.0  # monotonic, and since the epoch
 
 
-def seen_file(
-    *, since: float = NOW, changed: float = WALL, wall: float = WALL, scans: int = 1, size: int = 5
+def settings(
+    settle: float = SHORT,
+    network: float = LONG,
+    incomplete: float = LONG,
+    *,
+    leases_prove: bool = True,
+) -> SettleSettings:
+    return SettleSettings(settle, network, incomplete, leases_prove)
+
+
+def see(
+    last: Observation | None = None,
+    *,
+    after: float = 0.0,
+    changed: float = WALL,
+    stepped: float = 0.0,
+    size: int = 5,
+    mtime_ns: int = 77,
+    own_scan: bool = True,
+    appeared: bool = False,
 ) -> Observation:
-    """A file first seen at since (monotonic) and wall (wall clock), its ctime at changed."""
-    times = {"st_mtime_ns": 77, "st_ctime_ns": int(changed * 1e9)}
+    """See a file that was changed at a wall clock's time; the clock may have been stepped."""
+    times = {"st_mtime_ns": mtime_ns, "st_ctime_ns": int(changed * 1e9)}
     stat = os.stat_result((0o100644, 1, 1, 1, 0, 0, size, 0, 0, 0), times)
-    return replace(Observation.of(stat, since, wall, appeared=False), scans=scans)
+    wall = WALL + after + stepped
+    return observe(last, stat, NOW + after, wall, own_scan=own_scan, appeared=appeared)
+
+
+def with_proof(seen: Observation, settle: float) -> float:
+    return wait_seconds(seen, settings(settle), proven=True)
+
+
+def without_proof(seen: Observation, settle: float) -> float:
+    return wait_seconds(seen, settings(network=settle), proven=False)
 
 
 @pytest.mark.parametrize(
-    ("seen", "quiet"),
+    ("watched", "changed", "quiet"),
     [
-        (seen_file(), 0.0),
-        (seen_file(since=NOW - 3), 3.0),
-        (seen_file(changed=WALL - 90), 90.0),
-        (seen_file(since=NOW - 3, changed=WALL - 1), 4.0),
-        (seen_file(changed=WALL + 86_400), 0.0),
-        (seen_file(since=NOW - 3, changed=WALL + 86_400), 3.0),
+        (0.0, WALL, 0.0),
+        (3.0, WALL, 3.0),
+        (0.0, WALL - 90, 90.0),
+        (3.0, WALL - 1, 4.0),
+        (0.0, WALL + 86_400, 0.0),
+        (3.0, WALL + 86_400, 3.0),
     ],
 )
-def test_age_counts_from_ctime_or_the_first_observation(seen: Observation, quiet: float) -> None:
+def test_age_counts_from_ctime_or_the_first_observation(
+    watched: float, changed: float, quiet: float
+) -> None:
+    seen = see(see(changed=changed), after=watched, changed=changed)
 
-    assert quiet == pytest.approx(seen.quiet_seconds(NOW), abs=1e-3)
+    assert with_proof(seen, 100.0) == pytest.approx(100.0 - quiet, abs=1e-3)
 
 
 def test_a_clock_that_is_stepped_ages_nothing() -> None:
     """A file is seen just after it was written, then the clock is put forward by a day."""
-    before = seen_file(since=NOW - 1, changed=WALL - 0.5)
-    after = seen_file(changed=WALL - 0.5, wall=WALL + 86_400).after(before, own_scan=True)
+    seen = see(see(changed=WALL - 0.5), after=1.0, changed=WALL - 0.5, stepped=86_400)
 
-    assert after.quiet_seconds(NOW) == pytest.approx(1.5, abs=1e-3)
-    assert wait_with_proof(after, NOW, 3600.0) > 3000
+    assert with_proof(seen, 3600.0) == pytest.approx(3600 - 1.5, abs=1e-3)
 
 
 def test_mtime_counts_for_nothing() -> None:
-    ancient = replace(seen_file(), mtime_ns=0)
-
-    assert wait_with_proof(ancient, NOW, 2.0) == 2.0
+    assert with_proof(see(mtime_ns=0), 2.0) == 2.0
 
 
 def test_a_file_left_alone_long_enough_is_settled() -> None:
-
-    assert wait_with_proof(seen_file(since=NOW - 2), NOW, 2.0) == 0.0
-    assert wait_with_proof(seen_file(changed=WALL - 2), NOW, 2.0) == 0.0
+    assert with_proof(see(see(), after=2.0), 2.0) == 0.0
+    assert with_proof(see(changed=WALL - 2), 2.0) == 0.0
 
 
 def test_a_name_that_appeared_by_move_or_link_is_settled_at_once() -> None:
-    appeared = replace(seen_file(), appeared=True)
-
-    assert wait_with_proof(appeared, NOW, 2.0) == 0.0
+    assert with_proof(see(appeared=True), 2.0) == 0.0
 
 
-@pytest.mark.parametrize("change", [{"size": 6}, {"mtime_ns": 78}, {"ctime_ns": 1}])
-def test_any_change_begins_anew(change: dict[str, int]) -> None:
-    before = replace(seen_file(since=NOW - 9, scans=5), appeared=True)
-    seen = replace(seen_file(), **change)  # type: ignore[arg-type]
+@pytest.mark.parametrize("change", [{"size": 6}, {"mtime_ns": 78}, {"changed": 1.0}])
+def test_any_change_begins_anew(change: dict[str, Any]) -> None:
+    before = replace(see(appeared=True), since=NOW - 9, watched=9.0, scans=5)
 
-    assert seen == seen.after(before, own_scan=True)
+    assert see(before, **change) == see(**change)
 
 
 def test_a_file_that_grows_is_not_settled() -> None:
     seen: Observation | None = None
     for second in range(100):
-        now, wall = NOW + second, WALL + second
-        new = seen_file(since=now, changed=wall, wall=wall, size=second)
-        seen = new.after(seen, own_scan=True)
+        seen = see(seen, after=second, changed=WALL + second, size=second)
 
-        assert wait_with_proof(seen, now, 2.0) == 2.0
-        assert wait_without_proof(seen, now, 10.0) > 0
+        assert with_proof(seen, 2.0) == 2.0
+        assert without_proof(seen, 10.0) > 0
 
 
 def test_an_observation_that_lasts_keeps_its_beginning_and_gains_a_scan() -> None:
-    before = seen_file(since=NOW - 4, scans=2)
+    before = replace(see(), scans=2)
 
-    assert replace(before, scans=3) == seen_file().after(before, own_scan=True)
-    assert before == seen_file().after(before, own_scan=False)
+    assert see(before, after=4.0) == replace(before, watched=4.0, scans=3)
+    assert see(before, after=4.0, own_scan=False) == replace(before, watched=4.0)
 
 
 def test_an_appearance_is_remembered_from_either_observation() -> None:
-    plain, appeared = seen_file(), replace(seen_file(), appeared=True)
+    plain, appeared = see(), see(appeared=True)
 
-    assert appeared.after(plain, own_scan=False).appeared
-    assert plain.after(appeared, own_scan=False).appeared
-    assert not plain.after(plain, own_scan=False).appeared
+    assert see(plain, appeared=True).appeared
+    assert see(appeared).appeared
+    assert not see(plain).appeared
 
 
 def test_many_events_of_one_moment_are_not_several_scans() -> None:
-    seen = seen_file(since=NOW - 60)
+    seen = see()
     for _ in range(50):
-        seen = seen_file().after(seen, own_scan=False)
+        seen = see(seen, after=60.0, own_scan=False)
 
-    assert wait_without_proof(seen, NOW, 10.0) > 0
+    assert without_proof(seen, 10.0) > 0
 
 
 @given(st.floats(0, 3600), st.floats(0, 1))
 def test_without_proof_three_scans_over_the_whole_time_are_enough(
     settle_seconds: float, late_seconds: float
 ) -> None:
-    now = NOW
-    seen = seen_file(since=now)
+    after = 0.0
+    seen = see()
     scans = 1
-    while (wait := wait_without_proof(seen, now, settle_seconds)) > 0:
-        now += wait + late_seconds
-        seen = seen_file(since=now).after(seen, own_scan=True)
+    while (wait := without_proof(seen, settle_seconds)) > 0:
+        after += wait + late_seconds
+        seen = see(seen, after=after)
         scans += 1
 
         assert scans < 10
 
     assert seen.scans >= SCANS_WITHOUT_PROOF
-    assert now - NOW >= settle_seconds
+    assert after == pytest.approx(seen.watched)
+    assert seen.watched >= settle_seconds
 
 
-@given(
-    st.floats(-1e6, 1e6), st.floats(-1e9, 1e9), st.floats(0, 1e5), st.integers(1, 9), st.booleans()
-)
+@given(st.floats(0, 1e6), st.floats(-1e9, 1e9), st.floats(0, 1e5), st.integers(1, 9), st.booleans())
 def test_a_wait_is_never_negative_nor_longer_than_asked(
-    age: float, wall_age: float, settle_seconds: float, scans: int, appeared: bool
+    watched: float, wall_age: float, settle_seconds: float, scans: int, appeared: bool
 ) -> None:
-    """Clocks may step however they like."""
-    seen = replace(
-        seen_file(since=NOW - age, changed=WALL - wall_age, scans=scans), appeared=appeared
-    )
+    """The wall clock may step however it likes."""
+    first = replace(see(changed=WALL - wall_age, appeared=appeared), scans=scans)
+    seen = see(first, after=watched, changed=WALL - wall_age)
 
-    assert seen.quiet_seconds(NOW) >= 0
-    assert 0 <= wait_with_proof(seen, NOW, settle_seconds) <= settle_seconds
-    assert wait_without_proof(seen, NOW, settle_seconds) >= 0
+    assert 0 <= with_proof(seen, settle_seconds) <= settle_seconds
+    assert without_proof(seen, settle_seconds) >= 0
 
 
 # real files
@@ -193,53 +210,37 @@ class Waiting(PendingFiles):
         leases_prove: bool = True,
     ) -> None:
         super().__init__(str(inbox))
-        self.settings = SettleSettings(settle, network, incomplete)
-        self.leases_prove = leases_prove
+        self.settings = settings(settle, network, incomplete, leases_prove=leases_prove)
 
     def takes(self, source: str, stat: os.stat_result, *, appeared: bool = False) -> bool:
         """Judge a file that a scan lists; True: it may become a job."""
-        return self.has_settled(
-            source,
-            stat,
-            self.settings,
-            leases_prove=self.leases_prove,
-            own_scan=True,
-            appeared=appeared,
-        )
+        return self.has_settled(source, stat, self.settings, own_scan=True, appeared=appeared)
 
     def reasons(self) -> dict[str, PendingReason]:
-        return {file.source: file.reason for file in self.all()}
+        return {source: file.reason for source, file in self.files.items()}
+
+    def lacks(self) -> dict[str, str]:
+        return {source: file.lacks for source, file in self.files.items() if file.lacks}
+
+    def due_in(self) -> float:
+        (file,) = self.files.values()
+        return file.due - time.monotonic()
 
 
 def is_ready(waiting: Waiting, inbox: Path, name: str = "a.mov", *, appeared: bool = False) -> bool:
     return waiting.takes(name, (inbox / name).lstat(), appeared=appeared)
 
 
-def due_in(waiting: PendingFiles) -> float:
-    due = waiting.next_due()
-    assert due is not None
-    return due - time.monotonic()
-
-
 def test_a_fresh_file_waits_until_it_is_left_alone(inbox: Path) -> None:
     waiting = Waiting(inbox, settle=0.3)
 
     assert not is_ready(waiting, inbox)
-    assert len(waiting) == 1
-    assert 0 < due_in(waiting) <= 0.3
-    assert waiting.due() == []
+    assert list(waiting.files) == ["a.mov"]
+    assert 0 < waiting.due_in() <= 0.3
 
     wait_until(lambda: is_ready(waiting, inbox))
 
-    assert len(waiting) == 0
-    assert waiting.next_due() is None
-
-
-def test_a_file_is_due_when_its_time_has_come(inbox: Path) -> None:
-    waiting = Waiting(inbox)
-    is_ready(waiting, inbox)
-
-    assert wait_until(waiting.due) == ["a.mov"]
+    assert waiting.files == {}
 
 
 def test_a_name_that_appeared_by_move_or_link_is_ready_at_once(inbox: Path) -> None:
@@ -278,11 +279,11 @@ def test_a_file_that_somebody_writes_is_not_ready(inbox: Path, *, appeared: bool
     waiting = Waiting(inbox, settle=0.0)
     with (inbox / "a.mov").open("ab"):
         assert not is_ready(waiting, inbox, appeared=appeared)
-        assert waiting.incomplete() == {"a.mov": BEING_WRITTEN}
-        assert WRITER_CHECK_SECONDS - 5 < due_in(waiting) <= WRITER_CHECK_SECONDS
+        assert waiting.lacks() == {"a.mov": BEING_WRITTEN}
+        assert WRITER_CHECK_SECONDS - 5 < waiting.due_in() <= WRITER_CHECK_SECONDS
 
     assert is_ready(waiting, inbox, appeared=appeared)
-    assert waiting.incomplete() == {}
+    assert waiting.lacks() == {}
 
 
 def test_a_file_under_anothers_write_lease_is_being_written(inbox: Path) -> None:
@@ -294,7 +295,7 @@ def test_a_file_under_anothers_write_lease_is_being_written(inbox: Path) -> None
         fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 
         assert not is_ready(waiting, inbox)
-        assert waiting.incomplete() == {"a.mov": BEING_WRITTEN}
+        assert waiting.lacks() == {"a.mov": BEING_WRITTEN}
     finally:
         os.close(holder)
         signal.signal(signal.SIGIO, before)
@@ -305,7 +306,7 @@ def test_an_empty_file_is_waited_for_as_where_nothing_is_proven(inbox: Path) -> 
     waiting = Waiting(inbox, settle=0.0, network=LONG)
 
     assert not is_ready(waiting, inbox, appeared=True)
-    assert waiting.incomplete() == {}
+    assert waiting.lacks() == {}
 
     patient = Waiting(inbox, settle=0.0, network=0.1)
     wait_until(lambda: is_ready(patient, inbox))
@@ -320,8 +321,8 @@ def test_a_file_that_ends_too_early_is_waited_for_and_logged_once(
 
     assert not is_ready(waiting, inbox)
     assert not is_ready(waiting, inbox)
-    assert waiting.incomplete() == {"a.mov": LACKS}
-    assert due_in(waiting) <= INCOMPLETE_CHECK_SECONDS
+    assert waiting.lacks() == {"a.mov": LACKS}
+    assert waiting.due_in() <= INCOMPLETE_CHECK_SECONDS
     assert caplog.messages == [f"waiting for a.mov: {LACKS}"]
 
     (inbox / "a.mov").write_bytes(CUT + b"x" * 42 + (8).to_bytes(4, "big") + b"moov")
@@ -341,7 +342,8 @@ def test_all_files_age_side_by_side(inbox: Path) -> None:
     for n in range(50):
         (inbox / f"{n}.mov").write_bytes(b"x")
         is_ready(waiting, inbox, f"{n}.mov")
-    wait_until(lambda: len(waiting.due()) == 50)
+    last = max(file.due for file in waiting.files.values())
+    wait_until(lambda: time.monotonic() >= last)
 
     assert all(is_ready(waiting, inbox, f"{n}.mov") for n in range(50))
 
@@ -354,12 +356,7 @@ def test_what_is_gone_is_forgotten(inbox: Path) -> None:
     (inbox / "b.mov").unlink()
     waiting.forget_missing()
 
-    assert len(waiting) == 1
-
-    waiting.forget("a.mov")
-    waiting.forget("a.mov")
-
-    assert len(waiting) == 0
+    assert list(waiting.files) == ["a.mov"]
 
 
 def test_no_more_than_the_limit_is_remembered_but_all_are_counted(
@@ -371,7 +368,7 @@ def test_no_more_than_the_limit_is_remembered_but_all_are_counted(
     for n in range(30):
         waiting.takes(f"{n}.mov", found)
 
-    assert len(waiting) == 30
+    assert len(waiting.files) == 10
     assert waiting.overflow == 20
 
     waiting.takes("3.mov", found)
@@ -412,7 +409,7 @@ def test_a_file_that_only_its_owner_may_read_is_not_settled_by_a_short_pause() -
         waiting = Waiting(inbox, settle=0.0)
 
         assert not is_ready(waiting, inbox)
-        assert due_in(waiting) > WRITER_CHECK_SECONDS
+        assert waiting.due_in() > WRITER_CHECK_SECONDS
 
 
 # why a file waits, and since when
@@ -446,16 +443,16 @@ def test_a_pending_file_names_since_when_it_waits_for_the_same(inbox: Path) -> N
     waiting = Waiting(inbox, settle=0.0)
     with (inbox / "a.mov").open("ab") as writer:
         is_ready(waiting, inbox)
-        first = waiting.all()[0].since
+        first = waiting.files["a.mov"].since
         writer.write(b"more")
         writer.flush()
         is_ready(waiting, inbox)
 
-        assert waiting.all()[0].since == first <= time.time()
+        assert waiting.files["a.mov"].since == first <= time.time()
 
         writer.truncate(0)
     wait_until(lambda: time.time() > first)
     is_ready(waiting, inbox)
 
     assert waiting.reasons() == {"a.mov": PendingReason.EMPTY}
-    assert waiting.all()[0].since > first
+    assert waiting.files["a.mov"].since > first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.unprivileged import as_nobody, open_folder
-from tests.waiting import wait_until
+from tests.waiting import LONG, wait_until
+from watchconv.daemon.wakeup import WakeFifo
 from watchconv.host import status_file
 from watchconv.host.status_file import FILE_NAME, WAKE_DIR, WAKE_FIFO, WAKE_FILE, wake
 from watchconv.views import RunningJob, Status
@@ -41,7 +43,7 @@ def test_a_user_wakes_the_daemon_where_root_did_before() -> None:
     with open_folder() as folder:
         with as_nobody():
             wake(str(folder))
-        path = folder / WAKE_DIR / WAKE_FILE
+        path = folder / WAKE_FILE
         path.unlink()
         path.touch(mode=0o444)
 
@@ -178,7 +180,7 @@ def test_a_wake_is_read_from_the_fifo_and_touches_the_file_too(tmp_path: Path) -
         wake(str(tmp_path))
 
         assert len(os.read(reader, 100)) == 2
-        assert (tmp_path / WAKE_DIR / WAKE_FILE).exists()
+        assert (tmp_path / WAKE_FILE).exists()
 
         writer = os.open(tmp_path / WAKE_FIFO, os.O_WRONLY | os.O_NONBLOCK)
         with contextlib.suppress(BlockingIOError):
@@ -202,9 +204,25 @@ def test_a_wake_without_a_reader_touches_the_file(kind: str) -> None:
         with as_nobody():
             wake(str(folder))
 
-        assert (folder / WAKE_DIR / WAKE_FILE).exists()
+        assert (folder / WAKE_FILE).exists()
 
 
 def test_a_state_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         status_file.write(str(tmp_path / "gone"), mine())
+
+
+@pytest.mark.parametrize("has_fifo", [True, False])
+def test_the_daemon_is_woken_with_and_without_a_fifo(tmp_path: Path, *, has_fifo: bool) -> None:
+    if not has_fifo:
+        (tmp_path / WAKE_FIFO).mkdir()
+
+    async def life() -> None:
+        woken = asyncio.Event()
+        fifo = WakeFifo(str(tmp_path), woken.set)
+        wake(str(tmp_path))
+        async with asyncio.timeout(LONG):
+            await woken.wait()
+        fifo.close()
+
+    asyncio.run(life())

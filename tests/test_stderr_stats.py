@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchconv.encode.classify import failure
-from watchconv.encode.stderr_stats import Route, StderrReader, StreamCount, StreamCounts
+from watchconv.encode.ffmpeg_output import Route, StderrReader, StreamCount, StreamCounts
 
 OLD = b"""\
 Stream mapping:

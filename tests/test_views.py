@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -15,10 +14,7 @@ from watchconv.views import (
     RunningJob,
     Status,
     job_json,
-    savings_json,
-    status_from_json,
     status_json,
-    status_to_json,
 )
 
 ROW = RunningJob(7, "caf\udce9.mov", "webm", 0.5, 2.0, 25.0, 9.0, 4.5)
@@ -98,18 +94,6 @@ def test_the_journal_says_what_runs_and_the_daemon_how_far_it_is() -> None:
     assert status_json(present(None))["running"] == []
 
 
-def test_what_the_daemon_says_is_read_back() -> None:
-    written = json.dumps(status_to_json(SAID))
-
-    assert status_from_json(json.loads(written)) == SAID
-
-
-@pytest.mark.parametrize("values", [{}, {"running": 7}, {"running": [{"new": 1}]}, {"pid": 1}])
-def test_what_no_daemon_wrote_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises((TypeError, KeyError)):
-        status_from_json(values)
-
-
 OUTPUTS = tuple(replace(one, name=f"a{one.suffix}") for one in MADE)
 
 
@@ -155,12 +139,3 @@ def test_a_size_that_is_not_known_is_null() -> None:
 
     assert job_json(JOB)["output_size"] is None
     assert job_json(replace(JOB, outputs=unknown))["output_size"] is None
-
-
-def test_savings_may_be_negative() -> None:
-    assert savings_json(Savings(2, 10, 15)) == {
-        "jobs": 2,
-        "input_bytes": 10,
-        "output_bytes": 15,
-        "saved_bytes": -5,
-    }

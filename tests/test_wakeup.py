@@ -17,7 +17,7 @@ from tests.waiting import LONG
 from watchconv.daemon import wakeup
 from watchconv.daemon.wakeup import MountWatcher, WakeFifo
 from watchconv.host import status_file
-from watchconv.host.status_file import WAKE_DIR, WAKE_FIFO, WAKE_FILE
+from watchconv.host.status_file import WAKE_FIFO, WAKE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,7 +130,7 @@ def test_where_no_fifo_can_be_made_the_touched_file_wakes(
         status_file.wake(str(tmp_path))
         assert await woken.wait() == 1
         assert await woken.rest() == 1
-        os.utime(tmp_path / WAKE_DIR / WAKE_FILE, (1, 1))
+        os.utime(tmp_path / WAKE_FILE, (1, 1))
         assert await woken.wait() == 2
 
     with_fifo(tmp_path, steps)

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
 from tests.waiting import wait_until
 from watchconv.host.files import open_regular
@@ -313,12 +314,6 @@ def test_an_appearance_is_not_forgotten_by_a_later_event() -> None:
 
     assert hints.names == {"": {"a": True}}
 
-    hints.was_opened("a")
-    hints.was_opened("never seen")
-    hints.was_opened("nowhere/a")
-
-    assert hints.names == {"": {"a": False}}
-
 
 def test_hints_are_taken_that_no_event_gave(tmp_path: Path) -> None:
     watcher = Watcher(str(tmp_path), lambda: None)
@@ -335,6 +330,36 @@ def test_hints_are_taken_once(post: Post) -> None:
 
     assert not post.watcher.has_hints
     assert not post.watcher.take()
+
+
+def test_lost_events_are_told_and_what_was_made_meanwhile_is_watched(post: Post) -> None:
+    events = post.watcher._events
+    assert events
+    (post.inbox / "trip").mkdir()
+    post.settle()
+    post.wakes.clear()
+    events.handle_event(InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b""))
+
+    assert post.watcher.overflowed.is_set()
+    assert len(post.wakes) == 1
+    assert post.watcher.alive()
+
+    (post.inbox / "trip/a.mov").touch()
+    wait_until(lambda: ("trip", "a.mov") in post.take().names)
+
+
+def test_a_folder_that_the_kernel_does_not_watch_is_told(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("watchdog.observers.inotify_c.InotifyFD._add_callback", refuse)
+    (post.inbox / "trip").mkdir()
+    wait_until(lambda: post.watcher.limited)
+
+    assert "fs.inotify.max_user_watches" in str(post.watcher.limited)
+    assert post.watcher.alive()
 
 
 def test_an_inbox_that_was_made_anew_is_not_the_one_that_is_watched(post: Post) -> None:

@@ -100,8 +100,8 @@ def test_a_job_that_is_claimed_between_scan_and_withdrawal_is_left_to_its_worker
     journal.add([Candidate("a.mkv", stat.st_size, stat.st_mtime_ns, "webm")], 1.0)
     change(inbox / "a.mkv")
     scanner = InboxScanner(str(inbox), journal, folders)
-    settings = SettleSettings(0.0, 60.0, 60.0)
-    rules = ScanRules(NameFilter(["mkv"], []), settings, True, {"webm"}, "webm")
+    settings = SettleSettings(0.0, 60.0, 60.0, leases_prove=True)
+    rules = ScanRules(NameFilter(["mkv"], []), settings, {"webm"}, "webm")
     scanner.scan(None, rules, lambda: None)
     folders.unlock()
 

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from watchconv import __version__
@@ -24,18 +25,21 @@ if TYPE_CHECKING:
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_ALREADY_RUNNING, EXIT_CONFIG = 1, 2, 75, 78
 _OUTPUT_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+# a command is a function of its name in the module of that name in commands, or in this one
+_MODULES = dict.fromkeys(("retry", "cancel", "pause", "resume"), "control")
+_MODULES |= {"profiles": "explain"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code."""
-    parser = _parser()
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.command in ("install", "uninstall") and (arguments.config or arguments.root):
         parser.error("a service has a configuration of its own: --name N tells which")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # it may know no more than ASCII
     try:
-        code = _run(arguments)
+        code = run_command(arguments)
         sys.stdout.flush()
         return code
     except WatchconvError as error:
@@ -61,45 +65,27 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the command that was named, on the configuration that was named or found."""
     name = arguments.command
     if name in ("install", "uninstall"):
         from watchconv.commands import install
 
-        return install.install(arguments) if name == "install" else install.uninstall(arguments)
+        return install.change(arguments)
     if name == "check" and arguments.schema:
         from watchconv.commands.check import print_schema
 
-        print_schema()
-        return 0
-    config = _configuration(arguments)
-    if name == "run":
-        from watchconv.commands.run import run
-
-        return run(config, arguments)
-    if name == "status":
-        from watchconv.commands.status import status
-
-        return status(config, arguments)
-    if name == "jobs":
-        from watchconv.commands.jobs import jobs
-
-        return jobs(config, arguments)
-    if name in ("retry", "cancel", "pause", "resume"):
-        from watchconv.commands import control
-
-        return int(getattr(control, name)(config, arguments))
-    from watchconv.commands import check, explain
-
-    asked = {"check": check.check, "explain": explain.explain, "profiles": explain.profiles}
-    return asked[name](config, arguments)
+        return print_schema()
+    module = f"watchconv.commands.{_MODULES.get(name, name)}"
+    config = read_configuration(arguments, module)
+    return int(getattr(import_module(module), name)(config, arguments))
 
 
-def _configuration(arguments: argparse.Namespace) -> Config:
-    from watchconv.config import NoConfigError, config_for_root, find_config, load_apart
-    from watchconv.config.source import nothing_more
+def read_configuration(arguments: argparse.Namespace, module: str) -> Config:
+    """Return the configuration; module is the command's, which is imported meanwhile."""
+    from watchconv.config import NoConfigError, config_for_root, find_config, load
 
-    demands = nothing_more
+    demands: load.Demands = load.nothing_more
     if arguments.command in ("run", "check"):  # the others are to be quick: they leave ffmpeg alone
         from watchconv.encode.program import find_unusable as demands
     if arguments.root is not None:
@@ -111,13 +97,12 @@ def _configuration(arguments: argparse.Namespace) -> Config:
             raise
         return config_for_root(os.curdir)
     if arguments.command == "run":  # which stays, and is to stay small
-        return load_apart(arguments.config, demands)
-    from watchconv.config.load import load_config
-
-    return load_config(arguments.config, demands)
+        return load.load_apart(arguments.config, demands, meanwhile=module)
+    return load.load_config(arguments.config, demands)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
     parser = argparse.ArgumentParser(
         prog="watchconv",
         description="Drop a video into a folder, get it converted.",
@@ -125,71 +110,55 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"watchconv {__version__}")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--config", metavar="FILE", type=_named, help="the configuration (YAML)")
-    which.add_argument(
-        "--root",
-        metavar="DIR",
-        type=_named,
-        help="no configuration: inbox, outbox, done, error in this folder",
-    )
+    which.add_argument("--config", metavar="FILE", type=named, help="the configuration (YAML)")
+    folders = "no configuration: inbox, outbox, done, error in this folder"
+    which.add_argument("--root", metavar="DIR", type=named, help=folders)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    run = commands.add_parser("run", help="the daemon, in the foreground")
-    run.add_argument("--once", action="store_true", help="work off the inbox, then exit")
+    def add(name: str, does: str, **switches: str) -> argparse.ArgumentParser:
+        """Add a command, with what each of its switches does."""
+        command = commands.add_parser(name, help=does)
+        for switch, meaning in switches.items():
+            option = f"--{switch.replace('_', '-')}"
+            command.add_argument(option, action="store_true", help=meaning)
+        return command
 
-    check = commands.add_parser("check", help="check configuration, ffmpeg, folders and sandbox")
-    check.add_argument(
-        "--forget-mounts",
-        action="store_true",
-        help="take the folders as they are now, without the mounts that held them before",
+    add("run", "the daemon, in the foreground", once="work off the inbox, then exit")
+    add(
+        "check",
+        "check configuration, ffmpeg, folders and sandbox",
+        forget_mounts="take the folders as they are now, without the mounts that held them before",
+        schema="print the JSON Schema and exit",
     )
-    check.add_argument("--schema", action="store_true", help="print the JSON Schema and exit")
-
-    status = commands.add_parser("status", help="what the daemon does now")
-    status.add_argument("--json", action="store_true", help="for programs")
-    status.add_argument("--watch", action="store_true", help="keep showing it")
-
-    jobs = commands.add_parser("jobs", help="the history")
+    add("status", "what the daemon does now", json="for programs", watch="keep showing it")
+    saved = "bytes in, out and saved, of all time"
+    jobs = add("jobs", "the history", json="for programs", saved=saved)
     jobs.add_argument("--state", metavar="STATE", help="only the jobs in this state")
-    jobs.add_argument("--json", action="store_true", help="for programs")
-    jobs.add_argument("--saved", action="store_true", help="bytes in, out and saved, of all time")
-
-    retry = commands.add_parser("retry", help="failed jobs back into the inbox")
+    retry = add("retry", "failed jobs back into the inbox", all="every failed job")
     retry.add_argument("jobs", metavar="JOB", type=int, nargs="*")
-    retry.add_argument("--all", action="store_true", help="every failed job")
-
-    cancel = commands.add_parser("cancel", help="end queued or running jobs")
+    cancel = add("cancel", "end queued or running jobs")
     cancel.add_argument("jobs", metavar="JOB", type=int, nargs="+")
-
-    commands.add_parser("pause", help="claim no new jobs; survives restarts")
-    commands.add_parser("resume", help="go on")
-
-    explain = commands.add_parser("explain", help="what would happen to a file, and why")
+    add("pause", "claim no new jobs; survives restarts")
+    add("resume", "go on")
+    explain = add("explain", "what would happen to a file, and why")
     explain.add_argument("file", metavar="FILE")
     explain.add_argument("--profile", metavar="PROFILE", help="as if it were dropped for this one")
-
-    commands.add_parser("profiles", help="the profiles and their arguments")
-    _add_services(commands)
-    return parser
-
-
-def _named(path: str) -> str:
-    """Refuse an empty path: an unset variable of a script is not the folder it runs in."""
-    if not path:
-        raise argparse.ArgumentTypeError("is empty")
-    return path
-
-
-def _add_services(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    add("profiles", "the profiles and their arguments")
     for name, does in (
         ("install", "write a service for systemd; starts nothing"),
         ("uninstall", "remove it; files stay"),
     ):
-        service = commands.add_parser(name, help=does)
+        service = add(name, does, dry_run="only tell what would be done")
         whose = service.add_mutually_exclusive_group()
         whose.add_argument("--user", action="store_true", help="a service of your own")
-        whose.add_argument(
-            "--system", action="store_true", help="of the machine; the default for root"
-        )
+        machine = "of the machine; the default for root"
+        whose.add_argument("--system", action="store_true", help=machine)
         service.add_argument("--name", metavar="N", help="one of several: watchconv@N")
-        service.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    return parser
+
+
+def named(path: str) -> str:
+    """Refuse an empty path: an unset variable of a script is not the folder it runs in."""
+    if not path:
+        raise argparse.ArgumentTypeError("is empty")
+    return path

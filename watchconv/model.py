@@ -28,13 +28,10 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"  # the original changed; the next scan makes a new job of it
 
 
+_ONWARD = frozenset({JobState.DELIVERING, JobState.WITHDRAWN, JobState.SUPERSEDED})
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset(
-        {JobState.RUNNING, JobState.DELIVERING, JobState.WITHDRAWN, JobState.SUPERSEDED}
-    ),
-    JobState.RUNNING: frozenset(
-        {JobState.QUEUED, JobState.DELIVERING, JobState.WITHDRAWN, JobState.SUPERSEDED}
-    ),
+    JobState.QUEUED: _ONWARD | {JobState.RUNNING},
+    JobState.RUNNING: _ONWARD | {JobState.QUEUED},
     # SUPERSEDED: the finished work vanished before it was delivered; the original is encoded again
     JobState.DELIVERING: frozenset({JobState.DONE, JobState.FAILED, JobState.SUPERSEDED}),
     JobState.DONE: frozenset(),
@@ -194,8 +191,7 @@ def mtime_ns(stat: os.stat_result) -> int:
     return max(-(2**63), min(stat.st_mtime_ns, 2**63 - 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A settled file of the inbox that is to become a job."""
 
     source: str
@@ -216,8 +212,7 @@ class OutputFile:
     state: OutputState = OutputState.INTENDED
 
 
-@dataclass(frozen=True, slots=True)
-class JobWarning:
+class JobWarning(NamedTuple):
     """What a person should know of a job although it is done."""
 
     cause: str
@@ -286,8 +281,7 @@ class AttemptEnd:
     media_seconds: float | None = None  # how long the original plays, where that is known
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt at a job, as the journal remembers it."""
 
     job: int
@@ -304,8 +298,7 @@ class Attempt:
     media_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One change of a job's state, or one trouble that began or ended."""
 
     id: int  # grows from one to the next
@@ -318,8 +311,7 @@ class Event:
     sentence: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Statistic:
+class Statistic(NamedTuple):
     """What jobs of a profile came to on one day (UTC); kept when the jobs are forgotten."""
 
     day: str  # 2025-12-31

@@ -1,10 +1,7 @@
 """Names of files, which are bytes: derived, numbered, cut to length, shown to people.
 
-Guarantees: a derived name has at most 255 bytes, is cut on a character border and in the stem,
-never in the suffix; what ``printable`` returns is one line that no terminal, log or JSON reader
-trips over.
-Does not touch the file system: whether a name is taken is for the file system to say.
-Errors: none; every ``str`` with surrogate escapes is a legal argument.
+A derived name has at most 255 bytes; it is cut on a character border and in the stem, never in the
+suffix. Whether it is taken is for the file system to say.
 """
 
 from __future__ import annotations
@@ -22,14 +19,16 @@ def printable(text: str) -> str:
     """Escape what is not to reach a terminal or a log: controls, direction marks, stray bytes."""
     if text.isprintable():  # all of it is safe, and nearly every text is
         return text
-    return "".join(_escape(c) if unicodedata.category(c) in _UNSAFE else c for c in text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+    shown = ""
+    for character in text:
+        code = ord(character)
+        if 0xDC80 <= code <= 0xDCFF:
+            shown += f"\\x{code - 0xDC00:02x}"
+        elif unicodedata.category(character) in _UNSAFE:
+            shown += character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        else:
+            shown += character
+    return shown
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -49,7 +48,7 @@ def fit(stem: str, tail: str) -> str:
 
 
 def numbered(path: str, number: int) -> str:
-    """Give the number-th choice for a path: ``a.mp4``, ``a (2).mp4``, ``a (3).mp4`` …"""
+    """Return the number-th choice for a path: ``a.mp4``, ``a (2).mp4``, ``a (3).mp4`` …"""
     if number < 2:
         return path
     folder, name = os.path.split(path)
@@ -58,13 +57,13 @@ def numbered(path: str, number: int) -> str:
 
 
 def with_suffix(path: str, suffix: str) -> str:
-    """Replace the suffix of a path's name: what an output is called."""
+    """Return a path with another suffix: what an output is called."""
     folder, name = os.path.split(path)
     stem, _ = split_suffix(name)
     return os.path.join(folder, fit(stem, suffix))
 
 
 def report_of(path: str) -> str:
-    """Name the report beside a failed original: its full name and ``.log``."""
+    """Return the report's name beside a failed original: its full name and ``.log``."""
     folder, name = os.path.split(path)
     return os.path.join(folder, fit(name, ".log"))

@@ -1,11 +1,8 @@
-"""What follows from an outcome: pure functions from a job and its outcome to a decision.
-
-Every outcome has a decision, and the type checker proves it. The daemon carries it out.
-"""
+"""What follows from an attempt's outcome. The daemon carries it out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import assert_never
 
 from watchconv.model import (
@@ -89,14 +86,8 @@ def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
             )
         case Rejected(reason, report, cause) | Broke(reason, report, cause):
             return Deliver(Verdict.FAILED, cause=cause, reason=reason, report=report)
-        case Interrupted(reason, wait_seconds, report, wait_reason):
-            return Requeue(
-                refund=True,
-                wait_seconds=wait_seconds,
-                wait_reason=wait_reason,
-                reason=reason,
-                report=report,
-            )
+        case Interrupted():
+            return Requeue(refund=True, **asdict(outcome))
         case Stale():
             return Close(JobState.SUPERSEDED)
         case Gone():
@@ -110,16 +101,6 @@ def backoff_seconds(attempt: int) -> float:
     return min(5.0 * 6.0 ** (attempt - 1), BACKOFF_LIMIT_SECONDS)
 
 
-_REMEMBERED = {
-    Encoded: AttemptOutcome.ENCODED,
-    Rejected: AttemptOutcome.REJECTED,
-    Broke: AttemptOutcome.BROKE,
-    Interrupted: AttemptOutcome.INTERRUPTED,
-    Stale: AttemptOutcome.STALE,
-    Gone: AttemptOutcome.GONE,
-}
-
-
 def attempt_end(
     outcome: Outcome,
     *,
@@ -130,5 +111,5 @@ def attempt_end(
 ) -> AttemptEnd:
     """Return what is remembered of an attempt that had this outcome."""
     cause = outcome.cause if isinstance(outcome, (Rejected, Broke)) else None
-    kind = _REMEMBERED[type(outcome)]
+    kind = AttemptOutcome(type(outcome).__name__.lower())
     return AttemptEnd(kind, cause, seconds, cpu_seconds, peak_memory_bytes, media_seconds)

@@ -1,7 +1,4 @@
-"""The JSON of status and of jobs: what ``--json`` prints, live.json holds and the web page reads.
-
-Pure. Fields are only ever added.
-"""
+"""How the status and jobs are shown: as JSON, whose fields are only ever added, and in words."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from watchconv.model import JobState
+from watchconv.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +54,7 @@ class Present:
 
     @property
     def state(self) -> str:
-        """Return running, paused, trouble or stopped; whether it is paused the journal knows."""
+        """Whether it is running, paused, in trouble or stopped; of a pause the journal knows."""
         if self.status is None:
             return "stopped"
         if self.status.state == "trouble":
@@ -65,7 +63,7 @@ class Present:
 
     @property
     def running(self) -> list[RunningJob]:
-        """Return the running jobs in order: the journal says which, the daemon how far they are.
+        """The running jobs in order: the journal says which, the daemon how far they are.
 
         What the daemon wrote of itself may be a second old.
         """
@@ -79,6 +77,9 @@ class Present:
 def status_json(present: Present) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
     status, counts = present.status, present.counts
+    running = [asdict(row) for row in present.running]
+    for row in running:
+        del row["out_seconds"]  # it is for describing the job to people
     return {
         "state": present.state,
         "pid": status.pid if status else None,
@@ -90,25 +91,10 @@ def status_json(present: Present) -> dict[str, Any]:
             "failed": counts[JobState.FAILED],
             "ignored": status.ignored if status else 0,
         },
-        "running": [_running_json(row) for row in present.running],
+        "running": running,
         "trouble": status.trouble if status else [],
         "saved_bytes": present.savings.saved_bytes,
     }
-
-
-def _running_json(row: RunningJob) -> dict[str, Any]:
-    """Return a running job's fields but ``out_seconds``, which is for describing it to people."""
-    return {name: value for name, value in asdict(row).items() if name != "out_seconds"}
-
-
-def status_to_json(status: Status) -> dict[str, Any]:
-    """Return what live.json holds."""
-    return asdict(status)
-
-
-def status_from_json(values: dict[str, Any]) -> Status:
-    """Return what live.json holds as a value. Raises TypeError or KeyError where it is damaged."""
-    return Status(**(values | {"running": [RunningJob(**row) for row in values["running"]]}))
 
 
 def job_json(job: Job) -> dict[str, Any]:
@@ -126,7 +112,7 @@ def job_json(job: Job) -> dict[str, Any]:
         "started_at": moment(job.started_at),
         "ended_at": moment(job.ended_at),
         "cause": job.cause,
-        "warnings": [{"cause": warning.cause, "text": warning.text} for warning in job.warnings],
+        "warnings": [warning._asdict() for warning in job.warnings],
         "size": job.size,
         "output_size": sum(sizes) if sizes and all(sizes) else None,  # of old jobs it is not known
         "outputs": [made.name for made in job.outputs],
@@ -136,13 +122,52 @@ def job_json(job: Job) -> dict[str, Any]:
     }
 
 
-def savings_json(savings: Savings) -> dict[str, int]:
-    """Return what ``jobs --saved --json`` prints."""
-    return savings._asdict() | {"saved_bytes": savings.saved_bytes}
-
-
 def moment(seconds: float | None) -> str | None:
     """Return a wall clock time as ISO 8601 UTC."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def job_line(job: Job) -> str:
+    """Return one line of ``jobs``."""
+    when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19].replace("T", " ")
+    outputs = f" → {', '.join(str(made.name) for made in job.outputs)}" if job.outputs else ""
+    why = f": {job.reason}" if job.reason else ""
+    warned = "".join(f"; warning: {warning.text}" for warning in job.warnings)
+    return printable(
+        f"{job.id:>6} {when} UTC {job.state:<10} [{job.profile}] {job.source}{outputs}{why}{warned}"
+    )
+
+
+def describe_progress(row: RunningJob) -> str:
+    """Return how far a job is: percent, speed and time left; where that is all, the time done."""
+    parts = []
+    if row.progress is not None:
+        parts.append(f"{row.progress:.0%}")
+    elif row.out_seconds is not None:
+        parts.append(f"{_clock(row.out_seconds)} done")
+    if row.speed is not None:
+        parts.append(f"{row.speed:.2f}x")
+    if row.eta_seconds is not None:
+        parts.append(f"{_clock(row.eta_seconds)} left")
+    return ", ".join(parts) or "starting"
+
+
+def _clock(seconds: float) -> str:
+    """Return a duration as 0:07 or 1:02:03."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours}:{rest:02}:{left:02}" if hours else f"{rest}:{left:02}"
+
+
+def show_size(size: int) -> str:
+    """Return a number of bytes in its largest unit: 512 B, 1.5 GiB, -3.0 MiB."""
+    if abs(size) < 1024:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if abs(value) < 1024 or unit == "TiB":
+            break
+    return f"{value:.1f} {unit}"

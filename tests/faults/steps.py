@@ -282,37 +282,24 @@ def _name_threads() -> None:
 
 def hurry() -> None:
     """Shorten every wait for better times."""
-    from watchconv import policy as decide
-    from watchconv.daemon import (
-        claims,
-        deliveries,
-    )
-    from watchconv.daemon import (
-        lifecycle as core,
-    )
-    from watchconv.daemon import (
-        maintenance as upkeep,
-    )
-    from watchconv.daemon import (
-        scan_loop as looking,
-    )
-    from watchconv.daemon import (
-        worker as pool,
-    )
+    from watchconv import policy
+    from watchconv.daemon import control, deliveries, dispatcher, maintenance, scan_loop, worker
     from watchconv.deliver import copies
+    from watchconv.encode import attempt
     from watchconv.intake import admit
-    from watchconv.journal import jobs as journal
+    from watchconv.journal import jobs
 
     waits = {
-        core: ["RETRY_SECONDS"],
-        deliveries: ["RETRY_SECONDS"],
-        looking: ["TROUBLE_SECONDS", "UNREAD_SECONDS"],
-        claims: ["JOURNAL_SECONDS", "SPACE_SECONDS"],
-        pool: ["TROUBLE_SECONDS", "JOURNAL_SECONDS"],
-        upkeep: ["RETRY_SECONDS"],
+        control: ["RETRY_SECONDS"],
+        deliveries: ["RETRY_SECONDS", "JOURNAL_SECONDS"],
+        scan_loop: ["TROUBLE_SECONDS", "UNREAD_SECONDS"],
+        dispatcher: ["JOURNAL_SECONDS", "SPACE_SECONDS"],
+        worker: ["TROUBLE_SECONDS", "UNMOUNTED_SECONDS"],
+        maintenance: ["RETRY_SECONDS"],
         admit: ["LATER_SECONDS"],
-        journal: ["BACKOFF_LIMIT_SECONDS"],
-        decide: ["BACKOFF_LIMIT_SECONDS"],
+        attempt: ["LATER_SECONDS"],
+        jobs: ["BACKOFF_LIMIT_SECONDS"],
+        policy: ["BACKOFF_LIMIT_SECONDS"],
     }
     for room, names in waits.items():
         for name in names:

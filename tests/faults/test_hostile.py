@@ -34,7 +34,7 @@ from tests.test_probe import watched
 from tests.waiting import wait_until
 from watchconv.config import Config
 from watchconv.encode.classify import EncodeFacts, classify, is_disk_full
-from watchconv.encode.stderr_stats import StderrReader
+from watchconv.encode.ffmpeg_output import StderrReader
 from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.filters import NameFilter
 from watchconv.model import Broke

@@ -272,7 +272,8 @@ class Room:
         near, far = folders = self._folders()
         try:
             for before, folder in zip(self._prepared[scene.name], folders, strict=True):
-                shutil.copytree(before, folder, symlinks=True, dirs_exist_ok=True)
+                fifo = shutil.ignore_patterns("wake.fifo")
+                shutil.copytree(before, folder, dirs_exist_ok=True, symlinks=True, ignore=fifo)
             yield World(scene, self._place(scene, near, far), self.clip.read_bytes())
         finally:
             for folder in folders:

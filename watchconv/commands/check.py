@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from watchconv.commands.jobs import open_journal
 from watchconv.config.problems import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
-from watchconv.host import status_file as live
+from watchconv.host import status_file
 from watchconv.host.folders import WORK_DIR, Folders, find_state
 from watchconv.host.mounts import exported_by_nfs, mount_of
 from watchconv.journal.jobs import MOUNTS
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 INSTANCES = 1  # of inotify
 
 
+_MARKS = {True: "ok     ", False: "TROUBLE", None: "       "}
+
+
 def check(config: Config, arguments: argparse.Namespace) -> int:
     """Print what is well and what is not; return 0, 1 (trouble) or 78 (configuration)."""
     from watchconv.config.load import effective_yaml
@@ -41,14 +44,20 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.forget_mounts and (journal := open_journal(config)):
         journal.remember(MOUNTS, None)
         journal.close()
-        live.wake(config.state)
+        status_file.wake(config.state)
     print("# the configuration in effect")
     print(effective_yaml(config))
     trouble = False
     problems: list[str] = []
-    for findings in (_program, _state, _folders, _events, _sandbox):
+    for findings in (
+        look_at_program(config),
+        look_at_state(config),
+        look_at_folders(config, make=arguments.root is not None),
+        look_at_events(config),
+        look_at_sandbox(config),
+    ):
         try:
-            for well, sentence in findings(config, arguments):
+            for well, sentence in findings:
                 trouble |= well is False
                 print(printable(f"{_MARKS[well]} {sentence}"))
         except ConfigError as error:
@@ -61,17 +70,17 @@ def check(config: Config, arguments: argparse.Namespace) -> int:
     return 78 if problems else int(trouble)
 
 
-def print_schema() -> None:
+def print_schema() -> int:
     """Print the JSON Schema of the configuration."""
-    from watchconv.config.load import schema
+    from watchconv.config import Config
+    from watchconv.config.schema import describe
 
-    print(json.dumps(schema(), indent=2))
+    print(json.dumps(describe(Config), indent=2))
+    return 0
 
 
-_MARKS = {True: "ok     ", False: "TROUBLE", None: "       "}
-
-
-def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+def look_at_program(config: Config) -> Iterator[Finding]:
+    """Yield which ffmpeg runs, and what it lacks."""
     from watchconv.encode.program import examine_program, find_program, missing_encoders
     from watchconv.process.spawn import launcher
 
@@ -88,7 +97,8 @@ def _program(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
         yield None, "no setpriv (util-linux): a crash of the daemon leaves ffmpeg to the next start"
 
 
-def _state(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+def look_at_state(config: Config) -> Iterator[Finding]:
+    """Yield whether the state directory is there, or can be made."""
     state = config.state
     if find_state(state):
         yield True, f"the state {state} is there and can be written"
@@ -107,9 +117,12 @@ def _state(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
         yield None, f"the state {state} is on a network file system: a local one is safer"
 
 
-def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+def look_at_folders(config: Config, *, make: bool) -> Iterator[Finding]:
+    """Yield whether files can go their way through the folders; make those that are missing."""
+    from watchconv.deliver.ownership import Ownership
+
     folders = Folders(config.inbox, config.outbox, config.done, config.error)
-    if arguments.root is not None:
+    if make:
         folders.make()
     with suppress(WatchconvError):  # told with the state
         if journal := open_journal(config):
@@ -128,14 +141,11 @@ def _folders(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]
     yield try_rename("inbox", folders.inbox, "error", folders.error)
     made = not os.path.isdir(folders.work)
     os.makedirs(folders.work, exist_ok=True)
-    try:
-        yield try_rename(f"outbox/{WORK_DIR}", folders.work, "outbox", folders.outbox)
-    finally:
-        if made:
-            with suppress(OSError):  # a daemon has begun to use it
-                os.rmdir(folders.work)
-    from watchconv.deliver.ownership import Ownership
-
+    found = try_rename(f"outbox/{WORK_DIR}", folders.work, "outbox", folders.outbox)
+    if made:
+        with suppress(OSError):  # a daemon has begun to use it
+            os.rmdir(folders.work)
+    yield found
     for sentence in Ownership.of(config).lacks():
         yield False, sentence
     free = folders.free_bytes()
@@ -162,7 +172,8 @@ def try_rename(source: str, source_path: str, target: str, target_path: str) -> 
     return True, f"a file can be renamed from {source} to {target}"
 
 
-def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+def look_at_events(config: Config) -> Iterator[Finding]:
+    """Yield what the kernel promises of the inbox, and whether its limits are high enough."""
     mount = mount_of(config.inbox)
     if mount.has_events:
         yield True, f"changes in the inbox make events ({mount.fs_type})"
@@ -171,28 +182,27 @@ def _events(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
     if not mount.proves_writers or exported_by_nfs(config.inbox):
         seconds = config.settle_network_seconds
         yield None, f"no proof of writers there: files must be left alone for {seconds:g} s"
-    if os.path.isdir(config.inbox):
-        folders = sum(1 for _ in os.walk(config.inbox))
-        yield from _limit("max_user_instances", "{} instances", INSTANCES, "watchconv takes {}")
-        yield from _limit("max_user_watches", "watches of {} folders", folders, "the inbox has {}")
-
-
-def _limit(name: str, allowed: str, needed: int, needs: str) -> Iterator[Finding]:
-    """Compare one of inotify's limits with what is needed; yield nothing where it is not known."""
-    try:
-        with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as value:
-            limit = int(value.read())
-    except (OSError, ValueError):
+    if not os.path.isdir(config.inbox):
         return
-    advice = "" if needed <= limit else f"; raise fs.inotify.{name} (sysctl)"
-    said = f"inotify allows a user {allowed.format(limit)}, and {needs.format(needed)}{advice}"
-    yield needed <= limit, said
+    folders = sum(1 for _ in os.walk(config.inbox))
+    for name, allowed, needed, needs in (
+        ("max_user_instances", "{} instances", INSTANCES, "watchconv takes"),
+        ("max_user_watches", "watches of {} folders", folders, "the inbox has"),
+    ):
+        try:
+            with open(f"/proc/sys/fs/inotify/{name}", encoding="ascii") as value:
+                limit = int(value.read())
+        except (OSError, ValueError):
+            continue
+        advice = "" if needed <= limit else f"; raise fs.inotify.{name} (sysctl)"
+        said = f"inotify allows a user {allowed.format(limit)}, and {needs} {needed}{advice}"
+        yield needed <= limit, said
 
 
-def _sandbox(config: Config, arguments: argparse.Namespace) -> Iterator[Finding]:
+def look_at_sandbox(config: Config) -> Iterator[Finding]:
+    """Yield how far ffmpeg is confined here: what an escape from the sandbox comes to."""
     from watchconv.config import Sandbox
-    from watchconv.process.sandbox.rules import SandboxRules
-    from watchconv.process.sandbox.selftest import try_to_escape
+    from watchconv.process.sandbox.rules import SandboxRules, try_to_escape
     from watchconv.process.sandbox.support import ready, support
 
     if config.sandbox == Sandbox.OFF:

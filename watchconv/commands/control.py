@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from watchconv.commands.jobs import open_journal
@@ -19,7 +20,7 @@ from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from watchconv.config import Config
     from watchconv.model import Job
@@ -48,22 +49,20 @@ def cancel(config: Config, arguments: argparse.Namespace) -> int:
     return _request(config, open_journal(config), arguments.jobs, Request.CANCEL)
 
 
-def _request(config: Config, journal: Journal | None, ids: Iterable[int], request: Request) -> int:
-    code, noted = 0, False
-    done = "will be retried" if request is Request.RETRY else "will be cancelled"
+def _request(config: Config, journal: Journal | None, ids: Sequence[int], request: Request) -> int:
+    problems = 0
+    done = "retried" if request is Request.RETRY else "cancelled"
     for job_id in ids:
-        problem = _problem(config, journal, job_id, request)
-        if problem:
+        if problem := _problem(config, journal, job_id, request):
             print(f"watchconv: {problem}", file=sys.stderr)
-            code = 1
+            problems += 1
         else:
-            print(f"job {job_id} {done}")
-            noted = True
+            print(f"job {job_id} will be {done}")
     if journal:
         journal.close()
-    if noted:
+    if problems < len(ids):
         _wake(config)
-    return code
+    return 1 if problems else 0
 
 
 def _problem(config: Config, journal: Journal | None, job_id: int, request: Request) -> str | None:
@@ -87,20 +86,19 @@ def _is_gone(config: Config, job: Job) -> bool:
 
 def pause(config: Config, arguments: argparse.Namespace) -> int:
     """Claim no new jobs until ``resume``."""
-    return _set_paused(config, "1")
+    return _remember_pause(config, "1", "paused: no new job is started")
 
 
 def resume(config: Config, arguments: argparse.Namespace) -> int:
     """Claim jobs again."""
-    return _set_paused(config, None)
+    return _remember_pause(config, None, "resumed")
 
 
-def _set_paused(config: Config, value: str | None) -> int:
+def _remember_pause(config: Config, value: str | None, said: str) -> int:
     make_state(config.state, status_file.WAKE_DIR)
-    journal = Journal(config.state)
-    journal.remember(PAUSED, value)
-    journal.close()
-    print("paused: no new job is started" if value else "resumed")
+    with closing(Journal(config.state)) as journal:
+        journal.remember(PAUSED, value)
+    print(said)
     _wake(config)
     return 0
 

@@ -14,6 +14,7 @@ from contextlib import closing
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING
 
+from watchconv.errors import WatchconvError
 from watchconv.host.folders import WORK_DIR
 from watchconv.names import printable
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
     from watchconv.config import Config
     from watchconv.model import MediaInfo, Profile
+
+_UNOPENED = {
+    errno.ENOENT: "there is no such file",
+    errno.ELOOP: "it is a link, and links stay where they are",
+    errno.ENXIO: "it is no regular file, and stays where it is",
+}
 
 
 def profiles(config: Config, arguments: argparse.Namespace) -> int:
@@ -40,14 +47,12 @@ def profiles(config: Config, arguments: argparse.Namespace) -> int:
 
 def explain(config: Config, arguments: argparse.Namespace) -> int:
     """Print what would happen to a file, and why; return 0 when it would be converted, else 1."""
-    from watchconv.errors import WatchconvError
-
     folder, name = os.path.split(os.path.abspath(arguments.file))
     path = os.path.join(os.path.realpath(folder), name)  # as the inbox is written
     try:
-        for line in _explain(config, path, arguments.profile):
+        for line in explain_file(config, path, arguments.profile):
             print(printable(line))
-    except (_Refused, WatchconvError, OSError) as error:
+    except (Refused, WatchconvError, OSError) as error:
         reason = str(error).rstrip(".")
         if isinstance(error, OSError):
             reason = _UNOPENED.get(error.errno or 0, f"it cannot be read: {error.strerror}")
@@ -56,38 +61,31 @@ def explain(config: Config, arguments: argparse.Namespace) -> int:
     return 0
 
 
-_UNOPENED = {
-    errno.ENOENT: "there is no such file",
-    errno.ELOOP: "it is a link, and links stay where they are",
-    errno.ENXIO: "it is no regular file, and stays where it is",
-}
-
-
-class _Refused(Exception):  # noqa: N818 (it is an answer)
+class Refused(Exception):  # noqa: N818 (it is an answer)
     """Why a file would not be converted."""
 
 
-def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
+def explain_file(config: Config, path: str, chosen: str | None) -> Iterator[str]:
+    """Yield what the file is, then what would be made of it; raise Refused for nothing."""
     from watchconv.encode.plan import refusal
-    from watchconv.encode.program import examine_program, find_program
-    from watchconv.intake.routing import output_for
     from watchconv.media.container import Ending, container_end
+    from watchconv.media.probe import ProbeWorker
 
     inside = path.startswith(config.inbox + "/")
     source = os.path.relpath(path, config.inbox) if inside else os.path.basename(path)
     if S_ISDIR(os.lstat(path).st_mode):
-        raise _Refused("it is a folder: what is in it would be looked at")
+        raise Refused("it is a folder: what is in it would be looked at")
     profile = _profile(config, source, chosen)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb"):
+    with open(descriptor, "rb"), closing(ProbeWorker()) as worker:
         stat = os.fstat(descriptor)
         if not S_ISREG(stat.st_mode):
-            raise _Refused("it is no regular file, and stays where it is")
+            raise Refused("it is no regular file, and stays where it is")
         yield f"{source}: {stat.st_size} bytes"
         end = container_end(descriptor, stat.st_size)
         if end.ending is Ending.INCOMPLETE:
-            raise _Refused(f"it is not whole: {end.detail}")
-        media = _probe(descriptor, config.sandbox)
+            raise Refused(f"it is not whole: {end.detail}")
+        media = worker.probe(descriptor, sandbox=config.sandbox)
     length = media.duration_seconds
     shown = "length unknown" if length is None else f"{length:.2f} s"
     yield f"container: {media.demuxer}, {shown}"
@@ -102,17 +100,13 @@ def _explain(config: Config, path: str, chosen: str | None) -> Iterator[str]:
         ]
         yield f"  stream {stream.index}: {' '.join(filter(None, parts))}"
     if refused := refusal(media, config.max_pixels):
-        raise _Refused(refused.reason)
-    program = examine_program(find_program(config.ffmpeg), config.state)
-    yield f"profile: {profile.name}, output: {output_for(source, profile.suffix)}"
-    yield f"ffmpeg: {program.path} ({program.version})"
-    yield from _plan(config, path, profile, media, program.path)
+        raise Refused(refused.reason)
+    yield from explain_encode(config, path, source, profile, media)
 
 
 def _profile(config: Config, source: str, chosen: str | None) -> Profile:
     """Return the profile of a file, unless its name would have it ignored."""
-    from watchconv.intake.filters import NameFilter
-    from watchconv.intake.routing import profile_for
+    from watchconv.intake.filters import NameFilter, profile_for
 
     names = NameFilter(config.extensions, config.ignore)
     folder, base = os.path.split(source)
@@ -120,7 +114,7 @@ def _profile(config: Config, source: str, chosen: str | None) -> Profile:
     if names.skips(folder):
         reason = f"all that is in {folder} is"
     if reason:
-        raise _Refused(f"in the inbox it would be ignored: {reason}")
+        raise Refused(f"in the inbox it would be ignored: {reason}")
     name = chosen or profile_for(source, config.all_profiles, config.profile)
     if name not in config.all_profiles:
         known = ", ".join(config.all_profiles)
@@ -129,26 +123,23 @@ def _profile(config: Config, source: str, chosen: str | None) -> Profile:
     return config.all_profiles[name]
 
 
-def _probe(descriptor: int, sandbox: str) -> MediaInfo:
-    from watchconv.media.probe import ProbeWorker
-
-    with closing(ProbeWorker()) as worker:
-        return worker.probe(descriptor, sandbox=sandbox)
-
-
-def _plan(
-    config: Config, path: str, profile: Profile, media: MediaInfo, program: str
+def explain_encode(
+    config: Config, path: str, source: str, profile: Profile, media: MediaInfo
 ) -> Iterator[str]:
-    """Say what the encode plan holds, for one encode alone and for one among others."""
+    """Yield what the encode plan holds, for one encode alone and for one among others."""
     from watchconv.encode.plan import plan_encode
-    from watchconv.encode.program import codecs_decoded
+    from watchconv.encode.program import codecs_decoded, examine_program, find_program
     from watchconv.host.workdir import output_name
+    from watchconv.names import with_suffix
 
+    program = examine_program(find_program(config.ffmpeg), config.state)
+    yield f"profile: {profile.name}, output: {with_suffix(source, profile.suffix)}"
+    yield f"ffmpeg: {program.path} ({program.version})"
     alone, shared = (
         plan_encode(
             profile,
             media,
-            program=program,
+            program=program.path,
             source=path,
             output=f"{config.outbox}/{WORK_DIR}/JOB.ATTEMPT/{output_name(profile.suffix)}",
             cores=len(os.sched_getaffinity(0)),
@@ -161,10 +152,10 @@ def _plan(
         yield f"left out: {loss}"
     falls = f", falls back to streams because of {alone.time_changer}" if alone.time_changer else ""
     yield f"verify: {alone.verify}{falls}"
-    if "copy" not in alone.args and (decoded := codecs_decoded(program)):
+    if "copy" not in alone.args and (decoded := codecs_decoded(program.path)):
         for stream in media.videos:
             if stream.codec not in decoded:
-                raise _Refused(f"this ffmpeg cannot decode {stream.codec}")
+                raise Refused(f"this ffmpeg cannot decode {stream.codec}")
     yield "command:"
     yield f"    {shlex.join(alone.argv)}"
     if more := shared.args[len(alone.args) :]:

@@ -11,20 +11,16 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from watchconv.commands.format import show_size
 from watchconv.host.folders import find_state
 from watchconv.journal.database import FILE_NAME
 from watchconv.journal.jobs import Journal
 from watchconv.model import JobState, Savings
-from watchconv.names import printable
-from watchconv.views import job_json, moment, savings_json
+from watchconv.views import job_json, job_line, show_size
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
 
     from watchconv.config import Config
-    from watchconv.model import Job
 
 
 def open_journal(config: Config) -> Journal | None:
@@ -50,11 +46,14 @@ def jobs(config: Config, arguments: argparse.Namespace) -> int:
         print("[]" if arguments.json else "no jobs yet")
     else:
         with closing(journal), closing(journal.jobs(state)) as rows:
-            if arguments.json:
-                _print_json(rows)
-            else:
+            if not arguments.json:
                 for job in rows:
-                    print(_line(job))
+                    print(job_line(job))
+                return 0
+            print("[", end="")
+            for number, job in enumerate(rows):
+                print(("," if number else "") + "\n" + json.dumps(job_json(job)), end="")
+            print("]")
     return 0
 
 
@@ -64,7 +63,7 @@ def _print_savings(journal: Journal | None, *, as_json: bool) -> None:
         with closing(journal):
             savings = journal.savings()
     if as_json:
-        print(json.dumps(savings_json(savings)))
+        print(json.dumps(savings._asdict() | {"saved_bytes": savings.saved_bytes}))
         return
     share = f" ({savings.saved_bytes / savings.input_bytes:.0%})" if savings.input_bytes else ""
     for name, size, more in (
@@ -73,21 +72,3 @@ def _print_savings(journal: Journal | None, *, as_json: bool) -> None:
         ("saved", savings.saved_bytes, share),
     ):
         print(f"{name:<6} {size} bytes, {show_size(size)}{more}")
-
-
-def _print_json(rows: Iterable[Job]) -> None:
-    """Print a list without holding it in memory."""
-    print("[", end="")
-    for number, job in enumerate(rows):
-        print(("," if number else "") + "\n" + json.dumps(job_json(job)), end="")
-    print("]")
-
-
-def _line(job: Job) -> str:
-    when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19].replace("T", " ")
-    outputs = f" → {', '.join(str(made.name) for made in job.outputs)}" if job.outputs else ""
-    why = f": {job.reason}" if job.reason else ""
-    warned = "".join(f"; warning: {warning.text}" for warning in job.warnings)
-    return printable(
-        f"{job.id:>6} {when} UTC {job.state:<10} [{job.profile}] {job.source}{outputs}{why}{warned}"
-    )

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from watchconv.commands.format import describe_progress
 from watchconv.names import printable
+from watchconv.views import describe_progress
 
 if TYPE_CHECKING:
     from watchconv.views import Status

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from watchconv.daemon import Daemon
 from watchconv.logs import format as logs
 
 if TYPE_CHECKING:
@@ -24,31 +25,27 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
         from watchconv.commands.progress_bars import ProgressBars
 
         bars = ProgressBars()
-        logs.set_up(config.log_format, bars.log_sink)
-    else:
-        logs.set_up(config.log_format)
-    try:
-        asyncio.run(_live(config, arguments, bars))
-    finally:
-        if bars:
-            bars.close()
-
-
-async def _live(
-    config: Config, arguments: argparse.Namespace, bars: ProgressBars | None
-) -> NoReturn:
-    from watchconv.daemon import Daemon
-
-    code = await Daemon(
+    logs.set_up(config.log_format, bars.log_sink if bars else None)
+    daemon = Daemon(
         config,
         once=arguments.once,
         make_folders=arguments.root is not None,
         display=bars,
         config_file=arguments.config,
-    ).run()
-    if bars:
-        bars.close()
-    logging.shutdown()
-    # not by way of asyncio, which waits for all threads: there would be no end where a dead
-    # mount holds one. What is under way there is taken up by the next start, as after a crash
-    os._exit(code)
+    )
+
+    async def live() -> NoReturn:
+        """Run it, then end the process."""
+        code = await daemon.run()
+        if bars:
+            bars.close()
+        logging.shutdown()
+        # not by way of asyncio, which waits for all threads: there would be no end where a dead
+        # mount holds one. What is under way there is taken up by the next start, as after a crash
+        os._exit(code)
+
+    try:
+        asyncio.run(live())
+    finally:
+        if bars:
+            bars.close()

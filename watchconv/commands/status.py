@@ -8,13 +8,12 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
-from watchconv.commands.format import describe_progress
 from watchconv.commands.jobs import open_journal
 from watchconv.host import status_file
 from watchconv.journal.jobs import PAUSED
 from watchconv.model import JobState, Savings
 from watchconv.names import printable
-from watchconv.views import Present, status_json
+from watchconv.views import Present, describe_progress, status_json
 
 if TYPE_CHECKING:
     import argparse
@@ -24,36 +23,47 @@ if TYPE_CHECKING:
 
 
 def status(config: Config, arguments: argparse.Namespace) -> int:
-    """Print what the daemon does now."""
-    if arguments.watch:
-        try:
-            _watch(config, as_json=arguments.json)
-        except KeyboardInterrupt:
-            return 0
+    """Print what the daemon does now; with ``--watch`` once a second, until it is interrupted."""
+    try:
+        if arguments.watch and not arguments.json and sys.stdout.isatty():
+            _draw(config)
+        while arguments.watch:
+            end = "\n" if arguments.json else "\n\n"
+            print(_text(config, as_json=arguments.json), end=end, flush=True)
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return 0
     print(_text(config, as_json=arguments.json))
     return 0
 
 
+def _draw(config: Config) -> NoReturn:
+    """Draw the status over itself."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(highlight=False), auto_refresh=False) as screen:
+        while True:
+            screen.update(Text(_text(config, as_json=False)), refresh=True)
+            time.sleep(1)
+
+
 def _text(config: Config, *, as_json: bool) -> str:
-    present = _present(config)
-    return json.dumps(status_json(present)) if as_json else "\n".join(_lines(config, present))
-
-
-def _present(config: Config) -> Present:
     shown = status_file.read(config.state)
-    journal = open_journal(config)
-    if journal is None:
-        return Present(shown, dict.fromkeys(JobState, 0), [], Savings(0, 0, 0), is_paused=False)
-    with closing(journal):
-        # a running job of a daemon that is down does not run
-        states = [JobState.DELIVERING, *([JobState.RUNNING] if shown else [])]
-        return Present(
-            shown,
-            journal.counts(),
-            [job for state in states for job in journal.in_state(state)],
-            journal.savings(),
-            is_paused=journal.setting(PAUSED) is not None,
-        )
+    present = Present(shown, dict.fromkeys(JobState, 0), [], Savings(0, 0, 0), is_paused=False)
+    if journal := open_journal(config):
+        with closing(journal):
+            # a running job of a daemon that is down does not run
+            states = [JobState.DELIVERING, *([JobState.RUNNING] if shown else [])]
+            present = Present(
+                shown,
+                journal.counts(),
+                [job for state in states for job in journal.in_state(state)],
+                journal.savings(),
+                is_paused=journal.setting(PAUSED) is not None,
+            )
+    return json.dumps(status_json(present)) if as_json else "\n".join(_lines(config, present))
 
 
 def _lines(config: Config, present: Present) -> Iterator[str]:
@@ -70,20 +80,3 @@ def _lines(config: Config, present: Present) -> Iterator[str]:
         yield printable(f"  job {row.id} [{row.profile}] {row.source}: {progress}")
     for sentence in now["trouble"]:
         yield f"  trouble: {printable(sentence)}"
-
-
-def _watch(config: Config, *, as_json: bool) -> NoReturn:
-    """Print it once a second until KeyboardInterrupt: drawn over itself on a terminal."""
-    if as_json or not sys.stdout.isatty():
-        while True:
-            print(_text(config, as_json=as_json), end="\n" if as_json else "\n\n", flush=True)
-            time.sleep(1)
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    with Live(console=console, auto_refresh=False) as screen:
-        while True:
-            screen.update(Text(_text(config, as_json=False)), refresh=True)
-            time.sleep(1)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import watchconv
 from watchconv.errors import WatchconvError
+from watchconv.host.mounts import is_below
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -28,82 +28,54 @@ _TOO_WIDE = ("/", "/etc", "/usr", "/var", "/var/lib", "/run", "/boot")
 _PLAIN = re.compile(r"[\w/.,:@+-]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
 class Service:
-    """One service: of the system or of the user with this home; the only one, or by its name."""
+    """One service, of the system or of the user with this home; the only one, or by its name."""
 
-    home: str | None = None
-    name: str | None = None
-
-    @property
-    def tag(self) -> str:
-        """What its files and folders are told apart by."""
-        return f"-{self.name}" if self.name else ""
-
-    @property
-    def unit(self) -> str:
-        """Its name for systemctl."""
-        return f"watchconv@{self.name}.service" if self.name else "watchconv.service"
-
-    @property
-    def units(self) -> str:
-        """The folder of its unit."""
-        return f"{self.home}/.config/systemd/user" if self.home else "/etc/systemd/system"
-
-    @property
-    def unit_file(self) -> str:
-        """The unit; the instances of a user or of the system share one."""
-        return f"{self.units}/watchconv{'@' if self.name else ''}.service"
-
-    @property
-    def drop_in(self) -> str | None:
-        """What an instance has of its own beside the unit that it shares."""
-        shared = self.name and not self.home
-        return f"{self.units}/{self.unit}.d/folders.conf" if shared else None
-
-    @property
-    def config_file(self) -> str:
-        """The configuration."""
-        folder = f"{self.home}/.config/watchconv" if self.home else "/etc/watchconv"
-        return f"{folder}/{self.name or 'config'}.yaml"
-
-    @property
-    def root(self) -> str:
-        """The folder of the four folders."""
-        return f"{self.home or '/srv'}/watchconv{self.tag}"
-
-    @property
-    def state(self) -> str:
-        """The state directory, as the configuration names it."""
-        return f"{'~/.local/state' if self.home else '/var/lib'}/watchconv{self.tag}"
-
-    @property
-    def tmpfiles(self) -> str:
-        """What makes the folders of a system service."""
-        return f"/etc/tmpfiles.d/watchconv{self.tag}.conf"
+    def __init__(self, home: str | None = None, name: str | None = None) -> None:
+        self.home, self.name = home, name
+        tag = f"-{name}" if name else ""
+        self.systemctl = ("systemctl", "--user") if home else ("systemctl",)
+        self.unit = f"watchconv@{name}.service" if name else "watchconv.service"
+        self.units = f"{home}/.config/systemd/user" if home else "/etc/systemd/system"
+        # instances share one unit; those of the system have their folders in a file of their own
+        self.unit_file = f"{self.units}/watchconv{'@' if name else ''}.service"
+        is_instance = name and not home
+        self.drop_in = f"{self.units}/{self.unit}.d/folders.conf" if is_instance else None
+        self.configs = f"{home}/.config/watchconv" if home else "/etc/watchconv"
+        self.config_file = f"{self.configs}/{name or 'config'}.yaml"
+        self.root = f"{home or '/srv'}/watchconv{tag}"  # the folder of the four folders
+        # as the configuration names it
+        self.state = f"{'~/.local/state' if home else '/var/lib'}/watchconv{tag}"
+        # makes the folders of a service of the system
+        self.tmpfiles = f"/etc/tmpfiles.d/watchconv{tag}.conf"
 
 
 SYSUSERS = "/etc/sysusers.d/watchconv.conf"
 
 
 def shipped(name: str) -> str:
-    """Return the path of a file that comes with the package, in a wheel or in a checkout."""
+    """Return the text of a file that comes with the package, in a wheel or in a checkout."""
     package = Path(watchconv.__file__).parent
     for folder in (package, package.parent):
         if (found := folder / name).is_file():
-            return str(found)
+            return found.read_text(encoding="utf-8")
     raise WatchconvError(f"{name} is missing from this installation: install watchconv again")
 
 
 def unit_text(service: Service, program: str, writable: list[str]) -> str:
     """Return the unit for a program and, where it is not shared, for what it may write."""
     kind = "-user" if service.home else "@" if service.name else ""
-    text = Path(shipped(f"systemd/watchconv{kind}.service")).read_text(encoding="utf-8")
+    text = shipped(f"systemd/watchconv{kind}.service")
     config = "%h/.config/watchconv" if service.home else "/etc/watchconv"
     command = f"{_word(program)} --config {config}/{'%i' if service.name else 'config'}.yaml run"
-    text = _fill(text, "ExecStart", command)
+    filled = {"ExecStart": command}
     if not service.home and not service.name:
-        text = _fill(text, "ReadWritePaths", _paths(writable))
+        filled["ReadWritePaths"] = _paths(writable)
+    for key, value in filled.items():
+        line = f"{key}={value}"
+        text, count = re.subn(f"(?m)^{key}=.*$", line.replace("\\", r"\\"), text)
+        if count != 1:
+            raise WatchconvError(f"the unit that comes with watchconv has {count} lines {key}=")
     return text
 
 
@@ -115,15 +87,9 @@ def drop_in_text(writable: list[str]) -> str:
     )
 
 
-def tmpfiles_text(service: Service) -> str:
-    """Return what makes the folders of a system service."""
-    text = Path(shipped("systemd/watchconv.tmpfiles")).read_text(encoding="utf-8")
-    return text.replace("/srv/watchconv", service.root)
-
-
 def config_text(service: Service, *, sandbox: str) -> str:
     """Return the example with the folders and the state of this service."""
-    text = Path(shipped("config.example.yaml")).read_text(encoding="utf-8")
+    text = shipped("config.example.yaml")
     root = "~" + service.root.removeprefix(service.home) if service.home else service.root
     for old, new, times in (
         ("/srv/watchconv/", f"{root}/", 4),
@@ -142,7 +108,7 @@ def writable_paths(service: Service, config: Config, written: Container[str]) ->
     written: the keys that the configuration holds; without a state in it, the unit's is used.
     """
     named = folders = [config.inbox, config.outbox, config.done, config.error]
-    if "state" in written and not _is_open(config.state, [service.state]):
+    if "state" in written and not is_below(config.state, service.state):
         named = [*folders, config.state]
     for path in named:
         if hidden := below_hidden(path):
@@ -152,23 +118,12 @@ def writable_paths(service: Service, config: Config, written: Container[str]) ->
             )
     parent = os.path.commonpath(folders)
     opened = folders if parent in _TOO_WIDE else [parent]
-    return [*opened, *(path for path in named if not _is_open(path, opened))]
-
-
-def _is_open(path: str, opened: list[str]) -> bool:
-    return any(os.path.commonpath([path, folder]) == folder for folder in opened)
+    return [*opened, *(path for path in named if not any(is_below(path, one) for one in opened))]
 
 
 def below_hidden(path: str) -> str | None:
     """Return the folder above a path that a system service does not see."""
-    return next((folder for folder in HIDDEN if _is_open(path, [folder])), None)
-
-
-def _fill(text: str, key: str, value: str) -> str:
-    filled, count = re.subn(f"(?m)^{key}=.*$", lambda _: f"{key}={value}", text)
-    if count != 1:
-        raise WatchconvError(f"the unit that comes with watchconv has {count} lines {key}=")
-    return filled
+    return next((folder for folder in HIDDEN if is_below(path, folder)), None)
 
 
 def _paths(paths: list[str]) -> str:

@@ -3,7 +3,7 @@
 ``keys`` is the table of what can be written: names, types, ranges, defaults. ``document`` turns
 YAML into texts with lines, ``values`` reads the texts that pydantic cannot read by itself,
 ``schema`` has pydantic validate against the table, ``sentences`` says what it found wrong,
-``conflicts`` finds what is wrong between keys, ``load`` does it all, ``source`` finds the file.
+``conflicts`` finds what is wrong between keys, ``load`` finds the file and does it all.
 
 pydantic and yaml take 10 MB, so the process that stays (the daemon) does not load them: what is
 imported here needs neither, and ``load_apart`` has a child of its own read the file.
@@ -11,19 +11,7 @@ imported here needs neither, and ``load_apart`` has a child of its own read the 
 
 from __future__ import annotations
 
-from watchconv.config.keys import Config, IoNice, LogFormat, Sandbox, TimeLimit
-from watchconv.config.source import NoConfigError, config_for_root, find_config, load_apart
-from watchconv.model import OnSuccess
+from watchconv.config.keys import Config, Sandbox
+from watchconv.config.load import NoConfigError, config_for_root, find_config, load_apart
 
-__all__ = [
-    "Config",
-    "IoNice",
-    "LogFormat",
-    "NoConfigError",
-    "OnSuccess",
-    "Sandbox",
-    "TimeLimit",
-    "config_for_root",
-    "find_config",
-    "load_apart",
-]
+__all__ = ["Config", "NoConfigError", "Sandbox", "config_for_root", "find_config", "load_apart"]

@@ -32,43 +32,31 @@ def find_conflicts(
 
     written: names of profiles that are known to be meant, whether they are sound or not.
     """
-    mounts = table()
-    places = {
-        key: Place.of(getattr(config, key), mounts)
-        for key in (*FOLDERS, "state")
-        if key not in broken
-    }
-    problems = [
-        Problem((other,), text)
-        for one, other in combinations(places, 2)
-        if (text := _relation(places, one, other))
-    ]
-    if "state" not in broken and len(os.fsencode(config.state)) > STATE_BYTES_MAX:
+    mounts, problems = table(), []
+    sound = [key for key in (*FOLDERS, "state") if key not in broken]
+    places = {key: Place.of(getattr(config, key), mounts) for key in sound}
+    for one, other in combinations(sound, 2):
+        here, there = places[one], places[other]
+        inside, around = here.holds(there), there.holds(here)
+        shown = f"{one} ({there.path}, {one} is {here.path})"
+        if inside and around:
+            problems.append(Problem((other,), f"is the same folder as {shown}; write another one"))
+        elif inside:
+            text = f"lies inside {shown}; write a folder outside of it"
+            problems.append(Problem((other,), text))
+        # The state beside its folders, as --root has it, may well be in a folder above them.
+        elif around and other != "state":
+            problems.append(Problem((other,), f"contains {shown}; write a folder beside it"))
+    if "state" in sound and len(os.fsencode(config.state)) > STATE_BYTES_MAX:
         text = f"is too long for SQLite; write a path of at most {STATE_BYTES_MAX} bytes"
         problems.append(Problem(("state",), text))
     known = list(dict.fromkeys([*config.all_profiles, *written]))
     if "profile" not in broken and config.profile not in known:
         near = near_miss(config.profile, known)
         hint = f"did you mean {near}?" if near else f"write one of {', '.join(known)}"
-        problems.append(
-            Problem(("profile",), f"there is no profile {show(config.profile)}; {hint}")
-        )
+        text = f"there is no profile {show(config.profile)}; {hint}"
+        problems.append(Problem(("profile",), text))
     return problems
-
-
-def _relation(places: dict[str, Place], one: str, other: str) -> str | None:
-    """Say how two folders are in each other's way; ``other`` is the one that is blamed."""
-    here, there = places[one], places[other]
-    inside, around = here.holds(there), there.holds(here)
-    shown = f"{there.path}, {one} is {here.path}"
-    if inside and around:
-        return f"is the same folder as {one} ({shown}); write another one"
-    if inside:
-        return f"lies inside {one} ({shown}); write a folder outside of it"
-    # The state beside its folders, as --root has it, may well be in a folder above them.
-    if around and other != "state":
-        return f"contains {one} ({shown}); write a folder beside it"
-    return None
 
 
 _Identity = tuple[int, int]
@@ -80,7 +68,7 @@ class Place:
 
     path: str
     identity: _Identity | None  # None while it does not exist
-    above: frozenset[_Identity]  # of itself and of the folders above it
+    above: frozenset[_Identity | None]  # of itself and of the folders above it
     device: str  # as the mount table writes it; "" when unknown
     inner: str  # its path inside that file system
 
@@ -90,12 +78,11 @@ class Place:
         seen = [_identify(above) for above in (path, *map(str, PurePath(path).parents))]
         mount = mount_of(path, mountinfo)
         inner = _under(mount.root, path[len(mount.point) :])
-        above = frozenset(identity for identity in seen if identity)
-        return cls(path, seen[0], above, mount.device, inner)
+        return cls(path, seen[0], frozenset(seen), mount.device, inner)
 
     def holds(self, other: Place) -> bool:
         """Return whether other is this folder or lies inside it."""
-        if is_below(other.path, self.path) or self.identity in other.above:
+        if is_below(other.path, self.path) or (self.identity and self.identity in other.above):
             return True
         if not self.device or self.device != other.device or not is_below(other.inner, self.inner):
             return False

@@ -27,24 +27,32 @@ MOST_VALUES = 20_000
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _TAG = "tag:yaml.org,2002:"
-_TEXT = frozenset({f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value", f"{_TAG}merge"})
-_GUESSED = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool"})
+_TEXT = {_TAG + word for word in ("str", "timestamp", "value", "merge")}
+_GUESSED = {_TAG + word for word in ("int", "float", "bool")}
 _NULL = f"{_TAG}null"
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TOO_DEEP = f"is nested more than {DEEPEST} levels deep"
+_HINTS = {
+    **dict.fromkeys(("alias", "anchor"), "text that starts with * or & needs quotes around it"),
+    "mapping values": "text with a colon and a space in it needs quotes around it",
+    "cannot start any token": "indent with spaces, not tabs; text that starts with @, ` or % needs"
+    " quotes around it",
+    "quoted scalar": "a quote is not closed",
+    "flow": "a bracket or brace is not closed",
+    "another document": "keep one, without a second ---",
+}
 
 
 class Plain(str):
     """A scalar that YAML would have made a number or a truth value of."""
 
-    __slots__ = ()
-
 
 class Unreadable(Exception):  # noqa: N818 (a state of the file; load makes a ConfigError of it)
-    """The text has no structure that could be looked at; ``problem`` says why."""
+    """The text has no structure that could be looked at, from this line on."""
 
     def __init__(self, line: int | None, text: str) -> None:
         super().__init__(text)
-        self.problem = Problem((), text, line)
+        self.line = line
 
 
 @dataclass(slots=True)
@@ -77,7 +85,19 @@ class Document:
             line = self.line(path[:1])
             raise Unreadable(line, "says too much; are there anchors inside anchors?")
         if isinstance(node, yaml.MappingNode):
-            return self._group(node, path)
+            group: dict[str, Any] = {}
+            for key, value in node.value:
+                name, line = key.value, _line(key)
+                if not isinstance(key, yaml.ScalarNode):
+                    self._complain(path, line, "a list or a group cannot be a key; write a word")
+                elif name in group:
+                    first = self.lines[*path, name]
+                    self._complain((*path, name), line, f"is already set in line {first}; keep one")
+                else:
+                    self.lines[*path, name] = line
+                    group[name] = self.read(value, (*path, name))
+            self._check_tag(node, path, f"{_TAG}map")
+            return group
         if isinstance(node, yaml.SequenceNode):
             self._check_tag(node, path, f"{_TAG}seq")
             items = []
@@ -96,21 +116,6 @@ class Document:
             return ""
         return node.value
 
-    def _group(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        group: dict[str, Any] = {}
-        for key, value in node.value:
-            line = _line(key)
-            if not isinstance(key, yaml.ScalarNode):
-                self._complain(path, line, "a list or a group cannot be a key; write a word")
-            elif (name := key.value) in group:
-                first = self.lines[*path, name]
-                self._complain((*path, name), line, f"is already set in line {first}; keep one")
-            else:
-                self.lines[*path, name] = line
-                group[name] = self.read(value, (*path, name))
-        self._check_tag(node, path, f"{_TAG}map")
-        return group
-
     def _check_tag(self, node: yaml.Node, path: Path, *allowed: str) -> None:
         if node.tag not in allowed:
             tag = node.tag.replace(_TAG, "!!")
@@ -121,28 +126,7 @@ class Document:
 
 
 def parse(content: bytes) -> Document:
-    """Read one YAML text whose outermost level holds keys."""
-    text = _decode(content)
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:  # it would overflow the composer's C stack (seen: a crash at 5000)
-                raise _too_deep(_line(event))
-        node = yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        raise _syntax(error) from error
-    if node is None or node.tag == _NULL:
-        raise Unreadable(None, "holds no keys; config.example.yaml shows them all")
-    if not isinstance(node, yaml.MappingNode):
-        raise Unreadable(_line(node), "holds no keys, only a list or a word; write key: value")
-    document = Document()
-    document.values = document.read(node, ())
-    return document
-
-
-def _decode(content: bytes) -> str:
+    """Read one YAML text whose outermost level holds keys. Raises Unreadable."""
     if len(content) > LARGEST_BYTES:
         raise Unreadable(None, f"is larger than {LARGEST_BYTES} bytes; is it a configuration?")
     try:
@@ -153,36 +137,35 @@ def _decode(content: bytes) -> str:
     if odd := _CONTROL.search(text):
         line = text.count("\n", 0, odd.start()) + 1
         raise Unreadable(line, f"holds the control character {odd[0]!r}; is it a text file?")
-    return text
+    try:
+        node = _compose(text)
+    except yaml.MarkedYAMLError as error:
+        mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
+        hint = next((hint for word, hint in _HINTS.items() if word in said), "check its indent")
+        if error.context_mark and hint.endswith("not closed"):
+            mark = error.context_mark
+        why = f"this is not YAML ({said}); {hint}"
+        if "nesting depth" in said:  # newer libyamls count too, ahead of us
+            why = _TOO_DEEP
+        raise Unreadable(mark.line + 1 if mark else None, why) from error
+    if node is None or node.tag == _NULL:
+        raise Unreadable(None, "holds no keys; config.example.yaml shows them all")
+    if not isinstance(node, yaml.MappingNode):
+        raise Unreadable(_line(node), "holds no keys, only a list or a word; write key: value")
+    document = Document()
+    document.values = document.read(node, ())
+    return document
+
+
+def _compose(text: str) -> yaml.Node | None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:  # it would overflow the composer's C stack (seen: a crash at 5000)
+            raise Unreadable(_line(event), _TOO_DEEP)
+    return yaml.compose(text, Loader=_Loader)
 
 
 def _line(node: yaml.Node | yaml.Event) -> int:
     return (node.start_mark.line if node.start_mark else 0) + 1
-
-
-_HINTS = {
-    "alias": "text that starts with * or & needs quotes around it",
-    "anchor": "text that starts with * or & needs quotes around it",
-    "mapping values": "text with a colon and a space in it needs quotes around it",
-    "cannot start any token": "indent with spaces, not tabs; text that starts with @, ` or % "
-    "needs quotes around it",
-    "quoted scalar": "a quote is not closed",
-    "flow": "a bracket or brace is not closed",
-    "another document": "keep one, without a second ---",
-}
-
-
-def _too_deep(line: int | None) -> Unreadable:
-    return Unreadable(line, f"is nested more than {DEEPEST} levels deep")
-
-
-def _syntax(error: yaml.MarkedYAMLError) -> Unreadable:
-    if "nesting depth" in str(error.problem):  # newer libyamls count too, ahead of us
-        return _too_deep(None if error.problem_mark is None else error.problem_mark.line + 1)
-    said = ", ".join(part for part in (error.context, error.problem) if part)
-    hint = next((hint for word, hint in _HINTS.items() if word in said), "check its indent")
-    mark = error.problem_mark
-    if error.context_mark and hint.endswith("not closed"):
-        mark = error.context_mark
-    line = None if mark is None else mark.line + 1
-    return Unreadable(line, f"this is not YAML ({said}); {hint}")

@@ -7,9 +7,6 @@ pydantic looks up: a process that holds a ``Config`` need not have it loaded.
 A group of keys is a dataclass that inherits ``Group``; it may hold others, unions of them with
 words and numbers, enums and lists, and needs nothing but its declaration. What may be written of a
 number in a ``Literal`` is its text: ``Literal["keep", "8", "10"]``.
-
-Values are finished: folders absolute and resolved, sizes in bytes, ``auto`` jobs counted. None
-stands for a word: any (extensions), auto (scan_seconds, ffmpeg), inherit (the rest).
 """
 
 from __future__ import annotations
@@ -73,11 +70,7 @@ def key(default: Any, description: str, **limits: Any) -> Any:
 class Group:
     """A group of keys: no others can be written in it."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "allow_inf_nan": False,
-        "defer_build": True,
-    }
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False, "defer_build": True}
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,11 @@ _EXTENSIONS = (
 
 @dataclass(frozen=True)
 class Config(Group):
-    """The whole configuration. The folders are absolute and resolved."""
+    """The whole configuration, its values finished.
+
+    Folders are absolute and resolved, sizes in bytes, ``auto`` jobs counted. None stands for a
+    word: any (extensions), auto (scan_seconds, ffmpeg), inherit (the rest).
+    """
 
     inbox: v.Folder = key("/srv/watchconv/inbox", "dropping a file here is the order")
     outbox: v.Folder = key("/srv/watchconv/outbox", "finished outputs, nothing else")
@@ -160,8 +157,5 @@ class Config(Group):
     @cached_property
     def all_profiles(self) -> Mapping[str, Profile]:
         """The built-in profiles and the configured ones, which win over equal names."""
-        own = {
-            name: Profile(name, keys.suffix, keys.args, keys.verify)
-            for name, keys in self.profiles.items()
-        }
-        return {**BUILTIN, **own}
+        own = self.profiles.items()
+        return {**BUILTIN, **{n: Profile(n, p.suffix, p.args, p.verify) for n, p in own}}

@@ -1,27 +1,94 @@
-"""Read a configuration file, and say everything that is wrong with it at once.
+"""Where a configuration comes from: the folder of ``--root``, or a file that is named or found.
 
-Returns a ``Config`` without conflicts, or raises one ``ConfigError`` with all problems in the order
+The result is a ``Config`` without conflicts, or one ``ConfigError`` with all problems in the order
 of the file, each ``FILE:LINE: dotted.key: what is wrong; what to write instead``. What may heal by
-itself, whether the folders exist, is not looked at.
+itself, whether the folders exist, is not looked at. pydantic and yaml are loaded only to read.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from watchconv.config.conflicts import find_conflicts
-from watchconv.config.document import LARGEST_BYTES, Document, Unreadable, parse
+from watchconv.config.conflicts import FOLDERS, find_conflicts
 from watchconv.config.keys import Config
 from watchconv.config.problems import Problem, refuse
-from watchconv.config.schema import describe, read, write
-from watchconv.config.source import Demands, nothing_more
+from watchconv.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from watchconv.config.document import Document
+
+# Looks at what is sound, in a configuration whose other keys are broken, for what else is wrong.
+Demands = Callable[[Config, Collection[str]], Iterable[Problem]]
+
+VARIABLE = "WATCHCONV_CONFIG"
+PLACES = ("config.yaml", "~/.config/watchconv/config.yaml", "/etc/watchconv/config.yaml")
 # Left without a value, these say "nothing of mine"; any other key says nothing at all.
 _MAY_BE_EMPTY = (("profiles",), ("ignore",))
+# for the file and for what an ffmpeg is asked, which has a limit of 30 s for each answer
+READ_SECONDS = 100.0
+# finds what we find, which -m alone and a PYTHONPATH for ffmpeg too would not do
+_CHILD = """import sys; sys.path[:] = sys.argv[3:]
+from watchconv.config.load import answer; from {} import {} as demands
+answer(sys.argv[1], demands, int(sys.argv[2]))"""
+
+
+class NoConfigError(ConfigError):
+    """Nothing was said, and there is nothing at any of the usual places."""
+
+
+def nothing_more(config: Config, broken: Collection[str]) -> Iterable[Problem]:
+    """Demand nothing of a configuration but that it is sound in itself."""
+    return ()
+
+
+def find_config(environ: Mapping[str, str], places: tuple[str, ...] = PLACES) -> str:
+    """Return the path of the configuration: $WATCHCONV_CONFIG, else the first place that exists."""
+    if chosen := environ.get(VARIABLE):
+        if not os.path.lexists(chosen):
+            raise ConfigError(
+                f"no configuration: ${VARIABLE} names {chosen}, and there is no such file;"
+                " correct it, or unset it"
+            )
+        return chosen
+    home = environ.get("HOME") or os.path.expanduser("~")
+    for place in places:
+        path = home + place[1:] if place.startswith("~") else place
+        if os.path.lexists(path):
+            return path
+    named = ", ".join(f"./{place}" if place[0] not in "~/" else place for place in places)
+    raise NoConfigError(
+        f"no configuration: ${VARIABLE} is not set, and there is none of {named}; "
+        "write one (config.example.yaml shows every key), or use --root DIR"
+    )
+
+
+def config_for_root(root: str, demands: Demands = nothing_more) -> Config:
+    """Return the configuration of ``--root DIR``: its five folders, and the defaults."""
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise refuse(root, [Problem((), "is not a folder; --root takes one, or makes it")])
+    try:
+        folder = os.path.abspath(root)
+    except OSError as why:
+        raise refuse(root, [Problem((), f"cannot be found ({why.strerror})")]) from why
+    inbox, outbox, done, error, state = (
+        os.path.realpath(os.path.join(folder, name)) for name in (*FOLDERS, ".state")
+    )
+    config = Config(inbox, outbox, done, error, state)
+    problems = find_conflicts(config)
+    problems += demands(config, {str(problem.path[0]) for problem in problems})
+    if problems:
+        raise refuse(root, problems)
+    return config
 
 
 def load_config(path: str, demands: Demands = nothing_more) -> Config:
@@ -29,12 +96,10 @@ def load_config(path: str, demands: Demands = nothing_more) -> Config:
 
     demands looks for more that is wrong, and is told together with the rest.
     """
-    try:
-        document = _parse(path)
-    except Unreadable as error:
-        raise refuse(path, [error.problem]) from error
-    values = dict(document.values)
-    problems = list(document.problems)
+    from watchconv.config.schema import read
+
+    document = _parse(path)
+    values, problems = dict(document.values), list(document.problems)
     for empty in document.empty:
         if empty in _MAY_BE_EMPTY:
             del values[str(empty[0])]
@@ -50,10 +115,63 @@ def load_config(path: str, demands: Demands = nothing_more) -> Config:
     written = values.get("profiles")
     broken = {str(problem.path[0]) for problem in problems if problem.path}
     problems += find_conflicts(config, broken, written if isinstance(written, dict) else ())
-    problems += demands(config, {*broken, *(str(p.path[0]) for p in problems if p.path)})
+    problems += demands(config, {str(problem.path[0]) for problem in problems if problem.path})
     if problems:
         raise refuse(path, problems, document.line)
     return config
+
+
+def load_apart(
+    path: str,
+    demands: Demands = nothing_more,
+    *,
+    meanwhile: str | None = None,
+    seconds: float = READ_SECONDS,
+) -> Config:
+    """Return what ``load_config`` returns or raises, by way of a child that ends with it.
+
+    So the process that asks stays small, and is not held by a disk that does not answer. demands
+    is a function that can be imported by its name. meanwhile is a module that is going to be needed
+    here, which is imported while the child reads.
+    """
+    code = _CHILD.format(demands.__module__, demands.__qualname__)
+    child = subprocess.Popen(
+        [sys.executable, "-B", "-c", code, path, f"{seconds + 10:.0f}", *sys.path],
+        stdout=subprocess.PIPE,
+        close_fds=False,  # the file may be one that was opened for us: /dev/fd/63
+        process_group=0,  # to be ended together with the ffmpeg that it asks
+    )
+    assert child.stdout
+    try:
+        if meanwhile:
+            importlib.import_module(meanwhile)
+        said, _ = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        why = f"cannot be read: no answer within {seconds:g} s; does its disk answer?"
+        raise refuse(path, [Problem((), why)]) from error
+    finally:
+        child.stdout.close()
+        if child.returncode is None:
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait(1)  # a dead mount may hold it longer
+    if child.returncode:
+        raise RuntimeError(f"the reading of {path} ended with status {child.returncode}")
+    result: Config | ConfigError = pickle.loads(said)  # noqa: S301 (our own child's)
+    if isinstance(result, ConfigError):
+        raise result
+    return result
+
+
+def answer(path: str, demands: Demands, seconds: int) -> None:
+    """Write a pickle of the ``Config`` or of the ``ConfigError``, as the child of load_apart."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who asked says what is to be said
+    signal.alarm(seconds)  # where nobody is left who waits for us
+    try:
+        result: object = load_config(path, demands)
+    except ConfigError as error:
+        result = error
+    sys.stdout.buffer.write(pickle.dumps(result))
 
 
 def written_keys(path: str) -> frozenset[str]:
@@ -65,26 +183,28 @@ def effective_yaml(config: Config) -> str:
     """Return YAML of every key with the value that is in effect, which can be loaded again."""
     import yaml
 
+    from watchconv.config.schema import write
+
     shown = write(Config, config)
     return yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of the file, for editors."""
-    return describe(Config)
-
-
 def _parse(path: str) -> Document:
+    from watchconv.config.document import LARGEST_BYTES, Unreadable, parse
+
     try:
         with open(path, "rb") as file:
             return parse(file.read(LARGEST_BYTES + 1))
-    except IsADirectoryError as error:
-        raise Unreadable(None, "is a folder; name the file in it, or use --root") from error
-    except FileNotFoundError as error:
-        raise Unreadable(None, "there is no such file; name another, or use --root DIR") from error
+    except Unreadable as error:
+        line, why = error.line, str(error)
+    except IsADirectoryError:
+        line, why = None, "is a folder; name the file in it, or use --root"
+    except FileNotFoundError:
+        line, why = None, "there is no such file; name another, or use --root DIR"
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise Unreadable(None, f"cannot be read ({why}); check its name and rights") from error
+        said = getattr(error, "strerror", None) or error
+        line, why = None, f"cannot be read ({said}); check its name and rights"
+    raise refuse(path, [Problem((), why, line)])
 
 
 def _sound(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.errors import ConfigError
 from watchconv.names import printable
@@ -14,19 +13,12 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong: where (a path of keys and indexes), what, and what to write."""
 
     path: Path
     text: str
     line: int | None = None
-
-    @property
-    def key(self) -> str:
-        """The path as people write it: ``profiles.phone.args[3]``."""
-        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
-        return "".join(parts).removeprefix(".")
 
 
 def refuse(
@@ -39,13 +31,13 @@ def refuse(
     line_of finds the line of a path; problems without a line come last.
     """
     rows: dict[tuple[float, Path], str] = {}
-    for problem in problems:
-        line = problem.line or line_of(problem.path)
-        parts = [f"{where}:{line}" if line else where, problem.key, problem.text]
-        row = printable(": ".join(part for part in parts if part))
-        rows.setdefault((line or float("inf"), problem.path), row)
-    ordered = sorted(rows.items(), key=lambda item: item[0][0])
-    return ConfigError("\n".join(row for _, row in ordered))
+    for path, text, known in problems:
+        line = known or line_of(path)
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+        key = "".join(steps).removeprefix(".")  # as people write it: profiles.phone.args[3]
+        parts = [f"{where}:{line}" if line else where, key, text]
+        rows.setdefault((line or float("inf"), path), printable(": ".join(filter(None, parts))))
+    return ConfigError("\n".join(rows[at] for at in sorted(rows, key=lambda at: at[0])))
 
 
 def near_miss(word: str, names: Iterable[str]) -> str | None:

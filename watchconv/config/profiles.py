@@ -1,16 +1,12 @@
 """The built-in profiles: what happens to a file when nobody has said anything else.
 
-Guarantees: a video that ffmpeg can decode passes through each encoding profile, on ffmpeg 5.1
-and later: alpha, odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks.
-Known exceptions: 10 or 12 unlabelled sound channels fail on 5.1; gaps of tens of hours fit into
-no mp4. ``remux`` takes what Matroska can hold: no RealVideo, APNG, raw RGB, or bare H.264 and
-HEVC streams without times.
+A video that ffmpeg can decode passes through each encoding profile, on ffmpeg 5.1 and later: alpha,
+odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks. Known exceptions: 10 or
+12 unlabelled sound channels fail on 5.1; gaps of tens of hours fit into no mp4. ``remux`` takes
+what Matroska can hold: no RealVideo, APNG, raw RGB, or bare H.264 and HEVC without times.
 
-Does not: choose streams (``-map auto`` is expanded by ``encode.plan`` from the probe),
-set threads (so does ``encode.plan``) or tone-map HDR: PQ and HLG keep their tags, and in 8 bit
-they look flat.
-
-Errors: none; these are constants.
+Streams (``-map auto``) and threads are ``encode.plan``'s to choose, from the probe. HDR is not
+tone-mapped: PQ and HLG keep their tags, and in 8 bit they look flat.
 """
 
 from __future__ import annotations
@@ -35,21 +31,18 @@ _SOUND = (
     "-af aformat=channel_layouts=mono|stereo|5.1|7.1"
     ":sample_rates=8000|11025|12000|16000|22050|24000|32000|44100|48000|88200|96000"
 )
+_AAC = f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart"
 
 _ARGS = {
     ("webm", ".webm"): f"{_VFR} -c:v libvpx -b:v 1M -pix_fmt yuv420p -c:a libvorbis {_SOUND}",
-    ("mp4", ".mp4"): f"{_VFR} -c:v libx264 -preset medium -crf 21 {_EVEN} "
-    f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart",
-    ("hevc", ".mp4"): f"{_VFR} -c:v libx265 -preset medium -crf 24 -tag:v hvc1 {_EVEN_64} "
-    f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart",
+    ("mp4", ".mp4"): f"{_VFR} -c:v libx264 -preset medium -crf 21 {_EVEN} {_AAC}",
+    ("hevc", ".mp4"): f"{_VFR} -c:v libx265 -preset medium -crf 24 -tag:v hvc1 {_EVEN_64} {_AAC}",
     # SVT-AV1 refuses more than 240 frames a second. The rate given here is for its planning only:
     # the frames keep their times, while -fpsmax 240 would drop them (17 of 30 of a real clip).
-    ("av1", ".webm"): f"{_VFR} -c:v libsvtav1 -preset 8 -crf 32 "
-    "-svtav1-params fps-num=30:fps-denom=1 "
-    f"{_EVEN_64} -c:a libopus -b:a 128k {_SOUND}",
+    ("av1", ".webm"): f"{_VFR} -c:v libsvtav1 -preset 8 -crf 32 -svtav1-params"
+    f" fps-num=30:fps-denom=1 {_EVEN_64} -c:a libopus -b:a 128k {_SOUND}",
     ("remux", ".mkv"): "-map auto -c copy",
 }
-
 BUILTIN: Mapping[str, Profile] = MappingProxyType(
     {
         name: Profile(name, suffix, tuple(shlex.split(args)))

@@ -27,6 +27,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def read(kind: type[T], written: dict[str, Any], folder: str) -> tuple[T | None, list[Problem]]:
+    """Return the value that was written, or None and all that is wrong with it.
+
+    folder is what relative paths are relative to.
+    """
+    try:
+        value: T = _adapter(kind).validate_python(written, context={"folder": folder})
+    except ValidationError as error:
+        from watchconv.config.sentences import explain
+
+        return None, explain(error.errors(include_url=False), written, describe(kind))
+    return value, []
+
+
+def write(kind: type[T], value: T) -> Any:
+    """Return plain values, as a person would write them; ``read`` makes the same of them."""
+    return _tidy(_adapter(kind).dump_python(value, mode="json"))
+
+
+def describe(kind: type[Any]) -> dict[str, Any]:
+    """Return the JSON Schema of what can be written, the defaults as a person writes them."""
+    return _adapter(kind).json_schema(schema_generator=_Written)
+
+
 _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 
@@ -38,24 +62,6 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return _adapters[kind]
 
 
-def read(kind: type[T], written: dict[str, Any], folder: str) -> tuple[T | None, list[Problem]]:
-    """Return the value that was written, or None and all that is wrong with it.
-
-    folder is what relative paths are relative to.
-    """
-    try:
-        return _adapter(kind).validate_python(written, context={"folder": folder}), []
-    except ValidationError as error:
-        from watchconv.config.sentences import explain
-
-        return None, explain(error.errors(include_url=False), written, describe(kind))
-
-
-def write(kind: type[T], value: T) -> Any:
-    """Return plain values, as a person would write them; ``read`` makes the same of them."""
-    return _tidy(_adapter(kind).dump_python(value, mode="json"))
-
-
 def _tidy(value: Any) -> Any:
     match value:
         case dict():
@@ -65,11 +71,6 @@ def _tidy(value: Any) -> Any:
         case float() if value.is_integer():
             return int(value)
     return value
-
-
-def describe(kind: type[Any]) -> dict[str, Any]:
-    """Return the JSON Schema of what can be written, the defaults as a person writes them."""
-    return _adapter(kind).json_schema(schema_generator=_Written)
 
 
 class _Written(GenerateJsonSchema):

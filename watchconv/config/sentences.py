@@ -7,7 +7,6 @@ alone: its range, its words, its group of keys, and the names that a wrong one m
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from watchconv.config.problems import Problem, near_miss, show
@@ -32,104 +31,79 @@ _VERDICTS = {  # by the first word of a type of error
     "bool": "is neither",
     "string_type": "is no text",
 }
+_KINDS = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+_KINDS |= {"string": "a text", "array": "a list", "object": "key: value lines under it"}
 _ENDS = {"minimum": "from", "exclusiveMinimum": "above"}
 _ENDS |= {"maximum": "to", "exclusiveMaximum": "below"}
+
+
+_Told = list[tuple["Path", "ErrorDetails"]]  # each with the steps that are left to its place
 
 
 def explain(
     errors: Iterable[ErrorDetails], written: dict[str, Any], schema: dict[str, Any]
 ) -> list[Problem]:
     """Return one problem for each place that something is wrong with."""
-    told = [(_steps(detail, written, schema), detail) for detail in errors]
-    return [Problem(path, _sentence(path, found, schema)) for path, found in _by_place(told)]
+    told: _Told = []
+    for detail in errors:
+        steps = detail["loc"]
+        if steps[-1:] == ("[key]",) and detail["type"] not in _UNKNOWN:
+            steps = steps[:-1]  # about the name of a group, not about a key of that name
+        told.append((steps, detail))
+    found = _by_place(told, written, (), schema)
+    return [Problem(path, _sentence(path, details, schema)) for path, details in found]
 
 
-class _Branch(str):
-    """A step of pydantic's into one of the types of a union, which nobody has written."""
-
-    __slots__ = ()
-
-
-_Steps = tuple[str | int, ...]
-_Told = list[tuple[_Steps, "ErrorDetails"]]
-
-
-def _steps(detail: ErrorDetails, written: object, schema: dict[str, Any]) -> _Steps:
-    """Return where an error is, the steps that are none in what was written marked as such."""
-    steps: list[str | int] = []
-    here: Any = written
-    path = detail["loc"]
-    if path[-1:] == ("[key]",) and detail["type"] not in _UNKNOWN:
-        path = path[:-1]  # about the name of a group, not about a key of that name
-    for step in path:
-        place = tuple(one for one in steps if not isinstance(one, _Branch))
-        keys = {name for node in _nodes(schema, place) for name in node.get("properties", ())}
-        if isinstance(here, dict) and (step in here or step in keys):  # missing, or a default
-            here = here.get(step)
-            steps.append(step)
-        elif isinstance(here, list) and isinstance(step, int):
-            here = here[step] if step < len(here) else None
-            steps.append(step)
-        else:
-            steps.append(_Branch(step))
-    return tuple(steps)
-
-
-def _by_place(told: _Told) -> Iterator[tuple[Path, list[ErrorDetails]]]:
+def _by_place(
+    told: _Told, here: Any, path: Path, schema: dict[str, Any]
+) -> Iterator[tuple[Path, list[ErrorDetails]]]:
     """Yield every place with its errors: several where each type of a union has refused a value.
 
-    Of a union that holds groups or lists only the type that was probably meant is heard: the one
-    that went into the value and found the least wrong with it.
+    Steps that nobody has written are pydantic's, into the types of a union. Of a union that holds
+    groups or lists only the type that was probably meant is heard: the one that went into the value
+    and found the least wrong with it.
     """
-    unions: dict[_Steps, dict[_Branch, _Told]] = defaultdict(lambda: defaultdict(list))
-    for steps, detail in told:
-        at = next((n for n, step in enumerate(steps) if isinstance(step, _Branch)), None)
-        if at is None:
-            yield steps, [detail]
+    inner: dict[str | int, _Told] = {}
+    types: dict[str | int, _Told] = {}
+    for (step, *rest), detail in (one for one in told if one[0]):
+        if isinstance(here, dict):  # missing, or a default, where it is not in there
+            is_written = step in here or step in _keys(schema, path)
         else:
-            branch = _Branch(steps[at])
-            unions[steps[:at]][branch].append((steps[:at] + steps[at + 1 :], detail))
-    for place, branches in unions.items():
-        entered = [
-            found
-            for found in branches.values()
-            if any(not isinstance(step, _Branch) for s, _ in found for step in s[len(place) :])
-        ]
-        if entered:
-            yield from _by_place(min(entered, key=len))
-        else:
-            yield place, [detail for found in branches.values() for _, detail in found]
+            is_written = isinstance(here, list) and isinstance(step, int)
+        (inner if is_written else types).setdefault(step, []).append((tuple(rest), detail))
+    yield from ((path, [detail]) for steps, detail in told if not steps)
+    for step, found in inner.items():
+        value = dict(here if isinstance(here, dict) else enumerate(here)).get(step)
+        yield from _by_place(found, value, (*path, step), schema)
+    if entered := [found for found in types.values() if any(steps for steps, _ in found)]:
+        yield from _by_place(min(entered, key=len), here, path, schema)
+    elif types:
+        yield path, [detail for found in types.values() for _, detail in found]
 
 
 def _sentence(path: Path, found: Sequence[ErrorDetails], schema: dict[str, Any]) -> str:
     """Say what is wrong with one value, and what to write instead."""
-    verdicts = [_verdict(detail) for detail in found]
+    kinds = [detail["type"] for detail in found]
+    verdicts = [_VERDICTS.get(kind) or _VERDICTS.get(kind.partition("_")[0]) for kind in kinds]
     if _RANGE in verdicts:  # of the types of a union, the one that came closest
-        at = verdicts.index(_RANGE)
-        found, verdicts = [found[at]], [_RANGE]
-    detail = next((one for one in found if one["type"] == "value_error"), found[0])
-    kind = detail["type"]
-    if kind == "value_error":
-        return str(detail["ctx"]["error"])
-    if kind in _UNKNOWN:
-        known = [name for node in _nodes(schema, path[:-1]) for name in node.get("properties", ())]
+        found, verdicts = [found[verdicts.index(_RANGE)]], [_RANGE]
+    elif "value_error" in kinds:
+        return str(found[kinds.index("value_error")]["ctx"]["error"])
+    detail = found[0]
+    if detail["type"] in _UNKNOWN:
+        known = _keys(schema, path[:-1])
         if near := near_miss(str(path[-1]), known):
             return f"unknown key; did you mean {near}?"
-        names = (
-            "config.example.yaml names them all" if not path[1:] else f"write {', '.join(known)}"
-        )
+        names = f"write {', '.join(known)}" if path[1:] else "config.example.yaml names them all"
         return f"unknown key; {names}"
     nodes = _nodes(schema, path)
-    if kind == "missing":
+    if detail["type"] == "missing":
         about = next((node["description"] for node in nodes if "description" in node), None)
         return f"is missing; write it ({about or _wanted(nodes)})"
-    verdict = "is not possible" if len(set(verdicts)) > 1 else verdicts[0]
+    verdict = verdicts[0] or f"is not possible ({detail['msg']})"
+    if len(set(verdicts)) > 1:
+        verdict = "is not possible"
     return f"{show(detail['input'])} {verdict}; write {_wanted(nodes)}"
-
-
-def _verdict(detail: ErrorDetails) -> str:
-    known = _VERDICTS.get(detail["type"]) or _VERDICTS.get(detail["type"].partition("_")[0])
-    return known or f"is not possible ({detail['msg']})"
 
 
 def _wanted(nodes: Iterable[dict[str, Any]]) -> str:
@@ -139,24 +113,24 @@ def _wanted(nodes: Iterable[dict[str, Any]]) -> str:
     for node in nodes:
         if "const" in node or "enum" in node:
             words += map(str, node.get("enum") or [node["const"]])
+            continue
+        said = _KINDS.get(node.get("type", ""), "a value")
+        if "examples" in node:
+            shown = [one if isinstance(one, str) else json.dumps(one) for one in node["examples"]]
+            said += f" such as {', '.join(shown)}"
+        elif "properties" in node:
+            said += f" ({', '.join(node['properties'])})"
         else:
-            kinds.append(_kind(node))
+            ends = [f" {word} {node[end]:.12g}" for end, word in _ENDS.items() if end in node]
+            said += "".join(ends)
+        kinds.append(said)
     if words:
         kinds.append(words[0] if len(words) == 1 else f"one of {', '.join(words)}")
     return ", or ".join(kinds)
 
 
-def _kind(node: dict[str, Any]) -> str:
-    names = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
-    names |= {"string": "a text", "array": "a list", "object": "key: value lines under it"}
-    said = names.get(node.get("type", ""), "a value")
-    if "examples" in node:
-        shown = (json.dumps(one) if isinstance(one, list) else str(one) for one in node["examples"])
-        return f"{said} such as {', '.join(shown)}"
-    if "properties" in node:
-        return f"{said} ({', '.join(node['properties'])})"
-    ends = [f"{word} {node[end]:.12g}" for end, word in _ENDS.items() if end in node]
-    return " ".join([said, *ends])
+def _keys(schema: dict[str, Any], path: Path) -> list[str]:
+    return [name for node in _nodes(schema, path) for name in node.get("properties", ())]
 
 
 def _nodes(schema: dict[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from watchconv.daemon.scan_loop import ScanLoop
 from watchconv.daemon.status import StatusPublisher
 from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.wakeup import MountWatcher, WakeFifo
-from watchconv.daemon.worker import Preparation, Worker
+from watchconv.daemon.worker import Worker
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.encode.engine import LocalEngine
 from watchconv.host.threads import in_thread
@@ -98,8 +98,8 @@ def build(
     engine = LocalEngine(program, reader, work, owner_tag=owner_tag)
     destination = LocalFolders(folders, work)
     deliveries = Deliveries(context, destination, work)
-    preparation = Preparation(program, probe, work, destination)
-    dispatcher = Dispatcher(context, Worker(context, preparation, engine, deliveries))
+    worker = Worker(context, program, probe, work, engine, deliveries)
+    dispatcher = Dispatcher(context, worker)
     scan_journal = Journal(config.state, create=False)
     scanner = InboxScanner(config.inbox, scan_journal, folders)
     scan_loop = ScanLoop(context, scanner, dispatcher)

@@ -31,60 +31,48 @@ class Signals:
         self.stop = asyncio.Event()  # the daemon is to end
         self.force_exit = asyncio.Event()  # … without waiting for anything
         self.mounts_learnt = asyncio.Event()  # other mounts are to be remembered: maintenance
-        self.status_changed = asyncio.Event()  # status may show something else
-        self.once_changed = asyncio.Event()  # run --once may be over
+        self.status = asyncio.Event()  # status may show something else
+        self.once = asyncio.Event()  # run --once may be over
 
-    def work_changed(self) -> None:
-        """Announce that a job may be ready, or that what kept jobs from being claimed is over."""
-        self.work.set()
-        self.changed()
+    def changed(self, *, work: bool = False) -> None:
+        """Announce that something has changed that is shown, or that an end may depend on.
 
-    def changed(self) -> None:
-        """Announce that something has changed that is shown, or that an end may depend on."""
-        self.status_changed.set()
-        self.once_changed.set()
+        work: a job may be ready, or what kept jobs from being claimed is over.
+        """
+        self.status.set()
+        self.once.set()
+        if work:
+            self.work.set()
 
 
 class ScanRequest:
-    """What is to be scanned soon: what events told the watcher, and what parts ask for.
-
-    Belongs to the event loop; ``due`` wakes the scan loop.
-    """
+    """What is to be scanned soon: what events told the watcher, and what parts ask for."""
 
     def __init__(self, watcher: Watcher, due: asyncio.Event) -> None:
-        self.watcher, self.due = watcher, due
-        self._everything = False
+        self.watcher = watcher
+        self.due = due  # wakes the scan loop
+        self.everything = asyncio.Event()  # all of the inbox was asked for
 
-    def name(self, source: str) -> None:
+    def scan_name(self, source: str) -> None:
         """Ask for one name."""
         self.watcher.add_hint(source)
         self.due.set()
 
-    def everything(self) -> None:
+    def scan_everything(self) -> None:
         """Ask for the whole inbox."""
-        self._everything = True
+        self.everything.set()
         self.due.set()
-
-    def take_everything(self) -> bool:
-        """Return whether the whole inbox was asked for, and forget it."""
-        asked, self._everything = self._everything, False
-        return asked
 
 
 class CurrentConfig:
-    """The configuration in effect; a reload puts another frozen value in its place."""
+    """The configuration in effect, ``now``: frozen, so keep it for what must not change midway."""
 
     def __init__(self, config: Config) -> None:
-        self._now = config
-
-    @property
-    def now(self) -> Config:
-        """The whole configuration; keep it for as long as one thing must not change."""
-        return self._now
+        self.now = config
 
     def replace(self, config: Config) -> None:
         """Let another configuration be in effect from now on."""
-        self._now = config
+        self.now = config
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from watchconv.daemon.context import wait_at_most
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
-from watchconv.intake.routing import profile_for
+from watchconv.intake.filters import profile_for
 from watchconv.journal import requests
 from watchconv.journal.jobs import PAUSED, Journal
 from watchconv.logs.format import log_job, log_transition
@@ -99,7 +99,7 @@ class Control:
             raise EnvironmentTrouble(sentence) from error
         if after:
             log_transition(log, after, JobState.FAILED, JobState.QUEUED)
-            self._context.signals.work_changed()
+            self._context.signals.changed(work=True)
 
     def _bring_back(self, job: Job) -> Job | None:
         """Move a failed original back into the inbox, then queue its job; on a thread."""

@@ -12,12 +12,13 @@ import contextlib
 import errno
 import logging
 import os
+import threading
 import time
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.deliver.destination import DeliverySettings, order_of
-from watchconv.encode.report import compose
+from watchconv.encode.classify import compose_report
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
@@ -45,68 +46,111 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
+class _Step(NamedTuple):
+    """What came of a commit: the job as it stands (None: it has moved on), and of its delivery."""
+
+    job: Job | None
+    tried: bool = False
+    ended: Job | None = None
+    error: Exception | None = None
+
+
 class Deliveries:
     """Commits decisions and carries DELIVERING jobs to their end."""
 
     def __init__(self, context: Context, destination: Destination, work: WorkDirectories) -> None:
-        self._config, self._journal = context.config, context.journal
+        self._context, self._journal = context, context.journal
         self._troubles, self._signals = context.troubles, context.signals
-        self._destination, self._work = destination, work
-        self._request = context.request
-        self._free = asyncio.Semaphore(AT_ONCE)
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.destination, self._work = destination, work
+        self._free = threading.Semaphore(AT_ONCE)
+        self.tasks: dict[int, asyncio.Task[None]] = {}  # that deliver, by job
         self._stuck: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.failed = 0  # jobs that have ended in error/
         self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
-    def under_way(self) -> int:
-        """How many deliveries are being tried now."""
-        return len(self._tasks)
-
-    @property
     def stuck(self) -> int:
         """How many deliveries cannot be done now."""
         return len(self._stuck)
 
-    # commit
+    async def conclude(
+        self,
+        job: Job,
+        decision: Deliver,
+        end: AttemptEnd | None = None,
+        generation: int | None = None,
+    ) -> bool:
+        """Commit what is to be delivered, and deliver it: now, or in the background.
 
-    async def conclude(self, job: Job, decision: Deliver, end: AttemptEnd | None) -> Job | None:
-        """Commit what is to be delivered, then begin it; None when the job has moved on.
-
-        A cancel that is not answered yet comes before any other verdict.
+        A cancel that is not answered yet comes before any other verdict. Returns False, and does
+        nothing, where the folders are no longer those of the generation.
         """
-        intent = await in_thread(
-            self._destination.plan, job, decision.verdict, decision.outputs, self._settings
-        )
+        task = asyncio.current_task()
+        assert task
+        self.tasks[job.id] = task  # a stop waits for it as for a delivery
+        try:
+            while True:
+                try:
+                    step = await in_thread(self._deliver_new, job, decision, end, generation)
+                except JournalError as error:
+                    await self._wait_for_journal(error)
+                else:
+                    break
+        finally:
+            self.tasks.pop(job.id, None)  # two may conclude one job: the journal takes one
+        if step is None:
+            return False
+        self._troubles.clear(Trouble.JOURNAL)
+        if step.job is None:
+            if decision.verdict is not Verdict.CANCELLED:
+                fresh = await self.insist(Journal.get, job.id)
+                if fresh and fresh.request is Request.CANCEL:
+                    await self.cancel(fresh, decision.report, end)
+        elif step.tried:
+            self._take_end(step.job, step.ended, step.error)
+        else:
+            await self.begin(step.job)
+        return True
+
+    def _deliver_new(
+        self, job: Job, decision: Deliver, end: AttemptEnd | None, generation: int | None
+    ) -> _Step | None:
+        """Choose names, commit the intent and, unless many others are delivered, deliver."""
+        if generation is not None and not self._context.folders.is_current(generation):
+            return None
+        settings = DeliverySettings.of(self._context.config.now)
+        intent = self.destination.plan(job, decision.verdict, decision.outputs, settings)
         report = decision.report
         if decision.verdict is not Verdict.ENCODED and not report:
-            report = compose(job, (), None, "")
+            report = compose_report(job, (), None, "")
         intent = intent._replace(
             cause=decision.cause,
             reason=decision.reason,
             report=report,
             warnings=decision.warnings,
         )
-        if after := await self.insist(Journal.intend, job, intent, end):
-            log_transition(log, job, job.state, JobState.DELIVERING, decision.reason)
-            await self.begin(after)
-            return after
-        if decision.verdict is not Verdict.CANCELLED:
-            fresh = await self.insist(Journal.get, job.id)
-            if fresh and fresh.request is Request.CANCEL:
-                return await self.cancel(fresh, report, end)
-        return None
+        after = self._journal.ask_blocking(Journal.intend, job, intent, end)
+        if after is None:
+            return _Step(None)
+        log_transition(log, after, job.state, JobState.DELIVERING, decision.reason)
+        if not self._free.acquire(blocking=False):
+            return _Step(after)
+        try:
+            return _Step(after, tried=True, ended=self._roll_forward(after))
+        except (OSError, EnvironmentTrouble, JournalError) as error:
+            return _Step(after, tried=True, error=error)
+        finally:
+            self._free.release()
 
     async def cancel(
         self, job: Job, report: str | None = None, end: AttemptEnd | None = None
-    ) -> Job | None:
+    ) -> None:
         """Deliver a job that is not wanted any more; report is what its attempt wrote."""
         decision = Deliver(
             Verdict.CANCELLED, cause=Cause.CANCELLED, reason="cancelled", report=report
         )
-        return await self.conclude(job, decision, end)
+        await self.conclude(job, decision, end)
 
     async def insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the journal until it can be written: a finished encode is not to be lost to it."""
@@ -114,17 +158,17 @@ class Deliveries:
             try:
                 answer = await self._journal.ask(question, *args, **kwargs)
             except JournalError as error:
-                self._troubles.report(Trouble.JOURNAL, str(error), retry_seconds=JOURNAL_SECONDS)
-                if self._signals.stop.is_set():
-                    raise
-                await wait_at_most(self._signals.stop, JOURNAL_SECONDS)
+                await self._wait_for_journal(error)
             else:
                 self._troubles.clear(Trouble.JOURNAL)
                 return answer
 
-    async def discard(self, job: Job) -> None:
-        """Remove the work of a job's attempt."""
-        await in_thread(self._work.remove_attempt, job.id, job.run)
+    async def _wait_for_journal(self, error: JournalError) -> None:
+        """Report it and wait a while; raise it where the daemon ends."""
+        self._troubles.report(Trouble.JOURNAL, str(error), retry_seconds=JOURNAL_SECONDS)
+        if self._signals.stop.is_set():
+            raise error
+        await wait_at_most(self._signals.stop, JOURNAL_SECONDS)
 
     # carry out
 
@@ -133,24 +177,31 @@ class Deliveries:
 
         again: the row was read a while ago, and an earlier try may have ended it since.
         """
-        if job.id in self._tasks:
+        if job.id in self.tasks:
             return
-        task = self._tasks[job.id] = asyncio.create_task(self._deliver(job, again))
-        task.add_done_callback(lambda _: self._take_end(job.id, task))
-        while len(self._tasks) > 2 * AT_ONCE:
-            await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        task = self.tasks[job.id] = asyncio.create_task(self._deliver(job, again))
 
-    def _take_end(self, job_id: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[job_id]
-        if not task.cancelled() and (bug := task.exception()) and not self.bug.done():
-            self.bug.set_exception(bug)
-        self._signals.changed()
+        def end(task: asyncio.Task[None]) -> None:
+            self.tasks.pop(job.id, None)
+            if not task.cancelled() and (bug := task.exception()) and not self.bug.done():
+                self.bug.set_exception(bug)
+            self._signals.changed()
+
+        task.add_done_callback(end)
+        while len(self.tasks) > 2 * AT_ONCE:
+            await asyncio.wait(self.tasks.values(), return_when=asyncio.FIRST_COMPLETED)
 
     async def _deliver(self, job: Job, again: bool) -> None:
+        ended, failure = None, None
         try:
-            async with self._free:
-                ended = await in_thread(self._roll_forward, job, again)
+            ended = await in_thread(self._deliver_again, job, again)
         except (OSError, EnvironmentTrouble, JournalError) as error:
+            failure = error
+        self._take_end(job, ended, failure)
+
+    def _take_end(self, job: Job, ended: Job | None, error: Exception | None) -> None:
+        """Take the end of a try to deliver."""
+        if error:
             self._stuck.add(job.id)
             self._retry_later()
             name = printable(job.source)
@@ -163,17 +214,22 @@ class Deliveries:
             self.failed += ended.state is JobState.FAILED
             reason = ended.reason if ended.state is JobState.FAILED else None
             log_transition(log, ended, JobState.DELIVERING, ended.state, reason)
-            self._request.name(ended.source)  # something new may lie under its name by now
+            # something new may lie under its name by now
+            self._context.request.scan_name(ended.source)
 
-    def _roll_forward(self, job: Job, again: bool) -> Job | None:
+    def _deliver_again(self, job: Job, again: bool) -> Job | None:
+        with self._free:
+            if again:
+                fresh = self._journal.ask_blocking(Journal.get, job.id)
+                if fresh is None or fresh.state is not JobState.DELIVERING:
+                    return None
+                job = fresh
+            return self._roll_forward(job)
+
+    def _roll_forward(self, job: Job) -> Job | None:
         """Deliver one job, remember its end, and only then remove its work; on a thread."""
-        if again:
-            fresh = self._journal.ask_blocking(Journal.get, job.id)
-            if fresh is None or fresh.state is not JobState.DELIVERING:
-                return None
-            job = fresh
-        order = order_of(job, self._settings)
-        state, held = self._destination.deliver(order, self._retarget)
+        order = order_of(job, DeliverySettings.of(self._context.config.now))
+        state, held = self.destination.deliver(order, self._retarget)
         now = time.time()
         if state is JobState.SUPERSEDED:
             ended = self._journal.ask_blocking(
@@ -181,17 +237,13 @@ class Deliveries:
             )
         else:
             ended = self._journal.ask_blocking(Journal.finish, job.id, state, now, held=held)
-        self._destination.clear(job)
+        self.destination.clear(job)
         return ended
 
     def _retarget(self, order: DeliveryOrder) -> None:
         self._journal.ask_blocking(
             Journal.retarget, order.job_id, outputs=order.names, original=order.original
         )
-
-    @property
-    def _settings(self) -> DeliverySettings:
-        return DeliverySettings.of(self._config.now)
 
     async def run(self) -> None:
         """Take up what was under way; then try again what is stuck, for ever.
@@ -227,7 +279,7 @@ class Deliveries:
 
     async def finish(self, seconds: float) -> bool:
         """Wait for those under way; return whether all came to an end."""
-        return await all_ended(self._tasks.values(), seconds, self._signals.force_exit)
+        return await all_ended(self.tasks.values(), seconds, self._signals.force_exit)
 
 
 def _why(error: Exception) -> str:

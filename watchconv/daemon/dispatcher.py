@@ -17,7 +17,7 @@ from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.daemon.worker import Attempt
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
-from watchconv.intake.routing import names_in_error
+from watchconv.intake.filters import names_in_error
 from watchconv.journal import requests
 from watchconv.logs.format import log_job
 from watchconv.model import JobState, Trouble
@@ -41,77 +41,34 @@ CLOCK_SECONDS = 60.0  # the clock may be set while the next job waits for its ti
 STOP_SECONDS = 10.0  # what is left to a child that was told to end, before we go without it
 
 
-class Slots:
-    """So many encodes at once, a number that may change while slots are taken."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.taken = size, 0
-        self._changed = asyncio.Event()
-
-    async def acquire(self) -> Slot:
-        """Wait for a free slot and take it."""
-        while self.taken >= self.size:
-            self._changed.clear()
-            await self._changed.wait()
-        return self.take()
-
-    def take(self) -> Slot:
-        """Take a slot even where none is free."""
-        self.taken += 1
-        return Slot(self)
-
-    def resize(self, size: int) -> None:
-        """Have more slots, or fewer; nobody loses one that is taken."""
-        self.size = size
-        self._changed.set()
-
-    def give_back(self) -> None:
-        """Have one more free slot; for ``Slot`` alone."""
-        self.taken -= 1
-        self._changed.set()
-
-
-class Slot:
-    """The right to have an encode alive."""
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots: Slots | None = slots
-
-    def release(self) -> None:
-        """Give the slot back. Idempotent."""
-        slots, self._slots = self._slots, None
-        if slots:
-            slots.give_back()
-
-
 class Dispatcher:
     """Claims jobs and starts their workers."""
 
     def __init__(self, context: Context, worker: Worker) -> None:
-        self._config, self._folders = context.config, context.folders
-        self._journal, self._troubles = context.journal, context.troubles
-        self._signals, self._worker = context.signals, worker
-        self._slots = Slots(0)
+        self._context, self._worker = context, worker
+        self._troubles, self._signals = context.troubles, context.signals
+        self._slots = self._taken = 0
+        self._slot_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._enough_until = 0.0  # monotonic
-        self._closing = False
+        self._closing = self._sleeps = False
         self._turns = 0  # grows each time that it looks for a job
-        self._sleeps = False
         self.attempts: dict[int, Attempt] = {}  # under way, by job
         self.paused = False
         self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def resize(self, jobs: int) -> None:
-        """Let so many encodes run at once, from the start or from now on."""
+        """Let so many encodes run at once, from now on; none that runs is ended for it."""
         capacity = self._worker.engine.capacity()
-        self._slots.resize(jobs if capacity is None else min(jobs, capacity))
+        self._slots = jobs if capacity is None else min(jobs, capacity)
+        self._slot_changed.set()
 
     def set_paused(self, paused: bool) -> None:
         """Claim no more jobs, or go on."""
         if self.paused != paused:
             log.info("paused: no new job is claimed" if paused else "resumed")
         self.paused = paused
-        self._signals.work_changed()
+        self._signals.changed(work=True)
 
     def take_scan(self, result: ScanResult) -> None:
         """End the attempts whose originals are gone, and have the probe ready for a new file."""
@@ -119,40 +76,44 @@ class Dispatcher:
             if attempt := self.attempts.get(job_id):
                 attempt.stop(kill=True)
         if result.first_seen and not self.paused:
-            self._worker.warm()
+            self._worker.probe.warm()
 
     async def run(self) -> None:
         """Acquire, claim, start, for ever."""
         while True:
-            slot = await self._slots.acquire()
-            try:
-                claimed = await self._claim()
-            except BaseException:
-                slot.release()
-                raise
-            config = self._config.now
+            while self._taken >= self._slots:
+                self._slot_changed.clear()
+                await self._slot_changed.wait()
+            claimed = await self._claim()
+            self._taken += 1
+            config = self._context.config.now
             parallel = min(claimed.unfinished, config.jobs)
-            self._start(Attempt(claimed.job, config, slot.release, parallel, claimed.old_reports))
+            self._start(Attempt(claimed.job, config, self._release, parallel, claimed.old_reports))
 
     def adopt(self, job: Job, running: Running) -> None:
         """Take over an attempt that lives on from before a restart."""
-        self._start(Attempt(job, self._config.now, self._slots.take().release, running=running))
+        self._taken += 1
+        self._start(Attempt(job, self._context.config.now, self._release, running=running))
+
+    def _release(self) -> None:
+        self._taken -= 1
+        self._slot_changed.set()
 
     def _start(self, attempt: Attempt) -> None:
-        job_id = attempt.job.id
-        self.attempts[job_id] = attempt
-        task = asyncio.create_task(self._worker.run(attempt), name=f"job {job_id}")
+        job = attempt.job
+        self.attempts[job.id] = attempt
+        task = asyncio.create_task(self._worker.run(attempt), name=f"job {job.id}")
         self._tasks.add(task)
 
         def end(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self.attempts.pop(job_id, None)
+            del self.attempts[job.id]
             attempt.release_slot()
             self._signals.changed()
             error = None if task.cancelled() else task.exception()
             if isinstance(error, JournalError):
                 words = "stays running: the next start takes it up"
-                log_job(log, attempt.job, words, level=logging.WARNING)
+                log_job(log, job, words, level=logging.WARNING)
             elif error and not self.bug.done():
                 self.bug.set_exception(error)
 
@@ -161,52 +122,49 @@ class Dispatcher:
 
     async def _claim(self) -> _Claimed:
         """Wait until a job may be claimed, and claim it."""
+        config, troubles = self._context.config, self._troubles
         while True:
             self._signals.work.clear()
             self._turns += 1
-            seconds: float | None = None
-            blocked = self._troubles.blocked_seconds()
-            if self.paused or self._closing or blocked is None:
-                pass
-            elif blocked > 0:
-                seconds = blocked
-            elif not await self._has_space():
+            seconds = troubles.blocked_seconds()
+            if self.paused or self._closing:
+                seconds = None
+            elif seconds == 0 and not await self._has_space():
                 seconds = SPACE_SECONDS
-            else:
+            elif seconds == 0:
                 try:
-                    profiles = self._config.now.all_profiles
-                    claimed = await self._journal.ask(_claim_now, time.time(), profiles)
+                    profiles = config.now.all_profiles
+                    found = await self._context.journal.ask(_claim_now, time.time(), profiles)
                 except JournalError as error:
-                    sentence = str(error)
-                    self._troubles.report(Trouble.JOURNAL, sentence, retry_seconds=JOURNAL_SECONDS)
                     seconds = JOURNAL_SECONDS
+                    troubles.report(Trouble.JOURNAL, str(error), retry_seconds=seconds)
                 else:
-                    self._troubles.clear(Trouble.JOURNAL)
-                    if isinstance(claimed, _Claimed):
-                        return claimed
-                    if claimed is not None:
-                        seconds = max(0.0, min(claimed - time.time(), CLOCK_SECONDS))
+                    troubles.clear(Trouble.JOURNAL)
+                    if isinstance(found, _Claimed):
+                        return found
+                    if found is None:
+                        seconds = None
+                    else:
+                        seconds = max(0.0, min(found - time.time(), CLOCK_SECONDS))
             self._sleeps = True
             await wait_at_most(self._signals.work, seconds)
             self._sleeps = False
 
     async def _has_space(self) -> bool:
-        least = self._config.now.min_free
-        now = time.monotonic()
-        if least and now >= self._enough_until:
+        least, outbox = self._context.config.now.min_free, self._context.folders.outbox
+        if least and time.monotonic() >= self._enough_until:
             try:
-                free = await in_thread(self._folders.free_bytes)
+                free = await in_thread(self._context.folders.free_bytes)
             except (OSError, EnvironmentTrouble):
                 return True  # the folders' own check says it better
             if free < least:
-                self._troubles.report(
-                    Trouble.SPACE,
-                    f"less than min_free ({show_bytes(least)}) is free in the outbox"
-                    f" {self._config.now.outbox}: no new job starts until there is room",
-                    blocks=False,
+                sentence = (
+                    f"less than min_free ({show_bytes(least)}) is free in the outbox {outbox}:"
+                    " no new job starts until there is room"
                 )
+                self._troubles.report(Trouble.SPACE, sentence, blocks=False)
                 return False
-            self._enough_until = now + ENOUGH_SECONDS
+            self._enough_until = time.monotonic() + ENOUGH_SECONDS
         self._troubles.clear(Trouble.SPACE)
         return True
 
@@ -225,13 +183,18 @@ class Dispatcher:
         """
         self._closing = True
         force_exit = self._signals.force_exit
-        if await all_ended(self._tasks, grace_seconds, force_exit):
+        if await all_ended(self._encoding(), grace_seconds, force_exit):
             return True
         self._stop_all(kill=force_exit.is_set())
-        if not await all_ended(self._tasks, STOP_SECONDS, force_exit):
+        if not await all_ended(self._encoding(), STOP_SECONDS, force_exit):
             self._stop_all(kill=True)
-            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
-        return not self._tasks
+            if left := self._encoding():
+                await asyncio.wait(left, timeout=STOP_SECONDS)
+        return not self._encoding()
+
+    def _encoding(self) -> set[asyncio.Task[None]]:
+        """Return the tasks that do not deliver yet; deliveries are waited for apart."""
+        return self._tasks - set(self._worker.deliveries.tasks.values())
 
     def _stop_all(self, *, kill: bool) -> None:
         for attempt in self.attempts.values():
@@ -252,5 +215,7 @@ def _claim_now(journal: Journal, now: float, profiles: Collection[str]) -> _Clai
     if job is None:
         return journal.next_ready_at()
     counts = journal.counts()
-    old_reports = requests.failed_as(journal, [*names_in_error(job.source, profiles)])
+    old_reports = []
+    if counts[JobState.FAILED]:
+        old_reports = requests.failed_as(journal, names_in_error(job.source, profiles))
     return _Claimed(job, counts[JobState.RUNNING] + counts[JobState.QUEUED], old_reports)

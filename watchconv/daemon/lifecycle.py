@@ -42,11 +42,8 @@ log = logging.getLogger(__name__)
 # the longest that a stop takes, beside twice the grace (to finish, and for copies under way):
 # twice what is left to a child that was told to end, then threads and probes that do not answer
 STOP_SECONDS = 45.0
-# the first job would hold the first scan up, and waits for it, as the first word of how we are
-# waits for the folders' check: so long, at most
-FIRST_SCAN_SECONDS = 3.0
-# the tasks that do not live as long as the daemon
-SHORT_TASKS = ("watchdog", "ready", "dispatcher")
+FIRST_SCAN_SECONDS = 3.0  # for how long the first job waits for the first scan, at most
+SHORT_TASKS = ("watchdog", "ready")  # those that do not live as long as the daemon
 
 
 class Daemon:
@@ -112,10 +109,10 @@ class Daemon:
             asyncio.create_task(work, name=name)
             for name, work in {
                 "scan": app.scan_loop.run(),
-                "dispatcher": self._dispatch(app),
+                "dispatcher": app.dispatcher.run(),
                 "control": app.control.run(),
                 "deliveries": app.deliveries.run(),
-                "status": self._publish(app),
+                "status": app.status.run(),
                 "maintenance": self._maintain(app),
                 "reloads": self._serve_reloads(app, program),
                 "watchdog": Watchdog(app.scan_loop, app.context.journal, app.dispatcher).run(),
@@ -189,21 +186,15 @@ class Daemon:
 
     # tasks
 
-    async def _dispatch(self, app: App) -> None:
-        await wait_at_most(app.scan_loop.first_done, FIRST_SCAN_SECONDS)
-        app.dispatcher.resize(app.context.config.now.jobs)
-        await app.dispatcher.run()
-
-    async def _publish(self, app: App) -> None:
-        # until the folders are checked it would say "running"
-        await wait_at_most(app.scan_loop.checked, FIRST_SCAN_SECONDS)
-        await app.status.run()
-
     async def _maintain(self, app: App) -> None:
         await app.scan_loop.first_done.wait()
         await maintain(app.context)
 
     async def _say_ready(self, app: App) -> None:
+        """Let jobs be claimed, and say that the inbox is watched."""
+        # the first job would hold the first scan up
+        await wait_at_most(app.scan_loop.first_done, FIRST_SCAN_SECONDS)
+        app.dispatcher.resize(app.context.config.now.jobs)
         await app.scan_loop.first_done.wait()
         if not self._once and not app.context.troubles.has(Trouble.FOLDERS):
             folders = (printable(self._folders.inbox), printable(self._folders.outbox))
@@ -229,9 +220,9 @@ class Daemon:
                 context.troubles.clear(Trouble.RELOAD)
                 context.config.replace(config)
                 app.dispatcher.resize(config.jobs)
-                context.request.everything()
+                context.request.scan_everything()
             notify("READY=1")
-            context.signals.work_changed()
+            context.signals.changed(work=True)
 
     def _refuse(self, app: App, problems: str) -> None:
         """Say why the old configuration stays."""
@@ -249,4 +240,4 @@ def _log_dead_thread(
     """Log the bug that ended a thread, and have the watch begun anew where it was one of its."""
     why = end.exc_value or end.exc_type()
     log.error("a thread died of a bug", exc_info=(end.exc_type, why, end.exc_traceback))
-    call_soon_from_thread(loop, request.everything)
+    call_soon_from_thread(loop, request.scan_everything)

@@ -16,7 +16,15 @@ from watchconv.daemon.context import wait_at_most
 from watchconv.errors import JournalError
 from watchconv.journal.jobs import MOUNTS, Journal
 from watchconv.logs.format import log_transition
-from watchconv.model import AttemptEnd, AttemptOutcome, Cause, JobState, Trouble, Verdict
+from watchconv.model import (
+    AttemptEnd,
+    AttemptOutcome,
+    Cause,
+    JobState,
+    Trouble,
+    Verdict,
+    WaitReason,
+)
 from watchconv.policy import Deliver
 
 if TYPE_CHECKING:
@@ -39,6 +47,7 @@ async def recover(
     journal = context.journal
     points = await journal.ask(Journal.setting, MOUNTS)
     context.folders.remember(json.loads(points) if points else {})
+    await journal.ask(Journal.release_delayed, WaitReason.UNMOUNTED)  # it may be there again
     most = context.config.now.max_attempts
     end = AttemptEnd(AttemptOutcome.CRASHED, cause=Cause.CRASHED)
     for job in await journal.ask(Journal.in_state, JobState.RUNNING):
@@ -73,7 +82,7 @@ async def maintain(context: Context) -> None:
             kept = await journal.ask(Journal.setting, MOUNTS)
             if written and kept is None:  # a person had the journal forget them
                 folders.forget()
-                context.request.everything()
+                context.request.scan_everything()
                 written = False  # what the scan finds is
             else:
                 if kept != (points := json.dumps(folders.remembered())):

@@ -37,8 +37,8 @@ class Once:
         signals = self._context.signals
         await self._scan_loop.first_done.wait()
         while not await self._is_done():
-            await signals.once_changed.wait()
-            signals.once_changed.clear()
+            await signals.once.wait()
+            signals.once.clear()
         for source, lacks in self._scan_loop.result.incomplete.items():
             log.warning("left in the inbox, for it is not whole: %s: %s", printable(source), lacks)
         signals.stop.set()
@@ -51,7 +51,7 @@ class Once:
 
     async def _is_done(self) -> bool:
         troubles = self._context.troubles
-        if self._scan_loop.pending or self._dispatcher.attempts or self._deliveries.under_way:
+        if self._scan_loop.pending or self._dispatcher.attempts or self._deliveries.tasks:
             return False
         if troubles.has(Trouble.FOLDERS):
             return True

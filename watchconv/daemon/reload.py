@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 
 from watchconv.config import load_apart
 from watchconv.deliver.ownership import Ownership
-from watchconv.encode.program import (
-    examine_program,
-    find_program,
-    find_unusable,
-    missing_encoders,
-)
+from watchconv.encode.program import examine_program, find_program, find_unusable, missing_encoders
 from watchconv.errors import ConfigError
 from watchconv.process.sandbox.support import ready
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from watchconv.config import Config
     from watchconv.encode.program import Program
 
@@ -37,8 +34,7 @@ def examine_start(config: Config) -> Program:
     Raises ConfigError, with every problem, or MissingExtra where there is no ffmpeg.
     """
     program = examine_program(find_program(config.ffmpeg), config.state)
-    for sentence in _demand_usable(config, program):
-        log.warning("%s", sentence)
+    _demand_usable(config, program)
     return program
 
 
@@ -49,10 +45,7 @@ def read_again(old: Config, program: Program, path: str) -> Config:
     configuration stays then.
     """
     new = load_apart(path, find_unusable)
-    known = _lacks(old)
-    for sentence in _demand_usable(new, examine_program(program.path, old.state)):
-        if sentence not in known:
-            log.warning("%s", sentence)
+    _demand_usable(new, examine_program(program.path, old.state), known=_lacks(old))
     names = [key.name for key in fields(new) if getattr(new, key.name) != getattr(old, key.name)]
     for name in names:
         if name in NEED_RESTART:
@@ -62,17 +55,20 @@ def read_again(old: Config, program: Program, path: str) -> Config:
     return replace(new, **{name: getattr(old, name) for name in NEED_RESTART})
 
 
-def _demand_usable(config: Config, program: Program) -> tuple[str, ...]:
-    """Return what is not as it was asked for; raise ConfigError for what cannot be run here."""
+def _demand_usable(config: Config, program: Program, known: Collection[str] = ()) -> None:
+    """Raise ConfigError for what cannot be run here; log what is not as it was asked for."""
     needed = {*config.profiles, config.profile}
     problems = missing_encoders(program, {name: config.all_profiles[name] for name in needed})
+    lacks: tuple[str, ...] = ()
     try:
         lacks = _lacks(config)
     except ConfigError as error:
         problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
-    return lacks
+    for sentence in lacks:
+        if sentence not in known:
+            log.warning("%s", sentence)
 
 
 def _lacks(config: Config) -> tuple[str, ...]:

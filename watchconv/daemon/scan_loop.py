@@ -66,25 +66,27 @@ class _Round:
     result: ScanResult | None = None  # None: a folder is in trouble
 
     @property
-    def polling(self) -> bool:
-        """Whether changes may go unnoticed until the next regular scan."""
-        return bool(self.no_events) or not all(mount.has_events for mount in self.mounts)
+    def folders(self) -> tuple[object, ...]:
+        """What is known of folders and mounts, to be compared."""
+        return self.state, self.mounts, self.missing
 
 
 class ScanLoop:
     """The task that scans."""
 
     def __init__(self, context: Context, scanner: InboxScanner, dispatcher: Dispatcher) -> None:
-        self._context = context
-        self._loop = asyncio.get_running_loop()
+        self._context, self._request = context, context.request
         self._folders, self._troubles = context.folders, context.troubles
-        self._request = context.request
         self._scanner, self._dispatcher = scanner, dispatcher
+        self._announce_added = functools.partial(
+            call_soon_from_thread,
+            asyncio.get_running_loop(),
+            functools.partial(context.signals.changed, work=True),
+        )
         self._last = _Round(context.folders.state)
         self._everything_at = 0.0  # monotonic: when all of the inbox is scanned next
         self._unread: set[str] = set()  # folders that could not be read …
         self._unread_at = math.inf  # … and when they are scanned again
-        self._remembered: dict[str, str] = {}  # mounts
         self._turns = 0
         self.busy = False  # a round is under way
         self.checked = asyncio.Event()  # what is wrong with the folders, if anything, is known
@@ -112,48 +114,56 @@ class ScanLoop:
 
     async def run(self) -> None:
         """Scan, for ever."""
-        state = await in_thread(self._folders.check, self._context.config.now.state)
-        await self._take_folders(_Round(state))
+        request, config = self._request, self._context.config
+        await self._take_folders(_Round(await in_thread(self._folders.check, config.now.state)))
         self.checked.set()
         while True:
-            self._request.due.clear()
+            request.due.clear()
             self.busy = True
             self._turns += 1
-            pause: float
-            seconds: float | None
-            everything = self._request.take_everything() or time.monotonic() >= self._everything_at
+            everything = request.everything.is_set() or time.monotonic() >= self._everything_at
+            request.everything.clear()
+            pause = SPACING_SECONDS
             try:
-                found = await in_thread(self._round, self._context.config.now, everything)
+                found = await in_thread(self._scan_round, config.now, everything)
             except (EnvironmentTrouble, JournalError) as error:
                 self._troubles.report(Trouble.SCAN, str(error), blocks=False)
                 self._everything_at = time.monotonic() + TROUBLE_SECONDS
-                pause, seconds = SPACING_SECONDS, None
             else:
-                await self._take_folders(found)
-                pause, seconds = self._take_scan(found)
+                if found.folders != self._last.folders:
+                    await self._take_folders(found)
+                self._last = found
+                if found.result is None:
+                    self._everything_at = time.monotonic() + TROUBLE_SECONDS
+                else:
+                    self._take_scan(found, found.result)
+                    if found.result.added:
+                        pause = BURST_SECONDS
             self.busy = False
             self.first_done.set()
             self._context.signals.changed()
             await asyncio.sleep(pause)
-            await wait_at_most(
-                self._request.due, self._seconds_to_next() if seconds is None else seconds
-            )
+            now = time.monotonic()
+            if now >= self._unread_at:
+                request.watcher.add_trees(self._unread)
+                self._unread, self._unread_at = set(), math.inf
+            else:
+                due = min(self.result.next_due or math.inf, self._everything_at, self._unread_at)
+                await wait_at_most(request.due, max(0.0, due - now))
 
-    # on a thread
-
-    def _round(self, config: Config, everything: bool) -> _Round:
-        """Check the folders and the watcher, then scan."""
+    def _scan_round(self, config: Config, everything: bool) -> _Round:
+        """Check the folders and the watcher, then scan; on a thread."""
         last, watcher = self._last, self._request.watcher
         state = self._folders.check(config.state)
         if state.problems:
             return _Round(state)
-        mounts = tuple(self._folders.inbox_mounts())
-        missing = tuple(self._folders.missing_below())
-        leases_prove = last.leases_prove
+        mounts, missing = last.mounts, last.missing
+        leases_prove, no_events = last.leases_prove, watcher.limited
+        if state is not last.state:
+            mounts = tuple(self._folders.inbox_mounts())
+            missing = tuple(self._folders.missing_below())
         if mounts != last.mounts:
-            leases_prove = _leases_prove(config.inbox, mounts)
-            self._log_polling(config, mounts)
-        no_events = watcher.limited
+            leases_prove = _examine_mounts(config, mounts)
         begin = not watcher.alive() or mounts != last.mounts or (everything and bool(no_events))
         if begin:
             no_events = watcher.start() or watcher.limited
@@ -162,103 +172,64 @@ class ScanLoop:
         before = (last.no_events, last.missing, last.state)
         # what happened while that was different was not seen
         everything |= begin or (no_events, missing, state) != before
-        hints = watcher.take()
         rules = ScanRules(
             _name_filter(config.extensions, config.ignore),
             SettleSettings(
                 config.settle_seconds,
                 config.settle_network_seconds,
                 config.incomplete_after_seconds,
+                leases_prove,
             ),
-            leases_prove=leases_prove,
             profiles=config.all_profiles,
             profile=config.profile,
         )
+        hints = watcher.take()
         result = self._scanner.scan(None if everything else hints, rules, self._announce_added)
         return _Round(state, mounts, leases_prove, missing, no_events, everything, result)
 
-    def _announce_added(self) -> None:
-        call_soon_from_thread(self._loop, self._context.signals.work_changed)
-
-    def _log_polling(self, config: Config, mounts: tuple[Mount, ...]) -> None:
-        for mount in mounts:
-            if not mount.has_events:
-                seconds = config.scan_seconds or SCAN_POLLING_SECONDS
-                log.info(
-                    "the inbox is on %s (%s), where not every change makes an event: it is scanned"
-                    " every %.0f s",
-                    mount.fs_type,
-                    mount.point,
-                    seconds,
-                )
-
-    # in the loop
-
     async def _take_folders(self, found: _Round) -> None:
         """Report what is wrong with the folders and mounts; let go on what waited for one."""
-        anew = found.state.generation != self._last.state.generation
+        journal, signals = self._context.journal, self._context.signals
         over = self._troubles.report_all(Trouble.FOLDERS, found.state.problems, blocks=True)
         if found.state.problems:
-            self._everything_at = 0.0
-        else:
-            sentences = [_NOT_MOUNTED.format(point) for point in found.missing]
-            over |= self._troubles.report_all(Trouble.MOUNT_BELOW, sentences, blocks=False)
-            if over or anew:
-                await self._let_go_on()
-            if (remembered := self._folders.remembered()) != self._remembered:
-                self._remembered = remembered
-                self._context.signals.mounts_learnt.set()
-        self._last = found
+            return
+        sentences = [_NOT_MOUNTED.format(point) for point in found.missing]
+        over |= self._troubles.report_all(Trouble.MOUNT_BELOW, sentences, blocks=False)
+        if over or found.state.generation != self._last.state.generation:
+            with contextlib.suppress(JournalError):  # else it goes on when its time has come
+                await journal.ask(Journal.release_delayed, WaitReason.UNMOUNTED)
+            signals.retry_deliveries.set()
+            signals.changed(work=True)
+        signals.mounts_learnt.set()
 
-    async def _let_go_on(self) -> None:
-        """Let go on what waited for a folder or a mount."""
-        journal, signals = self._context.journal, self._context.signals
-        with contextlib.suppress(JournalError):  # else it goes on when its time has come
-            await journal.ask(Journal.release_delayed, WaitReason.UNMOUNTED)
-        signals.retry_deliveries.set()
-        signals.work_changed()
-
-    def _take_scan(self, found: _Round) -> tuple[float, float | None]:
-        """Take what a scan found; return for how long to pause, and when the next round is due.
-
-        None: when a file or the regular scan is.
-        """
-        result, config = found.result, self._context.config.now
-        if result is None:
-            return 0.0, TROUBLE_SECONDS
+    def _take_scan(self, found: _Round, result: ScanResult) -> None:
+        """Take what a scan found."""
+        config, now = self._context.config.now, time.monotonic()
         self._troubles.clear(Trouble.SCAN)
-        sentences = []
-        if found.no_events:
-            sentences.append(f"{found.no_events}; it is scanned from time to time instead")
-        self._troubles.report_all(Trouble.EVENTS, sentences, blocks=False)
-        now = time.monotonic()
+        if found.no_events or self._troubles.has(Trouble.EVENTS):
+            words = f"{found.no_events}; it is scanned from time to time instead"
+            sentences = [words] if found.no_events else []
+            self._troubles.report_all(Trouble.EVENTS, sentences, blocks=False)
         overflowed = self._request.watcher.overflowed
         if overflowed.is_set():
             overflowed.clear()
             self._troubles.report(Trouble.OVERFLOW, _OVERFLOWED, blocks=False)
-            self._request.everything()
+            self._request.scan_everything()
         elif found.everything:
             self._troubles.clear(Trouble.OVERFLOW)
         if found.everything:
-            regular = SCAN_POLLING_SECONDS if found.polling else SCAN_LIVE_SECONDS
+            polls = found.no_events or not all(mount.has_events for mount in found.mounts)
+            regular = SCAN_POLLING_SECONDS if polls else SCAN_LIVE_SECONDS
             self._everything_at = now + (config.scan_seconds or regular)
         if result.overflow:
-            self._everything_at = min(self._everything_at, now + max(1.0, config.settle_seconds))
+            soon = now + max(1.0, config.settle_seconds)
+            self._everything_at = min(self._everything_at, soon)
         if result.unread:
             self._unread |= result.unread
             self._unread_at = min(self._unread_at, now + UNREAD_SECONDS)
         self.result = result
-        self._dispatcher.take_scan(result)
-        return (BURST_SECONDS if result.added else SPACING_SECONDS), None
-
-    def _seconds_to_next(self) -> float:
-        now = time.monotonic()
-        if now >= self._unread_at:
-            self._request.watcher.add_trees(self._unread)
-            self._unread, self._unread_at = set(), math.inf
-            return 0.0
-        due = math.inf if self.result.next_due is None else self.result.next_due
-        return max(0.0, min(due, self._everything_at, self._unread_at) - now)
+        if result.taken_away or result.first_seen:
+            self._dispatcher.take_scan(result)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -268,7 +239,16 @@ class ScanLoop:
 _name_filter = functools.lru_cache(maxsize=1)(NameFilter)  # its patterns are compiled once
 
 
-def _leases_prove(inbox: str, mounts: tuple[Mount, ...]) -> bool:
-    """Return whether a read lease proves on all of these mounts that nobody writes a file."""
-    roots = (inbox, *(mount.point for mount in mounts[1:]))
+def _examine_mounts(config: Config, mounts: tuple[Mount, ...]) -> bool:
+    """Say where the inbox must be polled; return whether a read lease proves that nobody writes."""
+    for mount in mounts:
+        if not mount.has_events:
+            log.info(
+                "the inbox is on %s (%s), where not every change makes an event: it is scanned"
+                " every %.0f s",
+                mount.fs_type,
+                mount.point,
+                config.scan_seconds or SCAN_POLLING_SECONDS,
+            )
+    roots = (config.inbox, *(mount.point for mount in mounts[1:]))
     return all(mount.proves_writers for mount in mounts) and not any(map(exported_by_nfs, roots))

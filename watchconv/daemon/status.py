@@ -10,6 +10,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from watchconv.daemon.context import wait_at_most
 from watchconv.daemon.systemd import is_wanted, notify
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host import status_file
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from watchconv.daemon.worker import Attempt
 
 PUBLISH_SECONDS = 1.0
+GATHER_SECONDS = 0.25
+CHECK_SECONDS = 3.0
 STATUS_LENGTH = 1000  # systemd drops what is longer than 4096 bytes altogether
 
 
@@ -57,11 +60,14 @@ class StatusPublisher:
 
     async def run(self) -> None:
         """Publish, for ever."""
-        changed = self._context.signals.status_changed
+        changed = self._context.signals.status
+        # until the folders are checked it would say "running"; a dead mount may hold that up
+        await wait_at_most(self._scan_loop.checked, CHECK_SECONDS)
         changed.set()  # that we are there is news
         while True:
             if not self._dispatcher.attempts:
                 await changed.wait()
+                await asyncio.sleep(GATHER_SECONDS)  # more changes come with the first
             changed.clear()
             now = self._now()
             if now != self._written:
@@ -109,7 +115,8 @@ class StatusPublisher:
 
 def _row(attempt: Attempt) -> RunningJob:
     row = RunningJob(attempt.job.id, attempt.job.source, attempt.job.profile)
-    if progress := attempt.progress():
+    progress = attempt.running.progress() if attempt.running else None
+    if progress:
         row.progress, row.speed, row.fps = progress.fraction, progress.speed, progress.fps
         row.eta_seconds, row.out_seconds = progress.eta_seconds, progress.out_seconds
     return row

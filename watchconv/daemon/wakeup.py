@@ -12,7 +12,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from watchconv.host.status_file import WAKE_DIR, WAKE_FIFO, WAKE_FILE
+from watchconv.host.status_file import WAKE_FIFO, WAKE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class WakeFifo:
 
     def _last_touch(self) -> int:
         try:
-            return os.stat(os.path.join(self._state_dir, WAKE_DIR, WAKE_FILE)).st_mtime_ns
+            return os.stat(os.path.join(self._state_dir, WAKE_FILE)).st_mtime_ns
         except OSError:
             return 0
 
@@ -78,6 +78,8 @@ class WakeFifo:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
+            with suppress(OSError):
+                os.unlink(os.path.join(self._state_dir, WAKE_FIFO))
 
 
 class MountWatcher:

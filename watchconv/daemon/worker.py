@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from watchconv.encode.attempt import Assignment, AttemptLimits, AttemptResult
+from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
@@ -45,12 +44,11 @@ if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
-    from watchconv.deliver.outbox import LocalFolders
     from watchconv.encode.engine import Engine, Running
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
     from watchconv.media.probe import ProbeWorker
-    from watchconv.model import Job, Outcome, Profile, Progress
+    from watchconv.model import Job, Outcome
     from watchconv.policy import Decision
 
 log = logging.getLogger(__name__)
@@ -66,28 +64,35 @@ class Attempt:
         self,
         job: Job,
         config: Config,
-        release_slot: Callable[[], None],
+        release: Callable[[], None],
         parallel: int = 1,
         old_reports: Collection[str] = (),
         *,
         running: Running | None = None,
     ) -> None:
-        """Keep the configuration that it begins with; parallel encodes share the machine.
+        """Keep the configuration that it begins with, and call release once for its slot.
 
-        old_reports: reports that are to go, for the file was taken out of error/ by hand.
-        running: it was begun before a restart, and an engine has it still.
+        parallel encodes share the machine. old_reports are to go: the file was taken out of error/
+        by hand. running: it was begun before a restart, and an engine has it still.
         """
-        self.job, self.config = job, config
-        self.release_slot, self.running = release_slot, running
+        self.job, self.config, self.running = job, config, running
         self.parallel, self.old_reports = parallel, old_reports
         self.stop_signal = StopSignal()  # for the probe
+        self._release: Callable[[], None] | None = release
         self._kill = False
 
-    def begin(self, engine: Engine, assignment: Assignment) -> None:
+    def release_slot(self) -> None:
+        """Let another encode begin. Idempotent."""
+        if self._release:
+            self._release()
+            self._release = None
+
+    def begin(self, engine: Engine, assignment: Assignment) -> Running:
         """Have an engine begin it; a stop that was asked for meanwhile reaches it."""
         self.running = engine.begin(assignment)
         if self.stop_signal.wanted:
             self.running.stop(kill=self._kill)
+        return self.running
 
     def stop(self, *, kill: bool) -> None:
         """End it, wherever it is. Idempotent."""
@@ -96,36 +101,75 @@ class Attempt:
         if self.running:
             self.running.stop(kill=kill)
 
-    def progress(self) -> Progress | None:
-        """Return how far its encode is."""
-        return self.running.progress() if self.running else None
 
-
-class Preparation:
-    """Prepares attempts, each on a thread of its own."""
+class Worker:
+    """Makes attempts. One for the whole daemon: what belongs to one attempt is in ``Attempt``."""
 
     def __init__(
         self,
+        context: Context,
         program: Program,
         probe: ProbeWorker,
         work: WorkDirectories,
-        destination: LocalFolders,
+        engine: Engine,
+        deliveries: Deliveries,
     ) -> None:
-        self._program, self._probe = program, probe
-        self._work, self._destination = work, destination
+        self._context, self._folders = context, context.folders
+        self._program, self.probe, self._work = program, probe, work
+        self.engine, self.deliveries = engine, deliveries
 
-    def warm(self) -> None:
-        """Start the probe; returns at once."""
-        self._probe.warm()
+    async def run(self, attempt: Attempt) -> None:
+        """Make an attempt and carry out what follows.
 
-    def prepare(self, attempt: Attempt) -> Assignment | Outcome:
-        """Return what an engine is to do, or the outcome where there is nothing to encode.
-
-        Raises EnvironmentTrouble.
+        Raises JournalError where the journal cannot be written and the daemon ends.
         """
+        job, folders = attempt.job, self._folders.state
+        running = attempt.running
+        try:
+            if running is None:
+                log_transition(log, job, JobState.QUEUED, JobState.RUNNING)
+                prepared = await in_thread(self._prepare, attempt)
+                if isinstance(prepared, Assignment):
+                    running = attempt.begin(self.engine, prepared)
+                else:
+                    result = AttemptResult(prepared, attempt_end(prepared))
+            if running:
+                await running.encoded.wait()
+                attempt.release_slot()
+                result = await running.result
+            attempt.release_slot()  # also where there was nothing to encode
+            outcome, end = result
+            decision = decide(job, outcome, attempt.config.max_attempts)
+            if not isinstance(decision, Deliver) and not isinstance(outcome, Interrupted):
+                checked = await in_thread(self._check, job, outcome, folders.generation)
+                if checked is not outcome:
+                    decision, end = decide(job, checked, 0), attempt_end(checked)
+        except (EnvironmentTrouble, OSError) as error:
+            end = AttemptEnd(AttemptOutcome.INTERRUPTED)
+            decision = await self._put_off(job, printable(str(error)), folders.generation)
+            attempt.release_slot()  # only now: the trouble keeps the next job from being claimed
+        else:
+            self._context.troubles.clear(Trouble.ATTEMPT)
+        if isinstance(decision, Deliver) and not await self.deliveries.conclude(
+            job, decision, end, folders.generation
+        ):
+            outcome = _mounted_anew()
+            decision, end = decide(job, outcome, 0), attempt_end(outcome)
+        match decision:
+            case Requeue():
+                await self._requeue(job, decision, end)
+                if decision.wait_reason is WaitReason.UNMOUNTED and self._folders.state != folders:
+                    # it came back before it was known that this job waits for it
+                    await self.deliveries.insist(Journal.release_delayed, WaitReason.UNMOUNTED)
+                    self._context.signals.changed(work=True)
+            case Close(state):
+                await self._close(job, state, end)
+
+    def _prepare(self, attempt: Attempt) -> Assignment | Outcome:
+        """Return what an engine is to do, or the outcome where there is nothing to encode."""
         job, config = attempt.job, attempt.config
         for original in attempt.old_reports:
-            self._destination.remove_stale_report(original)
+            self.deliveries.destination.remove_stale_report(original)
         profile = config.all_profiles.get(job.profile)
         if profile is None:
             reason = f"there is no profile named {job.profile} any more"
@@ -134,8 +178,10 @@ class Preparation:
         if not isinstance(admitted, Admitted):
             return admitted
         try:
-            return changed_too_often(job, config.max_attempts) or self._plan(
-                attempt, admitted, profile
+            if refused := changed_too_often(job, config.max_attempts):
+                return refused
+            media = self.probe.probe(
+                admitted.descriptor, sandbox=config.sandbox, stop=attempt.stop_signal
             )
         except Stopped:
             return Interrupted()
@@ -145,15 +191,7 @@ class Preparation:
             kind = Rejected if failed.hopeless else Broke
             return kind(failed.reason, cause=failed.cause)
         finally:
-            admitted.close()
-
-    def _plan(
-        self, attempt: Attempt, admitted: Admitted, profile: Profile
-    ) -> Assignment | Rejected:
-        job, config = attempt.job, attempt.config
-        media = self._probe.probe(
-            admitted.descriptor, sandbox=config.sandbox, stop=attempt.stop_signal
-        )
+            os.close(admitted.descriptor)
         if refused := refusal(media, config.max_pixels):
             return refused
         work = self._work.path(job.id, job.run)
@@ -182,80 +220,10 @@ class Preparation:
         )
         return Assignment(job, admitted.path, admitted.identity, media, plan, limits)
 
-
-class Worker:
-    """Makes attempts. One for the whole daemon: what belongs to one attempt is in ``Attempt``."""
-
-    def __init__(
-        self,
-        context: Context,
-        preparation: Preparation,
-        engine: Engine,
-        deliveries: Deliveries,
-    ) -> None:
-        self._folders, self._troubles = context.folders, context.troubles
-        self._signals, self._request = context.signals, context.request
-        self._preparation, self.engine = preparation, engine
-        self._deliveries = deliveries
-
-    def warm(self) -> None:
-        """Start the probe, so that it is ready when the first file is settled."""
-        self._preparation.warm()
-
-    async def run(self, attempt: Attempt) -> None:
-        """Make an attempt and carry out what follows.
-
-        Raises JournalError where the journal cannot be written and the daemon ends.
-        """
-        job = attempt.job
-        before = self._folders.state
-        try:
-            result = await self._make(attempt)
-            attempt.release_slot()  # also where there was nothing to encode
-            outcome = await in_thread(self._check, job, result.outcome, before.generation)
-        except (EnvironmentTrouble, OSError) as error:
-            end = AttemptEnd(AttemptOutcome.INTERRUPTED)
-            decision = await self._put_off(job, printable(str(error)), before.generation)
-            attempt.release_slot()  # only now: the trouble keeps the next job from being claimed
-        else:
-            self._troubles.clear(Trouble.ATTEMPT)
-            told = attempt_end(outcome)
-            end = replace(result.end, outcome=told.outcome, cause=told.cause)
-            decision = decide(job, outcome, attempt.config.max_attempts)
-        match decision:
-            case Requeue():
-                await self._requeue(job, decision, end)
-                if decision.wait_reason is WaitReason.UNMOUNTED and self._folders.state != before:
-                    # it came back before it was known that this job waits for it
-                    await self._deliveries.insist(Journal.release_delayed, WaitReason.UNMOUNTED)
-                    self._signals.work_changed()
-            case Deliver():
-                await self._deliveries.conclude(job, decision, end)
-            case Close(state):
-                await self._close(job, state, end)
-
-    async def _make(self, attempt: Attempt) -> AttemptResult:
-        if attempt.running is None:
-            log_transition(log, attempt.job, JobState.QUEUED, JobState.RUNNING)
-            prepared = await in_thread(self._preparation.prepare, attempt)
-            if not isinstance(prepared, Assignment):
-                return AttemptResult(prepared, attempt_end(prepared))
-            attempt.begin(self.engine, prepared)
-        assert attempt.running is not None
-        await attempt.running.encoded.wait()
-        attempt.release_slot()
-        return await attempt.running.result
-
     def _check(self, job: Job, outcome: Outcome, generation: int) -> Outcome:
         """Return what an outcome is worth where a folder or mount has gone meanwhile."""
-        if isinstance(outcome, Interrupted):
-            return outcome
         if not self._folders.is_current(generation):
-            return Interrupted(
-                "its folder was mounted anew meanwhile",
-                2 * TROUBLE_SECONDS,
-                wait_reason=WaitReason.UNMOUNTED,
-            )
+            return _mounted_anew()
         if isinstance(outcome, Gone):
             match self._folders.why_missing(job.source):
                 case Missing.UNMOUNTED:
@@ -267,28 +235,27 @@ class Worker:
 
     async def _put_off(self, job: Job, sentence: str, generation: int) -> Decision:
         """Decide what becomes of a job that the machine failed."""
-        if not await in_thread(self._folders.is_current, generation):
+        wait_reason = WaitReason.TROUBLE
+        if await in_thread(self._folders.is_current, generation):
+            troubles = self._context.troubles
+            troubles.report(Trouble.ATTEMPT, sentence, retry_seconds=TROUBLE_SECONDS)
+        else:
             # the check before a scan says so, blocks, and lets it go on when they are there again
-            self._request.name(job.source)
-            return Requeue(
-                refund=True,
-                wait_seconds=2 * TROUBLE_SECONDS,
-                wait_reason=WaitReason.UNMOUNTED,
-                reason="the file system that holds it, or the outbox, is not mounted",
-            )
-        self._troubles.report(Trouble.ATTEMPT, sentence, retry_seconds=TROUBLE_SECONDS)
+            self._context.request.scan_name(job.source)
+            wait_reason = WaitReason.UNMOUNTED
+            sentence = "the file system that holds it, or the outbox, is not mounted"
         # the others go first then, lest one job alone is what fills the disk
         return Requeue(
             refund=True,
             wait_seconds=2 * TROUBLE_SECONDS,
-            wait_reason=WaitReason.TROUBLE,
+            wait_reason=wait_reason,
             reason=sentence,
         )
 
     async def _requeue(self, job: Job, decision: Requeue, end: AttemptEnd) -> None:
         not_before = time.time() + decision.wait_seconds if decision.wait_seconds else 0.0
-        await self._deliveries.discard(job)
-        after = await self._deliveries.insist(
+        await in_thread(self._work.remove_attempt, job.id, job.run)
+        after = await self.deliveries.insist(
             Journal.requeue,
             job.id,
             end,
@@ -298,21 +265,24 @@ class Worker:
             reason=decision.reason,
         )
         if after and after.request is Request.CANCEL:
-            await self._deliveries.cancel(after, decision.report)
+            await self.deliveries.cancel(after, decision.report)
             return
         log_transition(log, job, JobState.RUNNING, JobState.QUEUED, decision.reason)
-        self._signals.work_changed()
+        self._context.signals.changed(work=True)
 
     async def _close(self, job: Job, state: JobState, end: AttemptEnd) -> None:
-        await self._deliveries.discard(job)
-        now = time.time()
+        await in_thread(self._work.remove, job.id)
+        now, running = time.time(), JobState.RUNNING
         if state is JobState.WITHDRAWN:
-            await self._deliveries.insist(
-                Journal.withdraw, job.id, JobState.RUNNING, now, ended=end
-            )
+            await self.deliveries.insist(Journal.withdraw, job.id, running, now, ended=end)
         else:
-            await self._deliveries.insist(
-                Journal.supersede, job.id, JobState.RUNNING, now, stale=True, ended=end
+            await self.deliveries.insist(
+                Journal.supersede, job.id, running, now, stale=True, ended=end
             )
-        log_transition(log, job, JobState.RUNNING, state)
-        self._request.name(job.source)
+        log_transition(log, job, running, state)
+        self._context.request.scan_name(job.source)
+
+
+def _mounted_anew() -> Interrupted:
+    reason = "its folder was mounted anew meanwhile"
+    return Interrupted(reason, 2 * TROUBLE_SECONDS, wait_reason=WaitReason.UNMOUNTED)

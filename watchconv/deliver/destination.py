@@ -95,6 +95,10 @@ class Destination(Protocol):
         """
         ...
 
+    def remove_stale_report(self, original: str) -> None:
+        """Remove the report of an original that somebody took out of error/ by hand."""
+        ...
+
     def clear(self, job: Job) -> None:
         """Remove a job's finished work; its end is in the journal. Repeatable."""
         ...

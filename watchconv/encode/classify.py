@@ -1,4 +1,4 @@
-"""What the end of an ffmpeg means for its job, by how it ended and by what it said.
+"""What the end of an ffmpeg means for its job, and the text of the job's ``.log`` about it.
 
 Every end has a sentence and a cause. Only what must fail the same way again is ``Rejected``; what
 is uncertain is ``Broke``. ffmpeg's words are read line by line, in time that grows with their
@@ -9,25 +9,35 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from stat import S_ISREG
 from typing import TYPE_CHECKING, NamedTuple
 
+from watchconv.encode.ffmpeg_output import CONTEXT
 from watchconv.encode.program import version_of
-from watchconv.encode.stderr_stats import CONTEXT
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
+from watchconv.names import printable
 from watchconv.process.child import ExitCause
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from watchconv.model import Job
     from watchconv.process.child import ChildExit
 
 SENTENCE_CHARACTERS = 300
 BELIEVED = 2  # how often one job's "disk full" is believed although there is room
 ROOM_BYTES = 16 << 20
+# The .log has 64 KiB: before our text stand the reason and the mark of ``deliver.reports``, whose
+# path of 4 KiB may be escaped.
+LIMIT_BYTES = 36_000
+HEAD_BYTES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class EncodeFacts:
 
 
 class _Rule(NamedTuple):
-    """What a line of ffmpeg's, without its context, means."""
+    """What a line of ffmpeg's, without its context, means. A pattern stays within its line."""
 
     pattern: str
     reason: str
@@ -57,8 +67,8 @@ class _Rule(NamedTuple):
 
 # The first that matches a line decides.
 _RULES = (
-    _Rule(r"Unknown encoder '([^']*)'", "this ffmpeg has no encoder {}"),
-    _Rule(r"  Stream #\S+: Video: none[^(]*\((\w+) /", "this ffmpeg cannot decode {}",
+    _Rule(r"Unknown encoder '([^'\n]*)'", "this ffmpeg has no encoder {}"),
+    _Rule(r"  Stream #\S+: Video: none[^(\n]*\((\w+) /", "this ffmpeg cannot decode {}",
           needs_surrender=True),
     _Rule(r"Decod(?:er \(codec|ing requested, but no decoder found for:) (\w+)",
           "this ffmpeg has no decoder for a stream (codec {})"),
@@ -66,13 +76,13 @@ _RULES = (
     _Rule(r".*Format not on whitelist", "this kind of container is not accepted"),
     _Rule(r"moov atom not found", "the file has no index (moov atom not found): it is incomplete",
           Cause.TRUNCATED),
-    _Rule(r"Unrecognized option '([^']*)'", "the profile's arguments hold an unknown option: -{}",
+    _Rule(r"Unrecognized option '([^'\n]*)'", "the profile's arguments hold an unknown option: -{}",
           Cause.ARGUMENTS),
-    _Rule(r"Unable to (?:find a suitable|choose an) output format for '[^']*?(\.[^./']*)'",
+    _Rule(r"Unable to (?:find a suitable|choose an) output format for '[^'\n]*?(\.[^./'\n]*)'",
           "this ffmpeg finds no output format for the suffix {}"),
-    _Rule(r"Requested output format '([^']*)' is not", "this ffmpeg has no output format {}"),
-    _Rule(r"No such filter: '([^']*)'", "this ffmpeg has no filter {}"),
-    _Rule(r"Stream map '([^']*)' matches no streams", "the file has no stream for -map {}",
+    _Rule(r"Requested output format '([^'\n]*)' is not", "this ffmpeg has no output format {}"),
+    _Rule(r"No such filter: '([^'\n]*)'", "this ffmpeg has no filter {}"),
+    _Rule(r"Stream map '([^'\n]*)' matches no streams", "the file has no stream for -map {}",
           Cause.ARGUMENTS),
     _Rule(r"Output file (?:#\d+ )?does not contain any stream", "no stream of it can be used"),
     _Rule(r".*Can't write packet with unknown timestamp",
@@ -93,9 +103,10 @@ _RULES = (
     _Rule(r".*(?:Error while opening encoder|Could not open encoder)",
           "the encoder takes neither this picture or sound nor these arguments", is_final=False),
 )  # fmt: skip
-_FULL = re.compile(r"\S.*(?:No space left on device|Disk quota exceeded)")
-_OVERSIZE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count (\d+)")
-_CONTEXT = re.compile(CONTEXT)
+_FULL = re.compile(rf"^{CONTEXT}\S.*(?:No space left on device|Disk quota exceeded)$", re.MULTILINE)
+_OVERSIZE = re.compile(
+    rf"^{CONTEXT}Picture size (\d+x\d+) exceeds specified max pixel count (\d+)", re.MULTILINE
+)
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
 
 
@@ -108,14 +119,21 @@ def classify(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
     """
     if ended.cause is ExitCause.UNSTARTED:
         raise EnvironmentTrouble(ended.detail)
-    if ended.cause is not ExitCause.EXITED or _over_a_limit(facts):
-        return outcome_of(ended, facts)
-    # A file can have ffmpeg say that the disk is full, and would hold up all others for ever. It
-    # is believed a few times although there is room: there may have been none a moment ago.
-    is_doubtful = facts.run - facts.attempt >= BELIEVED
-    if is_disk_full(facts.tail) and not (is_doubtful and _has_room(facts.work)):
-        raise EnvironmentTrouble(f"no space left in the outbox {facts.outbox}")
     outcome = outcome_of(ended, facts)
+    if ended.cause is not ExitCause.EXITED or (
+        isinstance(outcome, Rejected) and outcome.cause in (Cause.OUTPUT_TOO_LARGE, Cause.TOO_LARGE)
+    ):
+        return outcome
+    if is_disk_full(facts.tail):
+        # A file can have ffmpeg say so, and would hold up all others for ever. It is believed a
+        # few times although there is room: there may have been none a moment ago.
+        if facts.run - facts.attempt < BELIEVED:
+            raise EnvironmentTrouble(f"no space left in the outbox {facts.outbox}")
+        try:  # a quota, too, is only known by trying
+            with tempfile.TemporaryFile(dir=facts.work) as room:
+                os.posix_fallocate(room.fileno(), 0, ROOM_BYTES)
+        except OSError as error:
+            raise EnvironmentTrouble(f"no space left in the outbox {facts.outbox}") from error
     if outcome and not facts.had_progress:
         try:
             version_of(facts.program)
@@ -136,8 +154,13 @@ def outcome_of(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
             return Broke(ended.detail, cause=Cause.STALL)
         case ExitCause.UNSTARTED:
             return Broke(ended.detail)
-    if excess := _over_a_limit(facts):
-        return excess
+    # ffmpeg may exit with 0 although a limit was reached; its last write may be a part
+    if facts.max_output and facts.output_bytes >= facts.max_output:
+        reason = f"its output is too large: max_output allows {facts.max_output} bytes"
+        return Rejected(reason, cause=Cause.OUTPUT_TOO_LARGE)
+    if found := _OVERSIZE.search(facts.tail):
+        reason = f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
+        return Rejected(reason, cause=Cause.TOO_LARGE)
     if ended.status != 0:
         return failure(-ended.signal if ended.signal else ended.status, facts.tail)
     if facts.output_bytes == 0:
@@ -158,12 +181,11 @@ def failure(status: int | None, tail: str) -> Rejected | Broke:
             name = signal.Signals(-status).name
         hint = " (was the memory used up?)" if -status == signal.SIGKILL else ""
         return Broke(f"ffmpeg was killed by {name}{hint}", cause=Cause.KILLED)
-    said = _without_context(tail)
-    surrendered = any(line.startswith("Decod") for line in tail.split("\n"))
+    surrendered = re.search("^Decod", tail, re.MULTILINE)
     for rule in _RULES:
         if rule.needs_surrender and not surrendered:
             continue
-        if found := next(filter(None, map(re.compile(rule.pattern).match, said)), None):
+        if found := re.search(f"^{CONTEXT}(?:{rule.pattern})", tail, re.MULTILINE):
             reason = rule.reason.format(*found.groups())[:SENTENCE_CHARACTERS]
             return (Rejected if rule.is_final else Broke)(reason, cause=rule.cause)
     lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
@@ -175,7 +197,7 @@ def failure(status: int | None, tail: str) -> Rejected | Broke:
 
 def is_disk_full(tail: str) -> bool:
     """Return whether ffmpeg says that the disk is full; 5.1 may exit with 0 even then."""
-    return any(map(_FULL.fullmatch, _without_context(tail)))
+    return _FULL.search(tail) is not None
 
 
 def output_bytes(path: str) -> int:
@@ -187,28 +209,36 @@ def output_bytes(path: str) -> int:
     return stat.st_size if S_ISREG(stat.st_mode) and stat.st_nlink == 1 else 0
 
 
-def _has_room(folder: str) -> bool:
-    """Try to allocate: a quota, too, is only known by trying."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as room:
-            os.posix_fallocate(room.fileno(), 0, ROOM_BYTES)
-    except OSError:
-        return False
-    return True
+def compose_report(job: Job, argv: Sequence[str], ended: ChildExit | None, tail: str) -> str:
+    """Return the text about one attempt, with its command as a shell takes it. Pure.
 
-
-def _over_a_limit(facts: EncodeFacts) -> Rejected | None:
-    """Return which limit a file exceeds; ffmpeg may exit with 0 even then."""
-    if facts.max_output and facts.output_bytes >= facts.max_output:  # the last write may be a part
-        reason = f"its output is too large: max_output allows {facts.max_output} bytes"
-        return Rejected(reason, cause=Cause.OUTPUT_TOO_LARGE)
-    found = next(filter(None, map(_OVERSIZE.match, _without_context(facts.tail))), None)
-    if found is None:
-        return None
-    reason = f"a frame of it is too large: {found[1]} pixels; max_pixels allows {found[2]}"
-    return Rejected(reason, cause=Cause.TOO_LARGE)
-
-
-def _without_context(tail: str) -> list[str]:
-    """Return the lines, each without the context before it."""
-    return [_CONTEXT.sub("", line, count=1) for line in tail.split("\n")]
+    It is safe to show: control characters are escaped, and nothing of the environment is in it.
+    Where it is too long, the beginning and the end of ffmpeg's own words stay.
+    """
+    lines = [f"command: {printable(shlex.join(argv))}"] if argv else []
+    if ended:
+        lines.append(f"end: {ended.detail}, after {ended.seconds:.1f} s")
+        if ended.status is not None:
+            lines.append(f"exit status: {ended.status}")
+        if ended.signal is not None:
+            lines.append(f"signal: {ended.signal}")
+    queued, started = (
+        "-" if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+        for moment in (job.queued_at, job.started_at)
+    )
+    lines += [
+        f"attempts: {job.attempt}",
+        f"queued: {queued}",
+        f"started: {started}",
+        f"source: {printable(job.source)} ({job.size} bytes)",
+        f"profile: {printable(job.profile)}",
+    ]
+    if tail:
+        lines += ["", "ffmpeg's last words:", *map(printable, tail.splitlines())]
+    text = "\n".join(lines) + "\n"
+    written = text.encode()
+    if len(written) <= LIMIT_BYTES:
+        return text
+    gap = "\n…\n".encode()
+    end = written[HEAD_BYTES + len(gap) - LIMIT_BYTES :]
+    return (written[:HEAD_BYTES] + gap + end).decode(errors="ignore")

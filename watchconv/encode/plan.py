@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from watchconv.encode.program import encoders_named, uses_hardware
-from watchconv.media.formats import FORMATS
+from watchconv.media import FORMATS
 from watchconv.model import Cause, Rejected
 
 if TYPE_CHECKING:
@@ -64,25 +64,22 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     if "copy" in args:  # AVI and MPEG-PS hold packets without times, which Matroska refuses
         argv += ["-fflags", "+genpts"]
     argv += ["-max_pixels", str(max_pixels), "-i", f"file:{source}", *args, f"file:{output}"]
-    return EncodePlan(
-        args=tuple(args),
-        argv=tuple(argv),
-        losses=tuple(losses),
-        suffix=profile.suffix,
-        verify=profile.verify,
-        time_changer=time_changer(args),
-        uses_hardware=uses_hardware(args),
-    )
+    words = tuple(args), tuple(argv), tuple(losses)
+    judged = profile.suffix, profile.verify, time_changer(args)
+    return EncodePlan(*words, *judged, uses_hardware(args))
 
 
 def refusal(media: MediaInfo, max_pixels: int) -> Rejected | None:
     """Return why a file is no video that is converted here, or None."""
-    if not media.videos:
+    videos = media.videos
+    if not videos:
         kinds = {"a cover picture" if s.attached_picture else s.kind for s in media.streams}
         held = " and ".join(sorted(kinds, reverse=True)) or "nothing"
         reason = f"no video: it holds no video stream, only {held}"
         return Rejected(reason, cause=Cause.NOT_VIDEO)
-    pixels = max(stream.width * stream.height for stream in media.videos)
+    pixels = 0
+    for stream in videos:
+        pixels = max(pixels, stream.width * stream.height)
     if pixels > max_pixels:
         reason = f"its frames are too large: {pixels} pixels each; max_pixels allows {max_pixels}"
         return Rejected(reason, cause=Cause.TOO_LARGE)
@@ -121,34 +118,38 @@ def choose_streams(
         return list(args), []
     at = pairs.index(("-map", "auto"))
     suffix = suffix.lower()
-    video = next((s for s in media.videos if s.samples != 0), None)
-    # a bare -c copy names no subtitle codec: it may be one that the container does not hold
-    options = ("-c:s", "-codec:s", "-scodec")
-    named = next((v for o, v in pairs if o in options or o.startswith("-c:s:")), None)
+    named = None  # a bare -c copy names no subtitle codec: it may be one that does not fit
+    for option, value in pairs:
+        if option in ("-c:s", "-codec:s", "-scodec") or option.startswith("-c:s:"):
+            named = value if named is None else named
     maps: list[str] = []
     codecs: list[str] = []
     losses: list[str] = []
+    has_video = False
     for stream in media.streams:
         if _NONE_OF_A_KIND.get(stream.kind) in args:
             continue
-        if loss := _loss(stream, video, suffix, named):
+        if loss := _loss(stream, suffix, named, has_video=has_video):
             language = f", {stream.language}" if stream.language else ""
             track = f"{stream.kind} track {stream.index} ({stream.codec}{language})"
             losses.append(f"{track}: {loss}")
             continue
+        has_video |= stream.kind == "video"
         maps += ["-map", f"0:{stream.index}"]
         if stream.kind == "subtitle" and named is None:
             codecs += [f"-c:s:{len(codecs) // 2}", _SUBTITLES[suffix][stream.codec]]
     return [*args[:at], *maps, *args[at + 2 :], *codecs], losses
 
 
-def _loss(stream: Stream, video: Stream | None, suffix: str, named: str | None) -> str | None:
+def _loss(stream: Stream, suffix: str, named: str | None, *, has_video: bool) -> str | None:
     """Return why a stream is left out; None for one that is kept."""
     match stream.kind:
-        case "video" if stream is not video:
-            if stream.attached_picture:
-                return "a cover picture is not kept"
-            return "it is empty" if stream.samples == 0 else "only the first video is kept"
+        case "video" if stream.attached_picture:
+            return "a cover picture is not kept"
+        case "video" if stream.samples == 0:
+            return "it is empty"
+        case "video" if has_video:
+            return "only the first video is kept"
         case "audio" if stream.codec == "unknown":
             return "this codec is unknown"
         case "subtitle" if stream.codec not in _SUBTITLES.get(suffix, {}):
@@ -170,8 +171,9 @@ def thread_args(args: Sequence[str], cores: int, parallel: int) -> list[str]:
     CPU for the same picture; x264, x265, SVT-AV1 and VP9 are fastest when left alone. Where a
     profile sets ``-threads`` itself, that holds.
     """
-    chosen = any(arg == "-threads" or arg.startswith("-threads:") for arg in args)
-    if parallel <= 1 or chosen or "libvpx" not in encoders_named(args):
+    if parallel <= 1 or "libvpx" not in encoders_named(args):
+        return []
+    if any(arg == "-threads" or arg.startswith("-threads:") for arg in args):
         return []
     return ["-threads:v", str(max(1, cores // parallel))]
 

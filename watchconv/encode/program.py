@@ -36,7 +36,8 @@ _NO_CONTAINER = ("suitable output format", "choose an output format")  # before 
 _CODEC_OPTION = re.compile(r"^-(?:(?:c|codec)(?::.+)?|[vas]codec)$")
 _HARDWARE = re.compile(
     r"_(?:vaapi|nvenc|cuvid|cuda|npp|qsv|amf|v4l2m2m|vulkan|opencl|rkmpp|omx)\b"
-    r"|^-(?:hwaccel|init_hw_device|filter_hw_device|vaapi_device|qsv_device)|\bhw(?:upload|map)\b"
+    r"|^-(?:hwaccel|init_hw_device|filter_hw_device|vaapi_device|qsv_device)|\bhw(?:upload|map)\b",
+    re.MULTILINE,
 )
 
 
@@ -90,11 +91,10 @@ def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
         if known["key"] == key and known["encoders"]:
             return Program(path, known["version"], frozenset(known["encoders"]))
     program = _examine(path, stat.st_size, stat.st_mtime_ns)
-    if not keep:
-        return program
-    answer = {"key": key, "version": program.version, "encoders": sorted(program.encoders)}
-    with suppress(OSError), open(known_file, "w", encoding="utf-8") as writer:
-        json.dump(answer, writer)  # else it is asked again at the next start
+    if keep:
+        answer = {"key": key, "version": program.version, "encoders": sorted(program.encoders)}
+        with suppress(OSError), open(known_file, "w", encoding="utf-8") as writer:
+            json.dump(answer, writer)  # else it is asked again at the next start
     return program
 
 
@@ -139,7 +139,7 @@ def uses_hardware(args: Sequence[str]) -> bool:
 
     Their drivers map far more address space than they use memory, so that no limit can hold.
     """
-    return any(_HARDWARE.search(arg) for arg in args)
+    return _HARDWARE.search("\n".join(args)) is not None
 
 
 def missing_encoders(program: Program, profiles: Mapping[str, Profile]) -> list[str]:

@@ -2,38 +2,32 @@
 
 Only counts are compared. Announced durations, packets before the first keyframe and the last
 frame's length count for nothing: real files lie about all of them. An output that is not whole
-is told apart from a damaged input, because only the first may heal.
+(``Broke``) is told apart from a damaged input (``Rejected``): only the first may be better next
+time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.model import Broke, Cause, Rejected, Verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from watchconv.encode.stderr_stats import StreamCounts
+    from watchconv.encode.ffmpeg_output import StreamCount, StreamCounts
     from watchconv.model import Content, MediaInfo
 
+    Inputs = Mapping[tuple[int, int], StreamCount]  # by file and stream
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What verification found. Without a cause all is well; notes are sentences for the log."""
 
-    cause: Cause | None = None
-    reason: str = ""
+class Finding(NamedTuple):
+    """What verification found: the fault, if there is one, and sentences for the log."""
+
+    fault: Rejected | Broke | None = None
     notes: tuple[str, ...] = ()
-
-    @property
-    def outcome(self) -> Rejected | Broke | None:
-        """The attempt's outcome; None where all is well. What is wrong with an input stays so."""
-        if self.cause is None:
-            return None
-        kind = Broke if self.cause is Cause.OUTPUT else Rejected
-        return kind(self.reason, cause=self.cause)
 
 
 def verify(
@@ -49,34 +43,39 @@ def verify(
     counts is None where ffmpeg printed no closing lines, outputs what was read back of its
     output, time_changer what makes the output's frames differ from the input's.
     """
-    if not any(c.kind == "video" and c.packets > 0 and c.decodes for c in outputs):
+    made, has_video = 0, False
+    for content in outputs:
+        if content.kind == "video":
+            made = max(made, content.packets)
+            has_video |= content.decodes and content.packets > 0
+    if not has_video:
         videos = [c for c in counts.outputs if c.kind == "video"] if counts else []
         if videos and all(c.frames is None and c.packets > 0 for c in videos):
-            return Finding(Cause.DAMAGED, "the video was copied as it is, and it does not decode")
-        return Finding(Cause.OUTPUT, "the output holds no video frame")
+            reason = "the video was copied as it is, and it does not decode"
+            return Finding(Rejected(reason, cause=Cause.DAMAGED))
+        return Finding(Broke("the output holds no video frame", cause=Cause.OUTPUT))
     if counts is None:  # packets in and out are all that is left to compare
-        note = ("verify: ffmpeg gave no account, so only the packets were compared",)
+        notes = ("verify: ffmpeg gave no account, so only the packets were compared",)
         wanted = next((s.samples for s in media.videos if s.samples), 0)
-        made = max(c.packets for c in outputs if c.kind == "video")
-        if time_changer is None and _is_short(made, wanted):
-            reason = f"the output holds {made:,} of {wanted:,} video packets"
-            return Finding(Cause.OUTPUT, reason, note)
-        return Finding(notes=note)
-    notes = []
-    decoded = sum(c.frames or 0 for c in counts.inputs if c.kind == "video")
+        if time_changer or not _is_short(made, wanted):
+            return Finding(None, notes)
+        reason = f"the output holds {made:,} of {wanted:,} video packets"
+        return Finding(Broke(reason, cause=Cause.OUTPUT), notes)
+    told, decoded = [], 0
+    for count in counts.inputs:
+        if count.kind == "video":
+            decoded += count.frames or 0
     if counts.dropped * 10 > decoded:  # no fault, but much
-        notes.append(
+        told.append(
             f"ffmpeg dropped {counts.dropped:,} of {decoded:,} video frames for their times"
         )
     if level is Verify.FULL and time_changer:
-        notes.append(f"verify: full falls back to streams, because {time_changer} changes time")
-    found = (
-        (None if time_changer else _truncation(counts, media))
-        or _undecodable(counts)
-        or _missing_streams(counts, outputs)
-        or (None if time_changer or level is not Verify.FULL else _missing_frames(counts))
+        told.append(f"verify: full falls back to streams, because {time_changer} changes time")
+    inputs = {count[:2]: count for count in counts.inputs}
+    fault = _input_fault(counts, inputs, None if time_changer else media) or _output_fault(
+        counts, inputs, outputs, all_frames=level is Verify.FULL and not time_changer
     )
-    return replace(found or Finding(), notes=tuple(notes))
+    return Finding(fault, tuple(told))
 
 
 def _is_short(there: int, wanted: int) -> bool:
@@ -84,75 +83,74 @@ def _is_short(there: int, wanted: int) -> bool:
     return there < wanted * 0.9 and wanted - there > 3
 
 
-def _truncation(counts: StreamCounts, media: MediaInfo) -> Finding | None:
-    """Compare what was read with the container's own index, where it has one."""
-    used = {route.source for route in counts.routes}
-    indexed = {(0, stream.index): stream.samples for stream in media.streams}
+def _input_fault(counts: StreamCounts, inputs: Inputs, media: MediaInfo | None) -> Rejected | None:
+    """Return what is wrong with the input: it is cut (by its own index, in media), or damaged."""
+    used = dict(counts.routes)
+    for stream in media.streams if media else ():
+        count = inputs.get((0, stream.index))
+        if count is None or stream.samples is None or count[:2] not in used:
+            continue
+        if _is_short(count.packets, stream.samples):
+            reason = f"{count.packets:,} of {stream.samples:,} {count.kind} packets are there"
+            return Rejected(f"the file is truncated: {reason}", cause=Cause.TRUNCATED)
     for count in counts.inputs:
-        key = count.file, count.stream
-        samples = indexed.get(key)
-        if samples is not None and key in used and _is_short(count.packets, samples):
-            reason = f"{count.packets:,} of {samples:,} {count.kind} packets are there"
-            return Finding(Cause.TRUNCATED, f"the file is truncated: {reason}")
-    return None
-
-
-def _undecodable(counts: StreamCounts) -> Finding | None:
-    """Look for a stream of which more is damaged than a bad reception or a rough cut leaves."""
-    for count in counts.inputs:
-        frames, packets, errors = count.frames, count.packets, count.errors
-        if frames is None or count.kind not in ("video", "audio") or packets <= 3:
+        read, frames, errors = count.packets, count.frames, count.errors
+        if frames is None or count.kind not in ("video", "audio") or read <= 3:
             continue
         name = f"{count.kind} stream {count.stream}"
-        if frames * 10 < packets or errors > frames:
-            reason = f"{name} hardly decodes: {frames:,} frames came of {packets:,} packets"
-            return Finding(Cause.DAMAGED, reason)
-        if count.kind == "video" and errors > 3 and errors * 10 > packets:
-            reason = f"{errors:,} of its {packets:,} packets do not decode"
-            return Finding(Cause.DAMAGED, f"{name} is damaged or not whole: {reason}")
+        if frames * 10 < read or errors > frames:
+            reason = f"{name} hardly decodes: {frames:,} frames came of {read:,} packets"
+            return Rejected(reason, cause=Cause.DAMAGED)
+        # less than that is what a bad reception or a rough cut leaves
+        if count.kind == "video" and errors > 3 and errors * 10 > read:
+            reason = f"{errors:,} of its {read:,} packets do not decode"
+            return Rejected(f"{name} is damaged or not whole: {reason}", cause=Cause.DAMAGED)
     return None
 
 
-def _missing_streams(counts: StreamCounts, outputs: Sequence[Content]) -> Finding | None:
-    """Look for every stream that ffmpeg says it made: there, readable, with its packets."""
-    last = max(count.file for count in counts.outputs)
+def _output_fault(
+    counts: StreamCounts, inputs: Inputs, outputs: Sequence[Content], *, all_frames: bool
+) -> Broke | None:
+    """Look for every stream that ffmpeg says it made: there, readable, with its packets.
+
+    all_frames: also for all frames of each video that goes straight from in to out.
+    """
+    made: dict[str, list[StreamCount]] = defaultdict(list)
+    by_place = {}
+    there: dict[str, list[Content]] = defaultdict(list)
+    last = max(map(itemgetter(0), counts.outputs))
+    for count in counts.outputs:
+        by_place[count[:2]] = count
+        if count.file == last:
+            made[count.kind].append(count)
+    for content in outputs:
+        there[content.kind].append(content)
     for kind in ("video", "audio", "subtitle"):
-        made = [c for c in counts.outputs if c.file == last and c.kind == kind]
-        contents = [c for c in outputs if c.kind == kind]
-        if len(contents) < len(made):
-            reason = f"the output holds {len(contents)} of {len(made)} {kind} streams"
-            return Finding(Cause.OUTPUT, reason)
+        if len(there[kind]) < len(made[kind]):
+            reason = f"the output holds {len(there[kind])} of {len(made[kind])} {kind} streams"
+            return Broke(reason, cause=Cause.OUTPUT)
         if kind == "subtitle":
             continue
-        for count, content in zip(made, contents, strict=False):
+        for count, content in zip(made[kind], there[kind], strict=False):
             name = f"{kind} stream {count.stream} of the output"
             if _is_short(content.packets, count.packets):
                 reason = f"holds {content.packets:,} of the {count.packets:,} packets written"
-                return Finding(Cause.OUTPUT, f"{name} {reason}")
+                return Broke(f"{name} {reason}", cause=Cause.OUTPUT)
             if not content.decodes and count.packets > 0 and count.frames is not None:
-                return Finding(Cause.OUTPUT, f"{name} does not decode")
-    return None
-
-
-def _missing_frames(counts: StreamCounts) -> Finding | None:
-    """Compare frames decoded and encoded, for each video that goes straight from in to out."""
-    inputs = {(c.file, c.stream): c for c in counts.inputs if c.kind == "video"}
-    outputs = {(c.file, c.stream): c for c in counts.outputs}
-    videos = [
-        (inputs[route.source], outputs[route.output])
-        for route in counts.routes
-        if route.source in inputs and route.output in outputs
+                return Broke(f"{name} does not decode", cause=Cause.OUTPUT)
+    straight = [
+        (inputs[source], by_place[place])
+        for source, place in counts.routes
+        if place in by_place and source in inputs and inputs[source].kind == "video"
     ]
     # ffmpeg adds up repeats over all videos: only with a single one is it known whose they are
-    repeats = counts.duplicated if len(videos) == 1 else 0
-    for source, made in videos:
-        if source.frames is None or made.frames is None:
+    repeats = counts.duplicated if len(straight) == 1 else 0
+    for source, count in straight if all_frames else ():
+        if source.frames is None or count.frames is None:
             continue
         wanted = source.frames + repeats - counts.dropped
-        if made.frames < wanted - max(2, wanted // 100):
-            return Finding(
-                Cause.OUTPUT,
-                f"video stream {made.stream} of the output holds {made.frames:,} frames, "
-                f"{wanted:,} were decoded for it",
-            )
+        if count.frames < wanted - max(2, wanted // 100):
+            name = f"video stream {count.stream} of the output"
+            reason = f"holds {count.frames:,} frames, {wanted:,} were decoded for it"
+            return Broke(f"{name} {reason}", cause=Cause.OUTPUT)
     return None

@@ -3,10 +3,8 @@
 A folder whose mount has gone is told apart from an empty folder: nothing is taken for deleted, and
 nothing is written under a bare mount point, for everything is made, renamed and removed through
 descriptors that ``Folders.open`` gives, and it gives none of another folder than the one we know.
-One daemon has an inbox and an outbox, by locks on the folders' descriptors that leave no file
-behind.
-
-What is wrong with a folder is a sentence of ``FolderState``, because it may pass.
+Only one daemon can have an inbox or an outbox: it locks their descriptors, which leaves no file
+behind. What is wrong with a folder is returned, not raised, because it may pass.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ class Missing(StrEnum):
 class FolderState:
     """How the folders were found."""
 
-    generation: int  # another one: the inbox or the outbox is another folder, or was away
+    generation: int  # it grows when the inbox or the outbox is another folder, or was away
     problems: tuple[str, ...]  # sentences for a person; none when all is well
 
 
@@ -68,12 +66,12 @@ class Folders:
         paths = (inbox, outbox, done, error)
         self.by_name: Mapping[str, str] = dict(zip(NAMES, paths, strict=True))
         self._state = FolderState(0, ())
+        self._generation = 0
+        self._held: dict[str, _Held] = {}
         # these are replaced, never changed, so that whoever reads one may go on with it
         self._known: dict[str, Mount] = {}
         self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
         self._inbox_mounts: list[Mount] = []
-        self._held: dict[str, _Held] = {}
-        self._generation = 0
         self._learning = threading.Lock()
 
     def make(self) -> None:

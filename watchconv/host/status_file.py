@@ -2,7 +2,6 @@
 
 The file is replaced atomically. Whether its writer still lives is told by pid and start time
 together, since a pid may be given to another program. Counts by state are in the journal, not here.
-Errors: ``OSError`` when it cannot be written; ``read`` returns None instead.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from dataclasses import asdict
 
-from watchconv.views import RunningJob, Status, status_from_json, status_to_json
-
-__all__ = ["RunningJob", "Status", "read", "remove", "start_of", "wake", "write"]
+from watchconv.host.files import closing
+from watchconv.views import RunningJob, Status
 
 FILE_NAME = "live.json"
 WAKE_FIFO = "wake.fifo"  # made by the daemon, where its state directory can hold one
-WAKE_DIR = "wake"  # a folder of its own, so that the journal's files do not wake who watches it
-WAKE_FILE = "up"  # touched in that folder, for a daemon without a FIFO
+WAKE_DIR = "wake"
+WAKE_FILE = f"{WAKE_DIR}/up"  # touched, for a daemon without a FIFO
 _TOUCH = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
@@ -26,7 +25,7 @@ def write(state_dir: str, status: Status) -> None:
     """Replace the file."""
     path = os.path.join(state_dir, FILE_NAME)
     with open(f"{path}.new", "w", encoding="ascii") as writer:
-        json.dump(status_to_json(status), writer)
+        json.dump(asdict(status), writer)
     os.replace(f"{path}.new", path)
 
 
@@ -34,7 +33,8 @@ def read(state_dir: str) -> Status | None:
     """Return what a living daemon wrote; None when there is none."""
     try:
         with open(os.path.join(state_dir, FILE_NAME), encoding="ascii") as reader:
-            status = status_from_json(json.load(reader))
+            values = json.load(reader)
+        status = Status(**values | {"running": [RunningJob(**row) for row in values["running"]]})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return status if start_of(status.pid) == status.started else None
@@ -59,16 +59,11 @@ def start_of(pid: int) -> int | None:
 def wake(state_dir: str) -> None:
     """Wake the daemon: it has a request to read in the journal."""
     with suppress(OSError):  # no FIFO, nobody reads it, it is full, or it is another user's
-        fifo = os.open(
-            os.path.join(state_dir, WAKE_FIFO), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        )
-        try:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        with closing(os.open(os.path.join(state_dir, WAKE_FIFO), flags)) as fifo:
             os.write(fifo, b"\0")
-        finally:
-            os.close(fifo)
-    folder = os.path.join(state_dir, WAKE_DIR)
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, WAKE_FILE)
+    os.makedirs(os.path.join(state_dir, WAKE_DIR), exist_ok=True)
+    path = os.path.join(state_dir, WAKE_FILE)
     try:
         os.close(os.open(path, _TOUCH, 0o666))
     except PermissionError:  # root's, from a command under sudo; the folder is ours

@@ -25,7 +25,6 @@ from watchconv.model import (
     WaitReason,
     mtime_ns,
 )
-from watchconv.names import printable
 
 LATER_SECONDS = 15.0
 # nothing there; or no regular file there, or a link on the way
@@ -35,21 +34,18 @@ _MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An original under an attempt. Close it when done."""
+    """An original under an attempt; whoever is given it closes the descriptor."""
 
     path: str
     descriptor: int
     identity: Identity
 
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.descriptor)
-
 
 def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrupted:
     """Open a job's original, or return what is the matter with it.
 
-    Raises EnvironmentTrouble when the inbox itself is gone or the machine is out of something.
+    Gone may also mean that the inbox is: that is for the folder guard to say. Raises
+    EnvironmentTrouble when the machine is out of something.
     """
     try:
         descriptor = open_regular(inbox, job.source)
@@ -58,13 +54,13 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
             raise EnvironmentTrouble(f"cannot open files: {error.strerror}") from error
         if error.errno in (errno.EACCES, errno.EPERM):
             return Rejected(f"it cannot be read: {error.strerror}", cause=Cause.UNREADABLE)
-        return _unreadable(inbox, error)
+        return _unreadable(error)
     refusal: Stale | Rejected | Gone | Interrupted
     try:
         stat = os.fstat(descriptor)
         end = container_end(descriptor, stat.st_size)
     except OSError as error:
-        refusal = _unreadable(inbox, error)
+        refusal = _unreadable(error)
     else:
         if (stat.st_size, mtime_ns(stat)) != (job.size, job.mtime_ns):
             refusal = Stale()
@@ -78,11 +74,9 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
     return refusal
 
 
-def _unreadable(inbox: str, error: OSError) -> Gone | Interrupted:
+def _unreadable(error: OSError) -> Gone | Interrupted:
     """Return what it means that an original cannot be read: it is gone, or the disk fails."""
-    if error.errno not in _GONE:
-        reason = f"it cannot be read now: {error.strerror}"
-        return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)
-    if not os.path.isdir(inbox):
-        raise EnvironmentTrouble(f"the inbox {printable(inbox)} is gone")
-    return Gone()
+    if error.errno in _GONE:
+        return Gone()
+    reason = f"it cannot be read now: {error.strerror}"
+    return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)

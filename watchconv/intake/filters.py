@@ -1,8 +1,8 @@
-"""Which names count as videos; the others are ignored, counted, and logged once.
+"""What names decide: which files count as videos, and which profile converts a file.
 
-Only names are judged; whether a file is a video is for the probe to find out. Patterns are the
-shell's, matched without regard to case: with a / inside against the path below the inbox, else
-against the name alone; one that ends with / is for folders only.
+What does not count is ignored, counted, and logged once. Whether a file is a video is for the
+probe to find out. Patterns are the shell's, matched without regard to case: with a / inside
+against the path below the inbox, else against the name alone; with one at the end for folders only.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import re
 import stat as st
 from array import array
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.names import printable, split_suffix
+from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Container, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,19 @@ BUILTIN_IGNORE = (
 _matches_builtin = re.compile("|".join(map(fnmatch.translate, BUILTIN_IGNORE)), re.IGNORECASE).match
 
 
+def profile_for(source: str, profiles: Container[str], default: str) -> str:
+    """Return the profile named like the first folder of the path, else the default."""
+    first, slash, _ = source.partition("/")
+    return first if slash and first in profiles else default
+
+
+def names_in_error(source: str, profiles: Collection[str]) -> list[str]:
+    """Return the names that a file may have in error/: any profile's folder may have held it."""
+    first, slash, rest = source.partition("/")
+    plain = rest if slash and first in profiles else source
+    return [plain, *map(os.path.join, profiles, repeat(plain))]
+
+
 def kind_of(mode: int) -> str:
     """Return why something is ignored that is neither a regular file nor a folder to scan."""
     if st.S_ISDIR(mode):
@@ -46,16 +60,8 @@ class _Pattern(NamedTuple):
 
     written: str
     match: Callable[[str], object]
-    of_path: bool
-    for_folders: bool
-
-    @classmethod
-    def of(cls, written: str) -> _Pattern:
-        """Read a pattern: with a slash inside it is of paths, with one at its end of folders."""
-        shape = written.removeprefix("/").removesuffix("/")
-        match = re.compile(fnmatch.translate(shape), re.IGNORECASE).match
-        of_path = "/" in written.removesuffix("/")
-        return cls(written, match, of_path, written.endswith("/"))
+    of_path: bool  # it has a slash inside
+    for_folders: bool  # it has one at its end
 
     def fits(self, name: str, folder: str) -> bool:
         """Return whether a name, in a folder below the inbox, is like it."""
@@ -66,9 +72,14 @@ class NameFilter:
     """The configured choice of names. Quick: a folder may hold hundreds of thousands."""
 
     def __init__(self, extensions: Iterable[str] | None, ignore: Iterable[str]) -> None:
-        """Take the extensions that count, in lower case without dot (None: every name does)."""
+        """Compile a choice of extensions, in lower case without dot, or None; and patterns."""
         self._extensions = None if extensions is None else frozenset(extensions)
-        self._own = [_Pattern.of(written) for written in ignore]
+        self._own: list[_Pattern] = []
+        for written in ignore:
+            shape = written.removeprefix("/").removesuffix("/")
+            match = re.compile(fnmatch.translate(shape), re.IGNORECASE).match
+            of_path = "/" in written.removesuffix("/")
+            self._own.append(_Pattern(written, match, of_path, written.endswith("/")))
 
     def reason(self, name: str, folder: str = "") -> str | None:
         """Return why a file of this name, in a folder below the inbox, is ignored; None: it counts.
@@ -80,9 +91,10 @@ class NameFilter:
         for pattern in self._own:
             if not pattern.for_folders and pattern.fits(name, folder):
                 return f"it is like {pattern.written} in ignore"
-        if self._extensions is None or split_suffix(name)[1][1:].lower() in self._extensions:
+        if self._extensions is None:
             return None
-        return "no video by name"
+        _, dot, suffix = name.rpartition(".")
+        return None if dot and suffix.lower() in self._extensions else "no video by name"
 
     def skips_folder(self, path: str) -> bool:
         """Return whether a folder is skipped with all that is in it, those above it aside."""
@@ -91,32 +103,30 @@ class NameFilter:
 
     def skips(self, path: str) -> bool:
         """Return whether a folder or one that it lies in is skipped; "" is the inbox."""
-        parts = path.split("/") if path else []
-        return any(self.skips_folder("/".join(parts[: n + 1])) for n in range(len(parts)))
+        while path:
+            if self.skips_folder(path):
+                return True
+            path = path.rpartition("/")[0]
+        return False
 
 
 class Ignored:
-    """Counts the ignored files, and logs each once.
-
-    A number is remembered of each, not the name: there may be hundreds of thousands.
-    """
+    """Counts the ignored files, and logs each once; remembers a number of each, not the name."""
 
     def __init__(self) -> None:
         self._names: dict[str, array[int]] = {}
         self._logged = 0  # in this scan
 
-    def end_scan(self) -> None:
-        """Log how many more there were, and allow the next scan its lines."""
+    def end_scan(self) -> int:
+        """Return how many are ignored; log how many were not logged, and begin to count anew."""
         if self._logged > LOGGED_LIMIT:
             log.info("ignored %d more files", self._logged - LOGGED_LIMIT)
         self._logged = 0
-
-    def __len__(self) -> int:
         return sum(map(len, self._names.values()))
 
     def renew(self, folder: str, found: Iterable[tuple[str, str]]) -> None:
         """Replace what a folder holds by what a scan found: names with their reasons."""
-        before = frozenset(self._names.get(folder, ()))
+        before = frozenset(self._names.pop(folder, ()))
         keys: array[int] = array("q")
         for name, reason in found:
             keys.append(hash(name))
@@ -124,8 +134,6 @@ class Ignored:
                 self._log(folder, name, reason)
         if keys:
             self._names[folder] = keys
-        else:
-            self._names.pop(folder, None)
 
     def add(self, folder: str, name: str, reason: str) -> None:
         """Add one name, if it is new."""

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 
 from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyFD, Mask
-from watchdog.observers.inotify_move_event_grouper import (
-    InotifyMoveEventGrouper,
-    PathedInotifyEvent,
-)
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from watchdog.observers.inotify_c import InotifyEvent, WatchCallback, WatchDescriptor
+    from watchdog.observers.inotify_move_event_grouper import PathedInotifyEvent
 
 END_SECONDS = 5.0  # a thread that a dead disk holds is not waited for any longer
 # folders that were moved away and may arrive elsewhere in the tree: the two events follow closely
@@ -40,15 +38,14 @@ class InboxEvents(InotifyFD):
         self,
         folder: str,
         mask: int,
-        on_event: Callable[[bytes, int], None],
-        on_lost: Callable[[], None],
+        report: Callable[[bytes, int], None],
         on_refused: Callable[[OSError], None],
     ) -> None:
         """Take the folder, the events to ask the kernel for, and whom to call, on this thread.
 
-        on_event is given a path and inotify's mask; the path of the folder itself when that was
-        deleted, moved or made. on_lost is called when the kernel has dropped events, on_refused
-        when it watches no further folder.
+        report is given a path and inotify's mask: the path of the folder itself when that was
+        deleted, moved or made, or when the kernel has dropped events (IN_Q_OVERFLOW). on_refused
+        is called when it watches no further folder.
         """
         self._inotify_fd = -1
         try:
@@ -58,7 +55,7 @@ class InboxEvents(InotifyFD):
                 os.close(self._inotify_fd)  # no descriptor was left for watchdog's pipe
             raise
         self.folder, self.mask = os.fsencode(folder), Mask(mask)
-        self.on_event, self.on_lost, self._on_refused = on_event, on_lost, on_refused
+        self.report, self._on_refused = report, on_refused
 
     def begin(self) -> None:
         """Start to read, then add the watches. Raises OSError; ``end`` is to be called even then.
@@ -69,8 +66,8 @@ class InboxEvents(InotifyFD):
         # a folder that is made while watches are added may be added twice, which does no harm
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         self.start()
-        parent, above = _ParentFolder(self), os.path.dirname(self.folder)
-        self.add_callback(above, Mask(_OF_NAMES), parent, CallbackId(id(parent)))
+        parent = os.path.dirname(self.folder)
+        self.add_callback(parent, Mask(_OF_NAMES), self, CallbackId(id(self)))
         _FolderTree(self)
 
     @property
@@ -95,18 +92,10 @@ class InboxEvents(InotifyFD):
         if self.is_alive():
             self.join(END_SECONDS)
 
-
-class _ParentFolder:
-    """Reports what becomes of the name of the watched folder."""
-
-    def __init__(self, reader: InboxEvents) -> None:
-        self._reader = reader
-        self._name = os.path.basename(reader.folder)
-
     def on_event(self, event: InotifyEvent) -> None:
-        """Pass an event on if it is about that name."""
-        if event.name == self._name:
-            self._reader.on_event(self._reader.folder, event.mask)
+        """Report an event of the parent folder that is about the name of the watched one."""
+        if event.name == os.path.basename(self.folder):
+            self.report(self.folder, event.mask)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """Ignore it: without its parent the folder is gone too."""
@@ -123,31 +112,33 @@ class _FolderTree(InotifyWatchGroup):
         super().__init__(reader, reader.folder, event_mask=reader.mask, is_recursive=True)
 
     def __post_init__(self) -> None:
-        self._move_event_grouper = _PassedOn(
-            self._reader.on_event
-        )  # before the first watch is added
+        # before the first watch is added
+        self._move_event_grouper = _PassedOn(self._reader.report)
         super().__post_init__()
 
     def on_queue_overflow(self) -> None:
         """Watch anew, and report that events were lost."""
         super().on_queue_overflow()
-        self._reader.on_lost()
+        self._reader.report(self.path, InotifyConstants.IN_Q_OVERFLOW)
 
 
 class _PassedOn(InotifyMoveEventGrouper):
     """Passes every event on at once, where watchdog holds moves back until their pair arrives."""
 
-    def __init__(self, on_event: Callable[[bytes, int], None]) -> None:
+    def __init__(self, report: Callable[[bytes, int], None]) -> None:
         super().__init__()
-        self._on_event = on_event
+        self._report = report
         self._moved_away: deque[PathedInotifyEvent] = deque(maxlen=MOVED_AWAY)
 
     def put_event(self, event: PathedInotifyEvent) -> None:
         """Pass an event on; remember a folder that was moved away."""
         if event.ev.is_moved_from and event.ev.is_directory:
             self._moved_away.append(event)
-        self._on_event(event.path, event.ev.mask)
+        self._report(event.path, event.ev.mask)
 
     def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
         """Return where a folder comes from that is moved within the tree."""
-        return next((event for event in self._moved_away if event.ev.cookie == cookie), None)
+        for event in self._moved_away:
+            if event.ev.cookie == cookie:
+                return event
+        return None

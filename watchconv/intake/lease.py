@@ -4,9 +4,8 @@ The kernel grants a lease only while no one has the file open for writing, or ma
 given back at once: a held lease would make a writer wait. Whether leases mean anything on this
 file system (they do not behind NFS, SMB or FUSE) is for the caller to know.
 
-Why there is no SIGIO to ignore: the signal of a broken lease is set to SIGURG on the descriptor,
-and SIGURG does nothing by default. Ignoring SIGIO would work only from the main thread, would
-hold for the whole process, and every ffmpeg would inherit it.
+The signal of a broken lease is set to SIGURG, which does nothing by default: ignoring SIGIO would
+work only from the main thread, would hold for the whole process, and every ffmpeg would inherit it.
 """
 
 from __future__ import annotations
@@ -26,15 +25,12 @@ class Writers(StrEnum):
 
 
 def writers(fd: int) -> Writers:
-    """Return whether anybody has this file open for writing.
+    """Return whether anybody has this file open for writing at this moment; any thread may ask.
 
     fd must be open with O_RDONLY, and O_NONBLOCK lest the open itself wait for another's lease
     (BlockingIOError from that open means the same as SOME). A writing descriptor of our own counts
     as SOME. A writer that opens the file in the microseconds of the lease waits for its end; only
-    one that opens with O_NONBLOCK is turned away. Any thread may call this. Raises OSError for a
-    closed descriptor.
-
-    The answer holds for the moment: someone may open the file right after.
+    one that opens with O_NONBLOCK is turned away. Raises OSError for a closed descriptor.
     """
     try:
         # each time: giving a lease back puts its signal back to SIGIO

@@ -1,16 +1,13 @@
 """Scans of the inbox: compare what is listed with the journal, and queue what is new and settled.
 
-Start-up, events, the timer and recovery all come through ``InboxScanner.scan``; there is no other
-way in. A file that is listed is known to the journal, or waits until it has settled, or becomes a
-job; a name that is gone withdraws its job. No link is followed.
-
-Memory does not grow with the backlog: the listing streams, and is compared with the journal a
-batch of names at a time. A folder that cannot be read is logged once and passed over.
+There is no other way in than ``InboxScanner.scan``. A file that is listed is known to the journal,
+or waits until it has settled, or becomes a job; a name that is gone withdraws its job. No link is
+followed. A folder that cannot be read is logged once and passed over. Memory does not grow with
+the backlog: the listing streams, and is compared with the journal a batch of names at a time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import stat as st
@@ -22,15 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.host.files import closing, open_folder
 from watchconv.host.folders import Missing
-from watchconv.intake.filters import Ignored, NameFilter, kind_of
-from watchconv.intake.routing import profile_for
+from watchconv.intake.filters import Ignored, NameFilter, kind_of, profile_for
 from watchconv.intake.settling import PendingFile, PendingFiles, SettleSettings
-from watchconv.logs.format import log_job, log_transition
+from watchconv.logs.format import log_transition
 from watchconv.model import Candidate, Job, JobState, mtime_ns
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from watchconv.host.folders import Folders
     from watchconv.intake.watch import Hints
@@ -43,11 +39,10 @@ BATCH = 400  # names that one query of the journal compares
 
 @dataclass(frozen=True, slots=True)
 class ScanRules:
-    """What a scan goes by. leases_prove: a read lease means something on the inbox's mounts."""
+    """What a scan goes by."""
 
     filter: NameFilter
     settle: SettleSettings
-    leases_prove: bool
     profiles: Container[str]
     profile: str  # of what lies in no profile's folder
 
@@ -64,24 +59,15 @@ class ScanResult:
     pending: int = 0
     overflow: int = 0  # those of the pending files that are not remembered
     ignored: int = 0
-    incomplete: Mapping[str, str] = field(default_factory=dict)  # what each lacks
+    incomplete: dict[str, str] = field(default_factory=dict)  # what each lacks
 
 
 class _Seen(NamedTuple):
-    """One name of a listing. stat is None when there is no regular file under that name."""
+    """What lies under a name; stat is None when that is no regular file."""
 
-    source: str
     stat: os.stat_result | None
     appeared: bool = False
     ignored: bool = False
-
-
-class _Scan(NamedTuple):
-    """One scan under way."""
-
-    rules: ScanRules
-    on_added: Callable[[], None]
-    result: ScanResult
 
 
 def _is_about(job: Job, stat: os.stat_result | None) -> bool:
@@ -99,10 +85,13 @@ class InboxScanner:
         self._ignored = Ignored()
         self._logged: set[str] = set()  # folders of which something was logged, once
         self.steps = 0  # grows as a scan gets on
+        self._rules: ScanRules  # of the scan under way, like the next two
+        self._on_added: Callable[[], None]
+        self._result = ScanResult()
 
     def pending_files(self) -> list[PendingFile]:
         """Return the files that wait, each with why and since when; any thread may ask."""
-        return self._pending.all()
+        return list(self._pending.files.values())
 
     def scan(
         self, hints: Hints | None, rules: ScanRules, on_added: Callable[[], None]
@@ -111,53 +100,48 @@ class InboxScanner:
 
         on_added is called after each batch of new jobs. Raises JournalError.
         """
-        scan = _Scan(rules, on_added, ScanResult())
+        self._rules, self._on_added = rules, on_added
+        result = self._result = ScanResult()
+        pending = self._pending
         if hints is None:
-            self._pending.forget_overflow()
-            read = self._scan_tree(scan, "", self._journal.held_counts())
-            self._ignored.keep_only(read)
-            self._pending.forget_missing()
+            pending.overflow = 0
+            self._ignored.keep_only(self._scan_tree("", self._journal.held_counts()))
+            pending.forget_missing()
         else:
-            self._scan_hints(scan, hints)
-        self._ignored.end_scan()
-        result = scan.result
-        result.next_due = self._pending.next_due()
-        result.pending, result.overflow = len(self._pending), self._pending.overflow
-        result.ignored, result.incomplete = len(self._ignored), self._pending.incomplete()
+            held = self._journal.held_counts() if hints.trees else {}
+            for folder in hints.trees:
+                self._scan_tree(folder, held, appeared=folder in hints.moved)
+            for folder in hints.folders - hints.trees:
+                self._scan_tree(folder, self._journal.held_counts(folder), deep=False)
+            for folder, names in hints.names.items():
+                self._compare(self._list_names(folder, names), own_scan=False)
+            now = time.monotonic()
+            due: dict[str, dict[str, bool]] = {}
+            for source, file in pending.files.items():
+                if file.due <= now:
+                    folder, name = os.path.split(source)
+                    due.setdefault(folder, {})[name] = False
+            for folder, names in due.items():
+                self._compare(self._list_names(folder, names), own_scan=True)
+        for source, file in pending.files.items():
+            if result.next_due is None or file.due < result.next_due:
+                result.next_due = file.due
+            if file.lacks:
+                result.incomplete[source] = file.lacks
+        result.pending = len(pending.files) + pending.overflow
+        result.overflow, result.ignored = pending.overflow, self._ignored.end_scan()
         return result
 
-    def _scan_hints(self, scan: _Scan, hints: Hints) -> None:
-        held = self._journal.held_counts() if hints.trees else {}
-        for folder in hints.trees:
-            self._scan_tree(scan, folder, held, appeared=folder in hints.moved)
-        for folder in hints.folders - hints.trees:
-            self._scan_tree(scan, folder, self._journal.held_counts(folder), deep=False)
-        for folder, names in hints.names.items():
-            self._compare(scan, self._list_names(scan, folder, names), own_scan=False)
-        due: dict[str, dict[str, bool]] = {}
-        for source in self._pending.due():
-            folder, name = os.path.split(source)
-            due.setdefault(folder, {})[name] = False
-        for folder, names in due.items():
-            self._compare(scan, self._list_names(scan, folder, names), own_scan=True)
-
     def _scan_tree(
-        self,
-        scan: _Scan,
-        folder: str,
-        held: Mapping[str, int],
-        *,
-        deep: bool = True,
-        appeared: bool = False,
+        self, folder: str, held: Mapping[str, int], *, deep: bool = True, appeared: bool = False
     ) -> set[str]:
-        """Compare a folder with the journal and, if deep, all that is below it.
+        """Compare a folder and, if deep, all below it with the journal; return what was scanned.
 
         held: how many jobs hold names in each folder. appeared: the folder came by a move.
-        Returns the folders that were scanned.
         """
-        if scan.rules.filter.skips(folder):
+        if self._rules.filter.skips(folder):
             above, name = os.path.split(folder)
-            self._compare(scan, self._list_names(scan, above, {name: False}), own_scan=False)
+            self._compare(self._list_names(above, {name: False}), own_scan=False)
             return set()
         scanned = set()
         queue = deque([folder])
@@ -165,61 +149,66 @@ class InboxScanner:
             here = queue.popleft()
             scanned.add(here)
             below: list[str] = []
-            entries = self._list_folder(scan, here, below, appeared=appeared)
-            if self._compare(scan, entries, own_scan=True) < held.get(here, 0):
-                self._compare_missing(scan, here)
+            entries = self._list_folder(here, below, appeared=appeared)
+            if self._compare(entries, own_scan=True) < held.get(here, 0):
+                self._compare_missing(here)
             if deep:
                 queue.extend(below)
         inside = f"{folder}/" if folder else ""
         for other in held:
             if other not in scanned and other.startswith(inside):
-                self._compare_missing(scan, other)
+                self._compare_missing(other)
         return scanned
 
     def _list_folder(
-        self, scan: _Scan, folder: str, below: list[str], *, appeared: bool
-    ) -> Iterator[_Seen]:
+        self, folder: str, below: list[str], *, appeared: bool
+    ) -> Iterator[tuple[str, _Seen]]:
         """Yield the files of a folder that count; add to below the folders that are in it."""
-        rules = scan.rules.filter
+        rules = self._rules.filter
         name = os.path.basename(folder)
         if "." in name and folder not in self._logged and rules.reason(name) is None:
             self._logged.add(folder)
             log.info("%s is a folder, not a video; what is in it is looked at", printable(folder))
-        passed_over: list[tuple[str, str]] = []
+        inside = f"{folder}/" if folder else ""
+        ignored: list[tuple[str, str]] = []
         try:
             descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
             with closing(descriptor), os.scandir(descriptor) as entries:
                 for entry in entries:
                     self.steps += 1
-                    source = os.path.join(folder, entry.name)
-                    with contextlib.suppress(OSError):
-                        if entry.is_dir(follow_symlinks=False) and not rules.skips_folder(source):
+                    source = inside + entry.name
+                    try:
+                        if entry.is_file(follow_symlinks=False):
+                            reason = rules.reason(entry.name, folder)
+                        elif entry.is_dir(follow_symlinks=False) and not rules.skips_folder(source):
                             below.append(source)
                             continue
-                        reason = rules.reason(entry.name, folder)
-                        if not entry.is_file(follow_symlinks=False):
+                        else:
                             reason = kind_of(entry.stat(follow_symlinks=False).st_mode)
                         if reason:
-                            passed_over.append((entry.name, reason))
+                            ignored.append((entry.name, reason))
                         else:
-                            yield _Seen(source, entry.stat(follow_symlinks=False), appeared)
+                            yield source, _Seen(entry.stat(follow_symlinks=False), appeared)
+                    except OSError:  # it has gone meanwhile
+                        continue
         except OSError as error:
-            self._note_unreadable(scan, folder, error)
+            self._note_unreadable(folder, error)
         else:
-            self._ignored.renew(folder, passed_over)
+            self._ignored.renew(folder, ignored)
 
-    def _list_names(self, scan: _Scan, folder: str, names: Mapping[str, bool]) -> Iterator[_Seen]:
+    def _list_names(self, folder: str, names: Mapping[str, bool]) -> Iterator[tuple[str, _Seen]]:
         """Yield single names of a folder; names tells of each whether it came by move or link."""
-        rules = scan.rules.filter
-        if rules.skips(folder):
+        rules = self._rules.filter
+        if folder and rules.skips(folder):
             return
         try:
             descriptor = open_folder(os.path.join(self._inbox, folder).rstrip("/"))
         except (FileNotFoundError, NotADirectoryError):
-            yield from (_Seen(os.path.join(folder, name), None) for name in names)
+            for name in names:
+                yield os.path.join(folder, name), _Seen(None)
             return
         except OSError as error:
-            self._note_unreadable(scan, folder, error)
+            self._note_unreadable(folder, error)
             return
         with closing(descriptor):
             for name, appeared in names.items():
@@ -228,7 +217,7 @@ class InboxScanner:
                     stat = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                 except FileNotFoundError:
                     self._ignored.discard(folder, name)
-                    yield _Seen(source, None)
+                    yield source, _Seen(None)
                     continue
                 except OSError:
                     continue
@@ -236,58 +225,52 @@ class InboxScanner:
                 reason = rules.reason(name, folder) if is_file else kind_of(stat.st_mode)
                 if reason and (not st.S_ISDIR(stat.st_mode) or rules.skips_folder(source)):
                     self._ignored.add(folder, name, reason)
-                yield _Seen(source, stat if is_file else None, appeared, ignored=bool(reason))
+                yield source, _Seen(stat if is_file else None, appeared, ignored=bool(reason))
 
-    def _note_unreadable(self, scan: _Scan, folder: str, error: OSError) -> None:
+    def _note_unreadable(self, folder: str, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             return
         if not isinstance(error, (PermissionError, NotADirectoryError)):
-            scan.result.unread.add(folder)
+            self._result.unread.add(folder)
         if folder not in self._logged:
             self._logged.add(folder)
             name = printable(folder) or "the inbox"
             log.warning("cannot look into %s: %s; what is in it waits", name, error.strerror)
 
-    def _compare(self, scan: _Scan, entries: Iterable[_Seen], *, own_scan: bool) -> int:
+    def _compare(self, entries: Iterator[tuple[str, _Seen]], *, own_scan: bool) -> int:
         """Compare names with the journal, batch by batch; return how many of them jobs hold.
 
         own_scan is False where an event named them.
         """
-        rules, result = scan.rules, scan.result
-        stream = iter(entries)
+        rules, result, pending = self._rules, self._result, self._pending
         held = 0
-        while batch := list(islice(stream, BATCH)):
+        while batch := dict(islice(entries, BATCH)):
             self.steps += 1
-            jobs = self._journal.held([seen.source for seen in batch])
+            jobs = self._journal.held(list(batch))
             new = []
-            for source, stat, appeared, ignored in batch:
+            for source, (stat, appeared, ignored) in batch.items():
                 job = jobs.get(source)
                 # a name may have come to be ignored after its job was queued, which stays
                 found = None if ignored and not (job and _is_about(job, stat)) else stat
-                kept = job is not None and not self._end_if_changed(scan, job, found)
+                kept = job is not None and not self._end_if_changed(job, found)
                 held += kept
                 if kept or found is None:
-                    self._pending.forget(source)
+                    pending.files.pop(source, None)
                     continue
-                result.first_seen += source not in self._pending
-                if self._pending.has_settled(
-                    source,
-                    found,
-                    rules.settle,
-                    leases_prove=rules.leases_prove,
-                    own_scan=own_scan,
-                    appeared=appeared,
+                result.first_seen += source not in pending.files
+                if pending.has_settled(
+                    source, found, rules.settle, own_scan=own_scan, appeared=appeared
                 ):
                     profile = profile_for(source, rules.profiles, rules.profile)
                     new.append(Candidate(source, found.st_size, mtime_ns(found), profile))
             if new and (added := self._journal.add(new, time.time())):
                 result.added += len(added)
-                scan.on_added()
+                self._on_added()
                 for job in added:
-                    log_job(log, job, f"queued {printable(job.source)}", state=job.state)
+                    log_transition(log, job, None, job.state)
         return held
 
-    def _end_if_changed(self, scan: _Scan, job: Job, stat: os.stat_result | None) -> bool:
+    def _end_if_changed(self, job: Job, stat: os.stat_result | None) -> bool:
         """End a job that is not about what lies under its name now; return whether it ended."""
         if _is_about(job, stat):
             return False
@@ -295,7 +278,7 @@ class InboxScanner:
             if self._folders.why_missing(job.source) is not Missing.GONE:
                 return False
             if job.state is JobState.RUNNING:
-                scan.result.taken_away.append(job.id)
+                self._result.taken_away.append(job.id)
         if job.state is JobState.DONE:
             self._journal.release(job.id)
             return True
@@ -311,12 +294,12 @@ class InboxScanner:
         log_transition(log, job, JobState.QUEUED, ended.state)
         return True
 
-    def _compare_missing(self, scan: _Scan, folder: str) -> None:
+    def _compare_missing(self, folder: str) -> None:
         """Find the jobs of a folder whose files are gone, page by page."""
         after = ""
         while page := self._journal.held_in(folder, after):
             after = page[-1]
             names = {os.path.basename(source): False for source in page}
-            listed = self._list_names(scan, folder, names)
-            missing = (seen for seen in listed if seen.stat is None or seen.ignored)
-            self._compare(scan, missing, own_scan=True)
+            listed = self._list_names(folder, names)
+            missing = (entry for entry in listed if entry[1].stat is None or entry[1].ignored)
+            self._compare(missing, own_scan=True)

@@ -1,12 +1,10 @@
 """Which files of the inbox have settled, and for what the others wait.
 
-The rules are pure. A file's age is measured by its ctime when it was first seen in its present
-condition, and by the monotonic clock since then, so that a stepped wall clock ages nothing; never
-by mtime, which is the client's to set. A ctime in the future counts for nothing. Where the kernel
-cannot prove that nobody writes a file, three scans and a longer time are asked for.
-
-``PendingFiles`` remembers at most ``LIMIT`` files, however many are dropped; the rest is met again
-by a later scan, and is by then old enough to be judged by its ctime. All files age side by side.
+A file's age is measured by its ctime when it was first seen in its present condition, and by the
+monotonic clock since then, so that a stepped wall clock ages nothing; never by mtime, which is the
+client's to set. Where the kernel cannot prove that nobody writes a file, three scans and a longer
+time are asked for. ``PendingFiles`` remembers at most ``LIMIT`` files; the rest is met again by a
+later scan, and is by then old enough to be judged by its ctime. All files age side by side.
 """
 
 from __future__ import annotations
@@ -45,80 +43,71 @@ class PendingReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SettleSettings:
-    """How long to wait for what, in seconds, as configured."""
+    """How long to wait for what, in seconds, and whether leases prove that nobody writes."""
 
     settle_seconds: float
     settle_network_seconds: float
     incomplete_after_seconds: float
+    leases_prove: bool  # a read lease means something on the inbox's file systems
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A file as it was seen: its condition, since when (monotonic), in how many scans.
+    """A file as it was last seen: its condition, since when (monotonic), in how many scans.
 
-    age: for how many seconds, by its ctime, it had been in this condition when it was first seen.
-    appeared: it came by move or link in this condition, so it was written elsewhere.
+    watched: for how many seconds it has been seen in this condition. age: for how many more, by
+    its ctime, it had been in it when it was first seen. appeared: it came by move or link in this
+    condition, so it was written elsewhere.
     """
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    condition: tuple[int, int, int]  # size, mtime and ctime
     since: float
+    watched: float = 0.0
+    age: float = 0.0
     scans: int = 1
     appeared: bool = False
-    age: float = 0.0
-
-    @classmethod
-    def of(
-        cls, stat: os.stat_result, now: float, wall_now: float, *, appeared: bool
-    ) -> Observation:
-        """Return what is seen now; now is monotonic, wall_now since the epoch."""
-        age = max(0.0, wall_now - stat.st_ctime_ns / 1e9)
-        condition = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-        return cls(*condition, now, appeared=appeared, age=age)
-
-    def after(self, before: Observation | None, *, own_scan: bool) -> Observation:
-        """Add this observation to the one before; any change begins anew.
-
-        own_scan is False for a scan that an event caused: several events of one moment are not
-        several scans.
-        """
-        if before is None or (self.size, self.mtime_ns, self.ctime_ns) != (
-            before.size,
-            before.mtime_ns,
-            before.ctime_ns,
-        ):
-            return self
-        appeared = before.appeared or self.appeared
-        return replace(before, scans=before.scans + own_scan, appeared=appeared)
-
-    def quiet_seconds(self, now: float) -> float:
-        """Return for how long the file has been left alone; now is monotonic."""
-        return max(0.0, now - self.since) + self.age
 
 
-def wait_with_proof(seen: Observation, now: float, settle_seconds: float) -> float:
-    """Return how many seconds to wait where the kernel tells who writes a file; 0: settled."""
-    if seen.appeared:
-        return 0.0
-    return max(0.0, settle_seconds - seen.quiet_seconds(now))
+def observe(
+    last: Observation | None,
+    stat: os.stat_result,
+    now: float,
+    wall_now: float,
+    *,
+    own_scan: bool,
+    appeared: bool = False,
+) -> Observation:
+    """Return what is seen now, added to what was last seen; any change begins anew.
 
-
-def wait_without_proof(seen: Observation, now: float, settle_seconds: float) -> float:
-    """Return how many seconds to wait where nothing proves that nobody writes; 0: settled.
-
-    ctime is another machine's here, so only what this one saw counts, in evenly spread scans.
+    now is monotonic, wall_now since the epoch. own_scan is False for a scan that an event caused:
+    several events of one moment are not several scans.
     """
-    quiet = now - seen.since
-    if quiet >= settle_seconds and seen.scans >= SCANS_WITHOUT_PROOF:
+    condition = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    if last is None or last.condition != condition:
+        age = max(0.0, wall_now - stat.st_ctime_ns / 1e9)
+        return Observation(condition, now, age=age, appeared=appeared)
+    scans, appeared = last.scans + own_scan, last.appeared or appeared
+    return replace(last, watched=now - last.since, scans=scans, appeared=appeared)
+
+
+def wait_seconds(seen: Observation, settings: SettleSettings, *, proven: bool) -> float:
+    """Return for how many seconds more a file is to be left alone; 0: it has settled.
+
+    proven: the kernel tells who writes it. Where nothing does, ctime is another machine's, so only
+    what this one saw counts, in evenly spread scans.
+    """
+    if proven:
+        left = settings.settle_seconds - seen.watched - seen.age
+        return 0.0 if seen.appeared else max(0.0, left)
+    if seen.watched >= settings.settle_network_seconds and seen.scans >= SCANS_WITHOUT_PROOF:
         return 0.0
-    step = settle_seconds / (SCANS_WITHOUT_PROOF - 1)
+    step = settings.settle_network_seconds / (SCANS_WITHOUT_PROOF - 1)
     next_scan = min(seen.scans, SCANS_WITHOUT_PROOF - 1) * step
-    return max(next_scan - quiet, min(step / 2, 0.5), 0.01)
+    return max(next_scan - seen.watched, min(step / 2, 0.5), 0.01)
 
 
 class Wait(NamedTuple):
-    """For how long a file is to be left alone and why; lacks: what to say of it, if anything."""
+    """When to look at a file again, and why it waits; lacks: what to say of it, if anything."""
 
     seconds: float
     reason: PendingReason
@@ -142,45 +131,14 @@ class PendingFiles:
 
     def __init__(self, inbox: str) -> None:
         self._inbox = inbox
-        self._files: dict[str, PendingFile] = {}
+        self.files: dict[str, PendingFile] = {}
         self.overflow = 0  # how many the last scan of everything could not remember
-
-    def __len__(self) -> int:
-        return len(self._files) + self.overflow
-
-    def __contains__(self, source: str) -> bool:
-        return source in self._files
-
-    def all(self) -> list[PendingFile]:
-        """Return every file that is remembered; any thread may ask."""
-        return list(self._files.values())
-
-    def incomplete(self) -> dict[str, str]:
-        """Return the files that are not whole, with what each lacks."""
-        return {source: file.lacks for source, file in self._files.items() if file.lacks}
-
-    def next_due(self) -> float | None:
-        """Return when (monotonic) the next file is to be looked at."""
-        return min((file.due for file in self._files.values()), default=None)
-
-    def due(self) -> list[str]:
-        """Return the files to look at now."""
-        now = time.monotonic()
-        return [source for source, file in self._files.items() if file.due <= now]
-
-    def forget(self, source: str) -> None:
-        """Drop a file: it is a job by now, or gone. Idempotent."""
-        self._files.pop(source, None)
 
     def forget_missing(self) -> None:
         """Drop every file that is gone."""
-        for source in list(self._files):
+        for source in list(self.files):
             if not os.path.lexists(os.path.join(self._inbox, source)):
-                del self._files[source]
-
-    def forget_overflow(self) -> None:
-        """Count anew what cannot be remembered: everything is scanned now."""
-        self.overflow = 0
+                del self.files[source]
 
     def has_settled(
         self,
@@ -188,65 +146,54 @@ class PendingFiles:
         stat: os.stat_result,
         settings: SettleSettings,
         *,
-        leases_prove: bool,
         own_scan: bool,
         appeared: bool = False,
     ) -> bool:
         """Return whether a file may become a job now; else remember when to look again.
 
-        leases_prove: a read lease means something on the inbox's file systems. appeared: an event
-        said that the name came by move or link.
+        appeared: an event said that the name came by move or link.
         """
         now, wall_now = time.monotonic(), time.time()
-        before = self._files.get(source)
-        seen = Observation.of(stat, now, wall_now, appeared=appeared).after(
-            before.seen if before else None, own_scan=own_scan
-        )
-        wait = self._wait(source, seen, now, settings, leases_prove=leases_prove)
-        if wait is None or wait.seconds <= 0:
-            self.forget(source)
+        last = self.files.get(source)
+        before = last.seen if last else None
+        seen = observe(before, stat, now, wall_now, own_scan=own_scan, appeared=appeared)
+        wait = self._wait(source, seen, settings)
+        if wait is None:
+            self.files.pop(source, None)
             return True
-        if before is None and len(self._files) >= LIMIT:
+        if last is None and len(self.files) >= LIMIT:
             self.overflow += 1
             return False
-        if wait.lacks and not (before and before.lacks):
+        if wait.lacks and not (last and last.lacks):
             log.info("waiting for %s: %s", printable(source), wait.lacks)
-        since = before.since if before and before.reason is wait.reason else wall_now
+        since = last.since if last and last.reason is wait.reason else wall_now
         due = now + wait.seconds
-        self._files[source] = PendingFile(source, seen, due, wait.reason, since, wait.lacks)
+        self.files[source] = PendingFile(source, seen, due, wait.reason, since, wait.lacks)
         return False
 
-    def _wait(
-        self,
-        source: str,
-        seen: Observation,
-        now: float,
-        settings: SettleSettings,
-        *,
-        leases_prove: bool,
-    ) -> Wait | None:
+    def _wait(self, source: str, seen: Observation, settings: SettleSettings) -> Wait | None:
         """Return for what a file waits, or None when it has settled."""
-        unproven = wait_without_proof(seen, now, settings.settle_network_seconds)
-        quiet = wait_with_proof(seen, now, settings.settle_seconds) if leases_prove else unproven
+        quiet = wait_seconds(seen, settings, proven=settings.leases_prove)
         if quiet > 0:
             return Wait(quiet, PendingReason.SETTLING)
+        unproven = wait_seconds(seen, settings, proven=False)
         being_written = Wait(WRITER_CHECK_SECONDS, PendingReason.BEING_WRITTEN, BEING_WRITTEN)
+        size = seen.condition[0]
         try:
-            descriptor = open_regular(self._inbox, source)
-            with closing(descriptor):
-                writing = writers(descriptor) if leases_prove else Writers.UNKNOWN
+            with closing(open_regular(self._inbox, source)) as descriptor:
+                writing = writers(descriptor) if settings.leases_prove else Writers.UNKNOWN
                 if writing is Writers.SOME:
                     return being_written
-                if unproven > 0 and seen.size == 0:
+                if unproven > 0 and size == 0:
                     return Wait(unproven, PendingReason.EMPTY)
                 if unproven > 0 and writing is Writers.UNKNOWN:
                     return Wait(unproven, PendingReason.UNPROVEN)
-                lacks = container_end(descriptor, seen.size).detail if seen.size else ""
+                lacks = container_end(descriptor, size).detail if size else ""
         except BlockingIOError:  # a write lease, such as Samba's oplocks
             return being_written
         except OSError:  # when it has settled all the same, its job will say why it is not read
-            return Wait(unproven, PendingReason.UNPROVEN)
-        left = settings.incomplete_after_seconds - seen.quiet_seconds(now)
+            return Wait(unproven, PendingReason.UNPROVEN) if unproven > 0 else None
+        left = settings.incomplete_after_seconds - seen.watched - seen.age
         if not lacks or left <= 0:
             return None
         return Wait(min(left, INCOMPLETE_CHECK_SECONDS), PendingReason.INCOMPLETE, lacks)

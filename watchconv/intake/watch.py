@@ -1,8 +1,7 @@
 """Hints where to scan, gathered from the kernel's events.
 
-An event only wakes a scan and narrows it; it never decides. Losing events, by an overflow of the
-kernel's queue, the death of the thread that reads them or a limit of inotify, costs speed, nothing
-more.
+An event only wakes a scan and narrows it; it never decides. Losing events costs speed, no more:
+the kernel's queue may overflow, the thread that reads them die, a limit of inotify be reached.
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 NAMES_PER_FOLDER = 256  # with more hints than this for one folder the whole folder is scanned
 CLOSE_SECONDS = 5.0  # a start that a dead disk holds up is not waited for any longer
-_UNKNOWN_WATCHDOG = (
-    "no events from the inbox: the watchdog that is installed is not known here;"
-    " pip install 'watchdog~=7.1'"
-)
+_NO_EVENTS = "no events from the inbox"
 _LIMITS = {
     errno.ENOSPC: ("watches", "max_user_watches=524288"),
     errno.EMFILE: ("instances", "max_user_instances=1024"),
@@ -31,7 +27,7 @@ _LIMITS = {
 # events, as inotify(7) numbers them
 _CLOSE_WRITE, _OPEN, _MOVED_FROM, _MOVED_TO = 0x8, 0x20, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF = 0x100, 0x200, 0x400
-_IS_FOLDER = 0x4000_0000
+_LOST, _IS_FOLDER = 0x4000, 0x4000_0000
 _WATCHED = _CLOSE_WRITE | _OPEN | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF
 
 
@@ -61,12 +57,6 @@ class Hints:
             del self.names[folder]
             self.folders.add(folder)
 
-    def was_opened(self, source: str) -> None:
-        """Note that a name was opened: so it was created to be written, not linked."""
-        folder, name = os.path.split(source)
-        if self.names.get(folder, {}).get(name):
-            self.names[folder][name] = False
-
 
 class Watcher:
     """Watches the inbox, and wakes whoever scans it."""
@@ -92,15 +82,14 @@ class Watcher:
             try:
                 from watchconv.intake.inotify import InboxEvents
             except ImportError:  # it uses inner modules of watchdog, which may move
-                return _UNKNOWN_WATCHDOG
+                reason = "the watchdog that is installed is not known here"
+                return f"{_NO_EVENTS}: {reason}; pip install 'watchdog~=7.1'"
             self._stop()
             self.limited = None
             try:
                 stat = os.stat(self._inbox)
                 self._watched = (stat.st_dev, stat.st_ino)
-                self._events = InboxEvents(
-                    self._inbox, _WATCHED, self._on_event, self._on_lost, self._on_refused
-                )
+                self._events = InboxEvents(self._inbox, _WATCHED, self._on_event, self._on_refused)
                 self._events.begin()
             except OSError as error:
                 self._stop()
@@ -110,26 +99,24 @@ class Watcher:
     def _on_event(self, path: bytes, mask: int) -> None:
         """Turn one event into a hint; a file that was only opened wakes nobody."""
         source = os.fsdecode(path[self._prefix :])
-        folder = mask & _IS_FOLDER
-        if mask & _OPEN:
-            if not folder:
-                with self._lock:
-                    self._hints.was_opened(source)
-            return
         with self._lock:
-            if not source:  # the inbox itself: the next one may get its very inode number
+            if mask & _OPEN:
+                folder, name = os.path.split(source)
+                names = self._hints.names.get(folder)
+                if names and name in names:
+                    names[name] = False  # it was created to be written, not linked
+                return
+            if mask & _LOST:
+                self.overflowed.set()
+            elif not source:  # the inbox itself: the next one may get its very inode number
                 self._watched = None
-            elif folder:
+            elif mask & _IS_FOLDER:
                 self._hints.trees.add(source)
                 if mask & _MOVED_TO:
                     self._hints.moved.add(source)
             elif not mask & _DELETE_SELF:
-                # created without a following open is how link(2) looks; see was_opened
+                # created without a following open is how link(2) looks
                 self._hints.add_name(source, appeared=bool(mask & (_MOVED_TO | _CREATE)))
-        self._wake()
-
-    def _on_lost(self) -> None:
-        self.overflowed.set()
         self._wake()
 
     def _on_refused(self, error: OSError) -> None:
@@ -149,14 +136,13 @@ class Watcher:
 
     def alive(self) -> bool:
         """Return whether events still come: the thread lives and the inbox is the watched one."""
-        events = self._events
-        if events is None or not events.is_alive():
-            return False
         try:
             stat = os.stat(self._inbox)
         except OSError:
             return False
-        return (stat.st_dev, stat.st_ino) == self._watched
+        events = self._events
+        watched = (stat.st_dev, stat.st_ino) == self._watched
+        return watched and events is not None and events.is_alive()
 
     def add_hint(self, source: str) -> None:
         """Have one name scanned next time."""
@@ -197,7 +183,7 @@ class Watcher:
 
 def _why_no_events(error: OSError) -> str:
     if error.errno not in _LIMITS:
-        return f"no events from the inbox: {error.strerror or error}"
+        return f"{_NO_EVENTS}: {error.strerror or error}"
     what, setting = _LIMITS[error.errno]
-    limit = f"the limit of inotify {what} is reached"
-    return f"no events from the inbox: {limit}; raise it: sysctl fs.inotify.{setting}"
+    remedy = f"raise it: sysctl fs.inotify.{setting}"
+    return f"{_NO_EVENTS}: the limit of inotify {what} is reached; {remedy}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from watchconv.errors import JournalError
+from watchconv.host.files import sync_file, sync_folder
 from watchconv.journal.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -64,23 +65,7 @@ class Database:
         self._db.close()
 
     def _set_up(self) -> None:
-        self._use_wal()
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA cache_size = -1024")
-
-    def _open_again(self) -> None:
-        """Open the file anew: SQLite never tries to write what it could once only open to read."""
-        before = self._db
-        try:
-            self._db = _connect(self.path, create=False)
-            self._set_up()
-        except sqlite3.Error:
-            before, self._db = self._db, before
-        if before is not self._db:
-            before.close()
-
-    def _use_wal(self) -> None:
-        """Switch a new file to WAL; SQLite does not wait for others who do the same."""
+        """Switch the file to WAL; SQLite does not wait for others who do the same."""
         deadline = time.monotonic() + BUSY_SECONDS
         while self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             try:
@@ -89,34 +74,33 @@ class Database:
                 if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA cache_size = -1024")
 
     def _bring_up_to_date(self, *, migrate: bool) -> None:
+        """Carry out the migrations that are missing, in one transaction."""
         version, newest = self.read("PRAGMA user_version")[0][0], len(self.migrations)
+        if version == newest:
+            return
         if version > newest:
             raise JournalError(
                 f"the journal {self.path} was written by a newer watchconv (schema {version},"
                 f" this one knows {newest}): run that version, or name another state"
             )
-        if 0 < version < newest:
-            if not migrate:
-                raise JournalError(
-                    f"the journal {self.path} was written by an older watchconv (schema {version},"
-                    f" this one has {newest}): the daemon brings it up to date when it is started"
-                )
-            copy = self._back_up(version)
-            self._migrate()
-            log.info("the journal is now of schema %d; as it was, it is in %s", newest, copy)
-        elif version == 0:
-            self._migrate()
-
-    def _migrate(self) -> None:
-        """Carry out the missing steps in one transaction."""
+        if version and not migrate:
+            raise JournalError(
+                f"the journal {self.path} was written by an older watchconv (schema {version},"
+                f" this one has {newest}): the daemon brings it up to date when it is started"
+            )
+        copy = self._back_up(version) if version else None
         with self.writing() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             for step in self.migrations[version:]:  # asked again: another may have been quicker
                 for statement in step.split(";;"):
                     db.execute(statement)
-            db.execute(f"PRAGMA user_version = {len(self.migrations)}")
+            db.execute(f"PRAGMA user_version = {newest}")
+        if copy:
+            log.info("the journal is now of schema %d; as it was, it is in %s", newest, copy)
 
     def _back_up(self, version: int) -> str:
         """Write a copy beside the file, synced to disk, and return its path."""
@@ -127,9 +111,9 @@ class Database:
                 os.unlink(scratch)
             with closing(_connect(scratch, create=True)) as copy:
                 self._db.backup(copy)
-            _sync(scratch)
+            sync_file(scratch)
             os.replace(scratch, path)
-            _sync(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
         except OSError as error:
             raise JournalError(
                 f"the journal {self.path} is of an older version and is not migrated, for it"
@@ -153,6 +137,17 @@ class Database:
                 self._open_again()
             raise _journal_error("write", self.path, error) from error
 
+    def _open_again(self) -> None:
+        """Open the file anew: SQLite never tries to write what it could once only open to read."""
+        before = self._db
+        try:
+            self._db = _connect(self.path, create=False)
+            self._set_up()
+        except sqlite3.Error:
+            before, self._db = self._db, before
+        if before is not self._db:
+            before.close()
+
     def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a query and return all of its rows."""
         try:
@@ -171,14 +166,6 @@ def _connect(path: str, *, create: bool) -> sqlite3.Connection:
     )
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _code(error: sqlite3.Error) -> int:
     """Return SQLite's primary error code; 0 for an error that Python raises by itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -186,5 +173,6 @@ def _code(error: sqlite3.Error) -> int:
 
 def _journal_error(verb: str, path: str, error: sqlite3.Error) -> JournalError:
     hint = _HINTS.get(_code(error))
-    said = f"cannot {verb} the journal {path}: {error}"
-    return JournalError(f"{said}; {hint}" if hint else said)
+    return JournalError(
+        f"cannot {verb} the journal {path}: {error}" + (f"; {hint}" if hint else "")
+    )

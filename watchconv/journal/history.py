@@ -2,31 +2,89 @@
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import fields
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 from watchconv.journal.database import Database
-from watchconv.journal.rows import ATTEMPT, EVENT, JOB, STATISTIC
-from watchconv.model import OPEN, EventKind, JobState, Savings
+from watchconv.model import (
+    OPEN,
+    Attempt,
+    AttemptOutcome,
+    Cause,
+    Event,
+    EventKind,
+    Job,
+    JobState,
+    JobWarning,
+    OnSuccess,
+    OutputFile,
+    OutputRole,
+    OutputState,
+    Request,
+    Savings,
+    Statistic,
+    Verdict,
+    WaitReason,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Collection, Generator, Sequence
 
-    from watchconv.model import Attempt, Event, Job, Statistic, Trouble
+    from watchconv.model import Trouble
 
 PAGE_ROWS = 200
 TRIM_JOBS = 500
 TRIM_EVENTS = 5000
 PAUSED, MOUNTS = "paused", "mounts"  # names of settings
-_LARGEST_ID = 2**63 - 1
+
+_FIELDS = [field.name for field in fields(Job)]
+# how what the file holds becomes what a job has; paths are bytes in the file
+_KINDS = {
+    "source": os.fsdecode,
+    "original": os.fsdecode,
+    "state": JobState,
+    "verdict": Verdict,
+    "request": Request,
+    "on_success": OnSuccess,
+    "cause": Cause,
+    "wait_reason": WaitReason,
+}
+# the names are in hexadecimal digits: JSON holds no bytes
+_OUTPUTS = """
+    (SELECT json_group_array(json_array(hex(file), hex(suffix), hex(name), size, role, state))
+        FROM (SELECT * FROM output WHERE output.job = job.id ORDER BY ordinal))
+"""
+_COLUMNS = ", ".join(_OUTPUTS if name == "outputs" else name for name in _FIELDS)
 
 
 class History(Database):
     """The reading half of the journal, and what is kept beside the jobs."""
 
+    def select(self, where: str, values: Sequence[object] = ()) -> list[Job]:
+        """Return the jobs that meet a condition, written as SQL."""
+        jobs = []
+        for row in self.read(f"SELECT {_COLUMNS} FROM job WHERE {where}", values):
+            job = dict(zip(_FIELDS, row, strict=True))
+            for name, kind in _KINDS.items():
+                if job[name] is not None:
+                    job[name] = kind(job[name])
+            job["warnings"] = tuple(starmap(JobWarning, json.loads(job["warnings"] or "[]")))
+            outputs = []
+            for *names, size, role, state in json.loads(job["outputs"]):
+                file, suffix, name = map(os.fsdecode, map(bytes.fromhex, names))
+                output = (file, suffix, size or 0, OutputRole(role), name, OutputState(state))
+                outputs.append(OutputFile(*output))
+            job["outputs"] = tuple(outputs)
+            jobs.append(Job(**job))
+        return jobs
+
     def get(self, job_id: int) -> Job | None:
         """Return one job."""
-        rows = self.read(f"SELECT {JOB.columns} FROM job WHERE id = ?", (job_id,))
-        return JOB.value(rows[0]) if rows else None
+        jobs = self.select("id = ?", (job_id,))
+        return jobs[0] if jobs else None
 
     def jobs(self, state: JobState | None = None) -> Generator[Job]:
         """Yield the history, newest first.
@@ -35,39 +93,44 @@ class History(Database):
         the log of writes from being checkpointed.
         """
         where, values = ("", ()) if state is None else ("state = ? AND ", (state,))
-        sql = f"SELECT {JOB.columns} FROM job WHERE {where}id < ? ORDER BY id DESC LIMIT ?"
-        below = _LARGEST_ID
-        while page := [JOB.value(row) for row in self.read(sql, (*values, below, PAGE_ROWS))]:
+        where += "id < ? ORDER BY id DESC LIMIT ?"
+        below = 2**63 - 1
+        while page := self.select(where, (*values, below, PAGE_ROWS)):
             yield from page
             below = page[-1].id
 
     def in_state(self, state: JobState) -> list[Job]:
         """Return the jobs in one of the open states, oldest first; few, unless it is QUEUED."""
         assert state in OPEN
-        sql = f"SELECT {JOB.columns} FROM job WHERE state = ? ORDER BY id"
-        return [JOB.value(row) for row in self.read(sql, (state,))]
+        return self.select("state = ? ORDER BY id", (state,))
 
     def open_among(self, job_ids: Collection[int]) -> list[Job]:
         """Return which of these jobs are open; thousands of ids are many."""
-        marks = ", ".join("?" * len(job_ids))
-        sql = f"SELECT {JOB.columns} FROM job WHERE id IN ({marks})"
-        jobs = [JOB.value(row) for row in self.read(sql, tuple(job_ids))]
+        jobs = self.select(f"id IN ({', '.join('?' * len(job_ids))})", tuple(job_ids))
         return [job for job in jobs if job.state in OPEN]
 
     def counts(self) -> dict[JobState, int]:
         """Return the number of jobs in each state, without reading them."""
-        counts = {JobState(s): int(n) for s, n in self.read("SELECT state, jobs FROM tally")}
-        return {state: counts.get(state, 0) for state in JobState}
+        counts = dict.fromkeys(JobState, 0)
+        for state, jobs in self.read("SELECT state, jobs FROM tally"):
+            counts[JobState(state)] = jobs
+        return counts
 
     def attempts(self, job_id: int) -> list[Attempt]:
         """Return all attempts at a job, oldest first, those before a retry too."""
-        sql = f"SELECT {ATTEMPT.columns} FROM attempt WHERE job = ? ORDER BY run"
-        return [ATTEMPT.value(row) for row in self.read(sql, (job_id,))]
+        sql = f"SELECT {', '.join(Attempt._fields)} FROM attempt WHERE job = ? ORDER BY run"
+        return [
+            Attempt._make((*r[:6], r[6] and AttemptOutcome(r[6]), r[7] and Cause(r[7]), *r[8:]))
+            for r in self.read(sql, (job_id,))
+        ]
 
     def events(self, after_id: int, limit: int) -> list[Event]:
         """Return the next events after one, in their order. Ids may have gaps, but only grow."""
-        sql = f"SELECT {EVENT.columns} FROM event WHERE id > ? ORDER BY id LIMIT ?"
-        return [EVENT.value(row) for row in self.read(sql, (after_id, limit))]
+        sql = f"SELECT {', '.join(Event._fields)} FROM event WHERE id > ? ORDER BY id LIMIT ?"
+        return [
+            Event._make((*r[:3], EventKind(r[3]), *[s and JobState(s) for s in r[4:6]], *r[6:]))
+            for r in self.read(sql, (after_id, limit))
+        ]
 
     def record_trouble(self, trouble: Trouble, sentence: str, now: float, *, cleared: bool) -> None:
         """Write the event that a trouble began or, with cleared, that it is over."""
@@ -78,14 +141,14 @@ class History(Database):
 
     def statistics(self) -> list[Statistic]:
         """Return the sums of all days, oldest first."""
-        sql = f"SELECT {STATISTIC.columns} FROM stat ORDER BY day, profile, outcome, cause"
-        return [STATISTIC.value(row) for row in self.read(sql)]
+        sql = f"SELECT {', '.join(Statistic._fields)} FROM stat"
+        rows = self.read(f"{sql} ORDER BY day, profile, outcome, cause")
+        return [Statistic._make((*r[:3], Cause(r[3]) if r[3] else None, *r[4:])) for r in rows]
 
     def savings(self) -> Savings:
         """Return what all jobs that are done came to."""
         sums = "ifnull(sum(jobs), 0), ifnull(sum(input_bytes), 0), ifnull(sum(output_bytes), 0)"
-        (row,) = self.read(f"SELECT {sums} FROM stat WHERE outcome = 'done'")
-        return Savings(*row)
+        return Savings(*self.read(f"SELECT {sums} FROM stat WHERE outcome = 'done'")[0])
 
     def trim(self, keep_days: float, now: float) -> int:
         """Delete jobs that ended before, with their attempts and events, and old troubles.

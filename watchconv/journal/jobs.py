@@ -10,13 +10,13 @@ moved on, changes nothing and returns None.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from watchconv.journal.history import MOUNTS, PAUSED, TRIM_JOBS, History
-from watchconv.journal.rows import JOB, blob, warnings_text
 from watchconv.model import (
     BACKOFF_LIMIT_SECONDS,
     STALES_PER_ATTEMPT,
@@ -31,7 +31,6 @@ from watchconv.model import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
 __all__ = ["MOUNTS", "PAUSED", "TRIM_JOBS", "Journal"]
@@ -43,6 +42,7 @@ _CLAIMABLE = """
     ORDER BY priority DESC, id LIMIT 1
 """
 _CLOSED = "ended_at = ?, held = 0, request = NULL, wait_reason = NULL, reason = ?"
+_NO_END = (None, None, 0.0, None, None, None)
 # in the order of AttemptEnd
 _END_ATTEMPT = """
     UPDATE attempt SET ended = ?, outcome = ?, cause = ?, seconds = ?, cpu_seconds = ?,
@@ -83,10 +83,9 @@ class Journal(History):
 
     def held(self, sources: Sequence[str]) -> dict[str, Job]:
         """Return the jobs that hold these names, by name; ask for a few hundred names at most."""
-        marks = ",".join("?" * len(sources))
-        sql = f"SELECT {JOB.columns} FROM job WHERE held AND source IN ({marks})"
-        rows = self.read(sql, [os.fsencode(source) for source in sources])
-        return {job.source: job for job in map(JOB.value, rows)}
+        where = f"held AND source IN ({', '.join('?' * len(sources))})"
+        jobs = self.select(where, list(map(os.fsencode, sources)))
+        return {job.source: job for job in jobs}
 
     def held_in(self, folder: str, after: str, limit: int = 500) -> list[str]:
         """Return the next names after one, in their order, that jobs hold directly in a folder."""
@@ -108,7 +107,7 @@ class Journal(History):
         A file that changed under the attempt before brings the count of such changes in a row
         along: some of them count as an attempt.
         """
-        added = []
+        added: list[Job] = []
         with self.writing() as db:
             for new in candidates:
                 source = os.fsencode(new.source)
@@ -123,7 +122,7 @@ class Journal(History):
                     (*found, now, stale, stale // STALES_PER_ATTEMPT),
                 ).fetchone()
                 if row:
-                    added.append(_job(db, row[0]))
+                    added += self.select("id = ?", row)
         return added
 
     def release(self, job_id: int) -> None:
@@ -157,15 +156,7 @@ class Journal(History):
                 "INSERT INTO attempt (job, run, engine, owner, began) VALUES (?, ?, ?, ?, ?)",
                 (*row, engine, owner, now),
             )
-            return _job(db, row[0])
-
-    def next_ready(self, now: float, limit: int) -> list[Job]:
-        """Return the jobs that ``claim`` would take next, in that order, without taking them."""
-        sql = (
-            f"SELECT {JOB.columns} FROM job INDEXED BY job_claim WHERE state = 'queued'"
-            " AND request IS NULL AND not_before <= ? ORDER BY priority DESC, id LIMIT ?"
-        )
-        return [JOB.value(row) for row in self.read(sql, (now, limit))]
+            return self.select("id = ?", row[:1])[0]
 
     def next_ready_at(self) -> float | None:
         """Return when the next queued job may be claimed (wall clock), or None without any."""
@@ -205,32 +196,32 @@ class Journal(History):
         ended is how the attempt of a running job ended. Returns None also where a cancel was
         asked for meanwhile, unless this is its answer.
         """
-        assert all(made.name for made in intent.outputs), intent
         columns = (
             "verdict = ?, original = ?, on_success = ?, cause = ?, wait_reason = NULL, reason = ?,"
             " report = ?, warnings = ?, request = NULL"
         )
         values = (
             intent.verdict,
-            blob(intent.original),
+            None if intent.original is None else os.fsencode(intent.original),
             intent.on_success,
             intent.cause,
             intent.reason,
             intent.report,
-            warnings_text(intent.warnings),
+            json.dumps(intent.warnings) if intent.warnings else None,
         )
         return self._advance(job.id, job.state, JobState.DELIVERING, columns, values, ended, intent)
 
     def retarget(self, job_id: int, *, outputs: Sequence[str], original: str | None) -> Job:
         """Change the names that a delivery intends, because one was taken; outputs in order."""
         with self.writing() as db:
+            place = None if original is None else os.fsencode(original)
             where = "id = ? AND state = 'delivering'"
-            db.execute(f"UPDATE job SET original = ? WHERE {where}", (blob(original), job_id))
+            db.execute(f"UPDATE job SET original = ? WHERE {where}", (place, job_id))
             where = "job = ? AND ordinal = ? AND state = 'intended'"
             for ordinal, name in enumerate(outputs):
-                values = (blob(name), job_id, ordinal)
+                values = (os.fsencode(name), job_id, ordinal)
                 db.execute(f"UPDATE output SET name = ? WHERE {where}", values)
-            return _job(db, job_id)
+            return self.select("id = ?", (job_id,))[0]
 
     def finish(self, job_id: int, state: JobState, now: float, *, held: bool = False) -> Job | None:
         """Close a delivery; held when its original stays in the inbox."""
@@ -291,13 +282,16 @@ class Journal(History):
             if not changed:
                 return None
             if expected is JobState.RUNNING:
-                _end_attempt(db, job_id, ended)
+                end = astuple(ended) if ended else _NO_END
+                db.execute(_END_ATTEMPT, (time.time(), *end, job_id))
+                db.execute(_ADD_SECONDS, (end[2], end[-1], job_id))
             for ordinal, made in enumerate(intent.outputs if intent else ()):
-                paths = (blob(made.file), blob(made.suffix), blob(made.name))
+                assert made.name, intent
+                names = map(os.fsencode, (made.file, made.suffix, made.name))
                 db.execute(
                     "INSERT INTO output (job, ordinal, role, size, file, suffix, name, state)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, 'intended')",
-                    (job_id, ordinal, made.role, made.size, *paths),
+                    (job_id, ordinal, made.role, made.size, *names),
                 )
             if to is JobState.DONE:
                 db.execute("UPDATE output SET state = 'delivered' WHERE job = ?", (job_id,))
@@ -305,17 +299,4 @@ class Journal(History):
                 db.execute("DELETE FROM output WHERE job = ?", (job_id,))
             if to in (JobState.DONE, JobState.FAILED):
                 db.execute(_COUNT, (job_id,) * 3)
-            return _job(db, job_id)
-
-
-def _job(db: sqlite3.Connection, job_id: int) -> Job:
-    """Return a job as the transaction has left it."""
-    sql = f"SELECT {JOB.columns} FROM job WHERE id = ?"
-    return JOB.value(db.execute(sql, (job_id,)).fetchone())
-
-
-def _end_attempt(db: sqlite3.Connection, job_id: int, ended: AttemptEnd | None) -> None:
-    values = astuple(ended) if ended else (None, None, 0.0, None, None, None)
-    _, _, seconds, _, _, media_seconds = values
-    db.execute(_END_ATTEMPT, (time.time(), *values, job_id))
-    db.execute(_ADD_SECONDS, (seconds, media_seconds, job_id))
+            return self.select("id = ?", (job_id,))[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from watchconv.journal.rows import JOB, blob
 from watchconv.model import JobState, Request
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ def note(journal: Journal, job_id: int, request: Request) -> str | None:
 
 def noted(journal: Journal) -> list[Job]:
     """Return the jobs with a request that is not yet carried out, oldest first."""
-    sql = f"SELECT {JOB.columns} FROM job WHERE request IS NOT NULL ORDER BY id"
-    return [JOB.value(row) for row in journal.read(sql)]
+    return journal.select("request IS NOT NULL ORDER BY id")
 
 
 def drop(journal: Journal, job_id: int) -> None:
@@ -67,19 +65,14 @@ def has_begun(journal: Journal, job_id: int) -> bool:
 
 def newest_failed(journal: Journal, original: str) -> int | None:
     """Return the last of the failed jobs whose originals had this name in error/."""
-    rows = journal.read(
-        "SELECT max(id) FROM job INDEXED BY job_failed_as WHERE state = 'failed' AND original = ?",
-        (blob(original),),
-    )
-    return None if rows[0][0] is None else int(rows[0][0])
+    where = "INDEXED BY job_failed_as WHERE state = 'failed' AND original = ?"
+    rows = journal.read(f"SELECT max(id) FROM job {where}", (os.fsencode(original),))
+    newest: int | None = rows[0][0]
+    return newest
 
 
 def failed_as(journal: Journal, originals: Sequence[str]) -> list[str]:
     """Return which of these names in error/ failed jobs gave to their originals."""
-    marks = ", ".join("?" * len(originals))
-    rows = journal.read(
-        "SELECT DISTINCT original FROM job INDEXED BY job_failed_as"
-        f" WHERE state = 'failed' AND original IN ({marks})",
-        [blob(original) for original in originals],
-    )
-    return [os.fsdecode(row[0]) for row in rows]
+    where = f"state = 'failed' AND original IN ({', '.join('?' * len(originals))})"
+    sql = f"SELECT DISTINCT original FROM job INDEXED BY job_failed_as WHERE {where}"
+    return [os.fsdecode(row[0]) for row in journal.read(sql, list(map(os.fsencode, originals)))]

@@ -10,27 +10,12 @@ from __future__ import annotations
 # held: the row stands for the file that lies at inbox/source. One such row per name.
 _FIRST = """
 CREATE TABLE job (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    source BLOB NOT NULL,
-    folder BLOB NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    profile TEXT NOT NULL,
-    state TEXT NOT NULL,
-    held INTEGER NOT NULL DEFAULT 1,
-    attempt INTEGER NOT NULL DEFAULT 0,
-    run INTEGER NOT NULL DEFAULT 0,
-    stale INTEGER NOT NULL DEFAULT 0,
-    not_before REAL NOT NULL DEFAULT 0,
-    queued_at REAL NOT NULL,
-    started_at REAL,
-    ended_at REAL,
-    verdict TEXT,
-    output BLOB,
-    original BLOB,
-    reason TEXT,
-    report TEXT,
-    request TEXT
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source BLOB NOT NULL, folder BLOB NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, profile TEXT NOT NULL,
+    state TEXT NOT NULL, held INTEGER NOT NULL DEFAULT 1, attempt INTEGER NOT NULL DEFAULT 0,
+    run INTEGER NOT NULL DEFAULT 0, stale INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0, queued_at REAL NOT NULL, started_at REAL, ended_at REAL,
+    verdict TEXT, output BLOB, original BLOB, reason TEXT, report TEXT, request TEXT
 );;
 CREATE UNIQUE INDEX job_held ON job (source) WHERE held;;
 CREATE INDEX job_held_folder ON job (folder, source) WHERE held;;

@@ -1,7 +1,6 @@
-"""The journal's own thread, and the ways to call it.
+"""The journal's own thread: the event loop never waits for SQLite's fsync, which may take long.
 
-The journal is used by one thread, in the order of the calls, so that the event loop never waits
-for SQLite's fsync, which may take long behind ffmpeg's writes. Errors are raised as the journal
+Questions are answered in the order in which they are asked. Errors are raised as the journal
 raises them.
 """
 
@@ -9,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -36,25 +36,17 @@ class JournalThread:
 
     async def ask(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question on the thread and wait without blocking the loop."""
-        return await asyncio.wrap_future(self._submit(question, *args, **kwargs))
+        return await asyncio.wrap_future(self.post(question, *args, **kwargs))
 
     def ask_blocking(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a question on the thread and wait: for threads other than the loop's."""
-        return self._submit(question, *args, **kwargs).result()
+        return self.post(question, *args, **kwargs).result()
 
-    def post(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run a question on the thread some time; what goes wrong with it is lost."""
-        self._submit(question, *args, **kwargs)
-
-    def _submit(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        def run() -> T:
-            """Ask on the journal's thread."""
-            answer = question(self._journal, *args, **kwargs)
-            if isinstance(answer, Iterator):  # such as ``Journal.jobs``
-                raise TypeError(f"{question} is lazy: it would use the journal on another thread")
-            return answer
-
-        return self._executor.submit(run)
+    def post(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a question on the thread some time, and return its future."""
+        if inspect.isgeneratorfunction(question):  # such as ``Journal.jobs``
+            raise TypeError(f"{question} is lazy: it would use the journal on another thread")
+        return self._executor.submit(question, self._journal, *args, **kwargs)
 
     def close(self) -> None:
         """Close the journal and end the thread; one that a dead disk holds is left behind."""

@@ -2,7 +2,7 @@
 
 A record is one line but for a bug's traceback, whatever bytes a name holds; each change of a job's
 state is one record. Under systemd's journal there are no time stamps, but priorities and the fields
-JOB_ID, PROFILE, SOURCE, STATE and CAUSE (``journald``). A stream that went away is no error.
+JOB_ID, PROFILE, SOURCE, STATE and CAUSE. A stream that went away is no error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from watchconv.logs.journald import PRIORITIES, JournalSink
+from watchconv.logs.journald import PRIORITIES, JournalSink, fields_of
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -23,42 +23,32 @@ if TYPE_CHECKING:
 Stamp = Literal["time", "priority", "none"]
 
 
-def log_job(
-    log: logging.Logger,
-    job: Job,
-    text: str,
-    *,
-    state: JobState | None = None,
-    level: int = logging.INFO,
-) -> None:
-    """Log something about a job; state is the one it changed to."""
-    extra = about(job, state)
-    log.log(level, "job=%d profile=%s %s", job.id, job.profile, text, extra=extra)
+def log_job(log: logging.Logger, job: Job, text: str, *, level: int = logging.INFO) -> None:
+    """Log something about a job."""
+    log.log(level, "job=%d profile=%s %s", job.id, job.profile, text, extra={"job": job})
 
 
 def log_transition(
-    log: logging.Logger, job: Job, before: JobState, after: JobState, reason: str | None = None
+    log: logging.Logger,
+    job: Job,
+    before: JobState | None,
+    after: JobState,
+    reason: str | None = None,
 ) -> None:
-    """Log a job's change of state, with the reason if there is one."""
-    why = f": {printable(reason)}" if reason else ""
-    log_job(log, job, f"{before}→{after} {printable(job.source)}{why}", state=after)
-
-
-def about(job: Job, state: JobState | None = None) -> dict[str, dict[str, object]]:
-    """Return a record's extra: its fields for those who ask by job."""
-    fields: dict[str, object] = {"job": job.id, "profile": job.profile, "source": job.source}
-    if state:
-        fields["state"] = state
-    if job.cause:
-        fields["cause"] = job.cause
-    return {"fields": fields}
+    """Log that a job changed its state, or with before None that there is a new job."""
+    text = f"{before}→{after}" if before else str(after)
+    text += f" {printable(job.source)}"
+    if reason:
+        text += f": {printable(reason)}"
+    extra = {"job": job, "state": after}
+    log.info("job=%d profile=%s %s", job.id, job.profile, text, extra=extra)
 
 
 class TextFormat(logging.Formatter):
     """One line of text a record."""
 
     def __init__(self, stamp: Stamp = "time") -> None:
-        """Begin lines with the local time, with the priority as systemd reads it, or with none."""
+        """Begin lines with the local time, with the priority as systemd reads it, or nothing."""
         super().__init__()
         self._stamp = stamp
 
@@ -70,12 +60,12 @@ class TextFormat(logging.Formatter):
         if record.exc_info:
             lines = self.formatException(record.exc_info).splitlines()
             line = "\n".join([line, *map(printable, lines)])
-        if self._stamp == "none":
-            return line
         if self._stamp == "priority":
             return f"<{PRIORITIES.get(record.levelno, 5)}>{line}"
-        moment = datetime.fromtimestamp(record.created)
-        return f"{moment.isoformat(sep=' ', timespec='milliseconds')} {line}"
+        if self._stamp == "time":
+            moment = datetime.fromtimestamp(record.created)
+            return f"{moment.isoformat(sep=' ', timespec='milliseconds')} {line}"
+        return line
 
 
 class JsonFormat(logging.Formatter):
@@ -83,13 +73,12 @@ class JsonFormat(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record's line."""
-        message = record.getMessage()
         row: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": message,
+            "message": record.getMessage(),
+            **fields_of(record),
         }
-        row |= getattr(record, "fields", {})
         if record.exc_info:
             row["traceback"] = self.formatException(record.exc_info)
         return json.dumps(row)

@@ -13,11 +13,25 @@ import logging
 import os
 import socket
 from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from watchconv.model import Job
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 ADDRESS = "/run/systemd/journal/socket"
 _TOO_LARGE = (errno.EMSGSIZE, errno.ENOBUFS)
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return a record's fields for those who ask by job; see ``format.log_job``."""
+    job: Job | None = getattr(record, "job", None)
+    if job is None:
+        return {}
+    fields = {"job": job.id, "profile": job.profile, "source": job.source}
+    more = {"state": getattr(record, "state", None), "cause": job.cause}
+    return fields | {name: value for name, value in more.items() if value}
 
 
 class JournalSink(logging.Handler):
@@ -32,13 +46,13 @@ class JournalSink(logging.Handler):
         """Send one record."""
         values = {
             "MESSAGE": self.format(record),
-            "PRIORITY": PRIORITIES.get(record.levelno, 5),
+            "PRIORITY": str(PRIORITIES.get(record.levelno, 5)),
             "SYSLOG_IDENTIFIER": "watchconv",
         }
-        for name, value in getattr(record, "fields", {}).items():  # see ``format.about``
-            values["JOB_ID" if name == "job" else name.upper()] = value
+        for name, value in fields_of(record).items():
+            values["JOB_ID" if name == "job" else name.upper()] = str(value)
         try:
-            self._send(b"".join(_field(name, str(value)) for name, value in values.items()))
+            self._send(b"".join(_field(name, value) for name, value in values.items()))
         except OSError:  # it is not there, or is being restarted
             self._otherwise.handle(record)
 

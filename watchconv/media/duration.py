@@ -112,10 +112,9 @@ def has_whole_index(demuxer: str, reader: Reader) -> bool:
     An mp4 with fragments grows its index while it is read; an AVI without idx1 gets one made up.
     """
     if demuxer == "mov":
-        boxes = {part.name for part in walk(reader.peek, reader.size, read_box)}
+        boxes = walk(reader.peek, reader.size, read_box).names
         return b"moov" in boxes and b"moof" not in boxes
-    chunks = walk(reader.peek, reader.size, read_chunk, 12)
-    return demuxer == "avi" and any(part.name == b"idx1" for part in chunks)
+    return demuxer == "avi" and b"idx1" in walk(reader.peek, reader.size, read_chunk, 12).names
 
 
 def timed(container: InputContainer) -> list[Stream]:

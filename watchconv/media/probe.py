@@ -79,59 +79,63 @@ class Limits:
     files: int = 500
 
 
-class _Child:
-    """One child, to be started by the thread that stays to reap it."""
+class _Child(threading.Thread):
+    """One child, and the thread that starts it and stays to reap it.
 
-    def __init__(self) -> None:
+    The kernel ends the child together with the thread that started it.
+    """
+
+    def __init__(self, argv: Sequence[str], owner_tag: str, turn: StoppableLock) -> None:
+        super().__init__(name="watchconv-probe", daemon=True)
+        self.argv, self.owner_tag, self.turn = argv, owner_tag, turn
         self.channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.lacks: tuple[str, ...] | None = None  # of its confinement; None: it is not ready yet
         self.files = 0
         self.pid: int | None = None  # while it is there
+        self.is_over = False  # it has ended, or answers nobody any more
         self.trouble = ""  # what kept it from being started
         self.status: int | None = None  # its end's, where that is known
         self.ended = threading.Event()
         self._lock = threading.Lock()  # a pid that is reaped may come to mean another process
-        self._is_unwanted = False
 
-    def run(self, argv: Sequence[str], env: dict[str, str]) -> None:
-        """Start the child, wait until it has ended and reap it.
-
-        The kernel ends the child together with the thread that started it.
-        """
+    def run(self) -> None:
+        """Start the child, wait until it has ended, reap it, and close the channel after that."""
         with self._theirs:
             try:
-                pid = spawn(argv, cwd="/", env=env, stdin=self._theirs.fileno())
+                env = environment(self.owner_tag, "/")
+                pid = spawn(self.argv, cwd="/", env=env, stdin=self._theirs.fileno()).pid
             except OSError as error:
                 self.trouble = error.strerror or str(error)
-                self.ended.set()
-                return
-        with self._lock:
-            self.pid = pid
-        if self._is_unwanted:
-            self.kill()
-        with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing is kept
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        with self._lock:
-            self.pid = None
-            with suppress(ChildProcessError):
+                pid = None
+        if pid:
+            with self._lock:
+                self.pid = pid
+            if self.is_over:
+                self.kill()
+            with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing is kept
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            with self._lock, suppress(ChildProcessError):
+                self.pid, self.is_over = None, True
                 self.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self.is_over = True
         self.ended.set()
+        with suppress(OSError), self.turn.held(StopSignal()):  # nobody uses it now
+            self.channel.close()
 
     def kill(self) -> None:
         """End the child, even if it only starts yet, and the wait for its answer."""
         with self._lock:
-            self._is_unwanted = True
+            self.is_over = True
             with suppress(OSError):  # it has hung up already
                 self.channel.shutdown(socket.SHUT_RDWR)
             if self.pid is not None:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Give the channel back, when nobody uses it any more."""
-        with self._lock:
-            self.channel.close()
-            self._theirs.close()
+        """Give the channel back, where the thread could not be started."""
+        self.channel.close()
+        self._theirs.close()
 
     def resident_bytes(self) -> int:
         """Return how much memory the child has in use."""
@@ -155,15 +159,14 @@ class ProbeWorker:
         self._limits = limits or Limits()
         self._turn = StoppableLock()  # to use a child's channel
         self._lock = threading.Lock()  # over what follows
-        self._child: _Child | None = None
+        self._children: list[_Child] = []  # the last one answers; the others are ending
         self._closed = False
-        self._threads: set[threading.Thread] = set()
 
     @property
     def pid(self) -> int | None:
         """The child's process id, while there is one."""
-        child = self._child
-        return child.pid if child else None
+        child = self._children[-1] if self._children else None
+        return child.pid if child and not child.is_over else None
 
     def probe(
         self, fd: int, *, sandbox: str = SandboxMode.AUTO, stop: StopSignal | None = None
@@ -202,19 +205,19 @@ class ProbeWorker:
         """End the child, fail what is being asked, and wait for both, but not for ever."""
         with self._lock:
             self._closed = True
-            child, threads = self._child, set(self._threads)
-        if child:
-            child.kill()
+            children = self._children
+        if children:
+            children[-1].kill()
         deadline = time.monotonic() + END_SECONDS
-        for thread in threads:
-            thread.join(max(0, deadline - time.monotonic()))
+        for child in children:
+            child.join(max(0, deadline - time.monotonic()))
 
     def _ask(
         self, request: bytes, fd: int, limit_seconds: float, sandbox: str, stop: StopSignal | None
     ) -> MediaInfo | tuple[Content, ...]:
         """Ask, and once more with a fresh child when the first is lost over it."""
         stop = stop or StopSignal()
-        tries, forgiven = 0, False
+        tries, is_forgiven = 0, False
         try:
             with self._turn.held(stop):
                 while True:
@@ -223,8 +226,8 @@ class ProbeWorker:
                         return parse_reply(self._exchange(child, request, fd, limit_seconds, stop))
                     except _Lost as error:
                         lost = error
-                    if lost.idle and not forgiven:
-                        forgiven = True
+                    if lost.idle and not is_forgiven:
+                        is_forgiven = True
                         continue
                     log.warning("the probe worker was lost over a file: %s", lost)
                     tries += 1
@@ -247,34 +250,32 @@ class ProbeWorker:
             if child.lacks and sandbox == SandboxMode.REQUIRE:
                 raise NoWorker(f"sandbox: require is not met: {' '.join(child.lacks)}")
         except _Lost as lost:
-            self._end(child)
+            child.kill()
             raise NoWorker(child.trouble or f"it {lost}") from lost
         except NoWorker:
-            self._end(child)
+            child.kill()
             raise
-        if sandbox == SandboxMode.AUTO and not support().missing:  # else the start has told of it
-            for sentence in child.lacks:
-                _warn_once(sentence)
+        if child.lacks and sandbox == SandboxMode.AUTO and not support().missing:
+            for sentence in child.lacks:  # of what support() lacks, the start has told
+                _warn_once("%s", sentence)
         return child
 
     def _exchange(
         self, child: _Child, request: bytes, fd: int, limit_seconds: float, stop: StopSignal
     ) -> bytes:
         try:
-            try:
+            with suppress(OSError):  # it has hung up, as the receiving will find
                 socket.send_fds(child.channel, [request], [fd])
-            except OSError:
-                raise self._loss(child) from None
             reply = self._receive(child, limit_seconds, stop)
         except BaseException:  # no answer may be left for the next question
-            self._end(child)
+            child.kill()
             raise
         child.files += 1
         # its address space is bounded; how much of it stays in use is worth a look now and then
         is_weighed = child.files % WEIGHED_EVERY == 1
         too_large = is_weighed and child.resident_bytes() > self._limits.resident_bytes
         if child.files >= self._limits.files or too_large:
-            self._end(child)
+            child.kill()
         return reply
 
     def _receive(self, child: _Child, limit_seconds: float, stop: StopSignal) -> bytes:
@@ -284,61 +285,37 @@ class ProbeWorker:
         message = b""
         with suppress(OSError):  # it hung up with a request unread
             message = child.channel.recv(REPLY_BYTES)
-        if not message:
-            raise self._loss(child)
-        return message
-
-    def _loss(self, child: _Child) -> Exception:
-        """Return why a child has hung up, as an exception."""
+        if message:
+            return message
         if self._closed:
-            return _closing()
+            raise _closing()
         is_idle = child.ended.wait(END_SECONDS) and child.status == 0
-        return _Lost("ended" if is_idle else "crashed", idle=is_idle)
+        raise _Lost("ended" if is_idle else "crashed", idle=is_idle)
 
     def _current_child(self) -> _Child:
+        """Return the child that answers, starting one if there is none; it may not be ready yet."""
         with self._lock:
             if self._closed:
                 raise _closing()
-            if self._child is None or self._child.ended.is_set():
-                try:
-                    child = _Child()
-                except OSError as error:
-                    raise NoWorker(error.strerror or str(error)) from error
-                thread = threading.Thread(
-                    target=self._keep, args=(child,), name="watchconv-probe", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError as error:  # the machine or the cgroup has no more threads
+            if self._children and not self._children[-1].is_over:
+                return self._children[-1]
+            path = filter(None, sys.path)
+            argv = (sys.executable, *_OPTIONS, _BOOT, str(self._limits.idle_seconds), *path)
+            child = None
+            try:
+                child = _Child(argv, self._owner_tag, self._turn)
+                child.start()
+            except (OSError, RuntimeError) as error:  # no descriptors, or no more threads
+                if child:
                     child.close()
-                    raise NoWorker(str(error)) from error
-                self._threads.add(thread)
-                self._child = child
-            return self._child
-
-    def _keep(self, child: _Child) -> None:
-        """Run a child to its end; on a thread of its own."""
-        idle_seconds, path = str(self._limits.idle_seconds), filter(None, sys.path)
-        argv = (sys.executable, *_OPTIONS, _BOOT, idle_seconds, *path)
-        child.run(argv, environment(self._owner_tag, "/"))
-        self._end(child)
-        with suppress(OSError), self._turn.held(StopSignal()):
-            child.close()
-        with self._lock:
-            self._threads.discard(threading.current_thread())
-
-    def _end(self, child: _Child) -> None:
-        """Kill a child, if it is still there; it answers nobody any more."""
-        with self._lock:
-            if self._child is child:
-                self._child = None
-        child.kill()
+                why = error.strerror if isinstance(error, OSError) else None
+                raise NoWorker(why or str(error)) from error
+            self._children = [*filter(_Child.is_alive, self._children), child]
+            return child
 
 
 def _closing() -> ProbeFailed:
     return ProbeFailed("The file was not probed: watchconv is ending.", hopeless=False)
 
 
-@functools.cache
-def _warn_once(sentence: str) -> None:
-    log.warning("%s", sentence)
+_warn_once = functools.cache(log.warning)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING
+from itertools import starmap
+from types import NoneType
+from typing import TYPE_CHECKING, Any
 
 from watchconv.errors import WatchconvError
-from watchconv.media.formats import DEMUXERS, KINDS
+from watchconv.media import DEMUXERS, KINDS
 from watchconv.model import Cause, Content, MediaInfo, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
 SENTENCE_CHARACTERS = 300
 REFUSALS = frozenset({Cause.NOT_VIDEO, Cause.TRUNCATED, Cause.MEMORY, Cause.UNREADABLE})
@@ -47,24 +49,17 @@ class NoWorker(ProbeFailed):
 def parse_reply(reply: bytes) -> MediaInfo | tuple[Content, ...]:
     """Return what the child answered; raise ProbeFailed for any other bytes."""
     match _parse_object(reply):
-        case {"media": {"demuxer": str(demuxer), "duration": duration, "streams": list(rows)}}:
-            return MediaInfo(
-                _one_of(DEMUXERS, demuxer), _seconds(duration), tuple(map(_stream, rows))
-            )
+        case {"media": {"demuxer": str(demuxer), "duration": seconds, "streams": list(rows)}}:
+            is_length = isinstance(seconds, float) and math.isfinite(seconds) and seconds >= 0
+            if demuxer in DEMUXERS and (seconds is None or is_length):
+                return MediaInfo(demuxer, seconds, tuple(starmap(Stream, _checked(rows, _STREAM))))
         case {"contents": list(rows)}:
-            return tuple(map(_content, rows))
+            return tuple(starmap(Content, _checked(rows, _CONTENT)))
         case {"refused": str(reason), "cause": str(cause)} if cause in REFUSALS:
             raise ProbeFailed(_sentence(reason), hopeless=True, cause=Cause(cause))
         case {"trouble": str(reason)}:
             raise ProbeFailed(f"The file was not probed: {_sentence(reason)}.", hopeless=False)
     raise nonsense()
-
-
-def _parse_object(reply: bytes) -> object:
-    try:
-        return json.loads(reply)
-    except (ValueError, RecursionError):
-        return None
 
 
 def read_hello(hello: bytes) -> tuple[str, ...]:
@@ -77,56 +72,33 @@ def read_hello(hello: bytes) -> tuple[str, ...]:
     raise NoWorker("it said nothing that makes sense")
 
 
-def _stream(row: object) -> Stream:
-    match row:
-        case [index, kind, codec, samples, width, height, pixels, bool(cover), language]:
-            return Stream(
-                index=_count(index),
-                kind=_one_of(KINDS, kind),
-                codec=_name(codec),
-                samples=None if samples is None else _count(samples),
-                width=_count(width),
-                height=_count(height),
-                pixel_format=_name(pixels),
-                attached_picture=cover,
-                language=_name(language),
-            )
-    raise nonsense()
-
-
-def _content(row: object) -> Content:
-    match row:
-        case [index, kind, codec, packets, bool(decodes)]:
-            return Content(
-                _count(index), _one_of(KINDS, kind), _name(codec), _count(packets), decodes
-            )
-    raise nonsense()
-
-
-def _count(value: object) -> int:
-    if type(value) is int and 0 <= value < 1 << 63:
-        return value
-    raise nonsense()
-
-
-def _seconds(value: object) -> float | None:
-    if value is None:
+def _parse_object(message: bytes) -> object:
+    try:
+        return json.loads(message)
+    except (ValueError, RecursionError):
         return None
-    if isinstance(value, float) and math.isfinite(value) and value >= 0:
-        return value
-    raise nonsense()
 
 
-def _name(value: object) -> str:
-    if isinstance(value, str) and _NAME.fullmatch(value):
-        return value
-    raise nonsense()
+# The values of a row: the fields of ``model.Stream`` and ``model.Content`` in their order.
+_STREAM = ((int,), (str,), (str,), (int, NoneType), (int,), (int,), (str,), (bool,), (str,))
+_CONTENT = ((int,), (str,), (str,), (int,), (bool,))
 
 
-def _one_of(names: Collection[str], value: object) -> str:
-    if isinstance(value, str) and value in names:
-        return value
-    raise nonsense()
+def _checked(rows: list[Any], columns: Sequence[tuple[type, ...]]) -> list[list[Any]]:
+    """Return the rows where each value is of its column's types and within its bounds."""
+    for row in rows:
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise nonsense()
+        for value, types in zip(row, columns, strict=True):
+            if type(value) not in types:  # True is an int, but not here
+                raise nonsense()
+            if isinstance(value, str) and not _NAME.fullmatch(value):
+                raise nonsense()
+            if isinstance(value, int) and not 0 <= value < 1 << 63:
+                raise nonsense()
+        if row[1] not in KINDS:
+            raise nonsense()
+    return rows
 
 
 def _sentence(reason: str) -> str:

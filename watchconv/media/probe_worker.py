@@ -31,6 +31,7 @@ import av.stream
 import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these when a file has them: too late once confined
 
+from watchconv.media import FORMATS, KINDS
 from watchconv.media.duration import (
     Reader,
     Refused,
@@ -40,7 +41,6 @@ from watchconv.media.duration import (
     packets_of,
     prove_duration,
 )
-from watchconv.media.formats import FORMATS, KINDS
 from watchconv.process.sandbox.kernel import die_with_parent
 from watchconv.process.sandbox.rules import confine_to_nothing
 

@@ -23,6 +23,7 @@ import math
 import os
 import select
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import Future
@@ -33,7 +34,7 @@ from io import FileIO
 from typing import TYPE_CHECKING
 
 from watchconv.errors import EnvironmentTrouble
-from watchconv.process.spawn import Limits, launcher, limit, open_end, open_pipe, spawn
+from watchconv.process.spawn import Limits, launcher, limit, open_end, spawn
 from watchconv.process.stop import DAY_SECONDS, StopSignal, StopStage
 
 if TYPE_CHECKING:
@@ -126,11 +127,11 @@ class Child:
 
     def start(self) -> Future[ChildExit]:
         """Start the child on a new thread and return ``ended`` at once."""
-        thread = threading.Thread(target=self._run, name="watchconv-child", daemon=True)
+        run = _Supervisor(self).run
         try:
-            thread.start()
+            threading.Thread(target=run, name="watchconv-child", daemon=True).start()
         except RuntimeError as error:  # the machine or the cgroup has no more threads
-            self.ended.set_result(_unstarted(self.command, str(error)))
+            self.ended.set_result(_unstarted(self.command, error))
         return self.ended
 
     def stop(self, kill: bool = False) -> None:
@@ -152,63 +153,41 @@ class Child:
         self.is_pause_wanted = False
         self.stop_signal.request(StopStage.RUNNING)
 
-    def _run(self) -> None:
-        try:
-            result = _Supervisor(self).run()
-        except BaseException as bug:
-            self.ended.set_exception(bug)
-        else:
-            if not self.ended.done():  # it was given up, and died after all
-                self.ended.set_result(result)
 
-
+@dataclass(slots=True)
 class _Clock:
-    """Watches a child's time: whether it stalls, whether it runs too long. Pauses do not count."""
+    """A child's time: whether it stalls, whether it runs too long. Pauses do not count."""
 
-    def __init__(self, command: Command) -> None:
-        self._command = command
-        self._began = self._advanced = time.monotonic()
-        self._paused_at: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long the child has run."""
-        return (self._paused_at or time.monotonic()) - self._began
+    command: Command
+    began: float = field(default_factory=time.monotonic)
+    advanced: float = field(default_factory=time.monotonic)  # when the last progress was made
+    paused_at: float | None = None
+    due: float = math.inf  # when ``exceeded`` is to be asked next
 
     def set_paused(self, paused: bool) -> bool:
         """Let the time stand still, or go on; return whether that is a change."""
-        was_paused_at, now = self._paused_at, time.monotonic()
+        was_paused_at, now = self.paused_at, time.monotonic()
         if paused is (was_paused_at is not None):
             return False
-        self._paused_at = now if paused else None
+        self.paused_at = now if paused else None
         if was_paused_at is not None:
-            self._began += now - was_paused_at
-            self._advanced += now - was_paused_at
+            self.began += now - was_paused_at
+            self.advanced += now - was_paused_at
         return True
-
-    def note_progress(self) -> None:
-        """Begin to wait for the next progress."""
-        self._advanced = time.monotonic()
-        self._command.still_writes()  # the stall check compares from here
-
-    def due(self) -> float:
-        """Return when the first of the limits is reached."""
-        if self._paused_at is not None:
-            return math.inf
-        stall_at = self._advanced + self._command.stall_seconds
-        return min(stall_at, self._began + self._command.time_limit())
 
     def exceeded(self, now: float) -> tuple[ExitCause, str] | None:
         """Return the limit that is reached, and a sentence about it."""
-        if self._paused_at is not None:
+        self.due = math.inf
+        if self.paused_at is not None:
             return None
-        stall_seconds = self._command.stall_seconds
-        if now - self._advanced >= stall_seconds and self._command.still_writes():
-            self._advanced = now
-        if now - self._advanced >= stall_seconds:
+        stall_seconds, most_seconds = self.command.stall_seconds, self.command.time_limit()
+        if now - self.advanced >= stall_seconds and self.command.still_writes():
+            self.advanced = now
+        if now - self.advanced >= stall_seconds:
             return ExitCause.STALLED, f"made no progress for {stall_seconds:g} seconds"
-        if now - self._began >= (limit := self._command.time_limit()):
-            return ExitCause.OVERTIME, f"ran longer than its limit of {limit:.6g} seconds"
+        if now - self.began >= most_seconds:
+            return ExitCause.OVERTIME, f"ran longer than its limit of {most_seconds:.6g} seconds"
+        self.due = min(self.advanced + stall_seconds, self.began + most_seconds)
         return None
 
 
@@ -217,118 +196,126 @@ class _Supervisor:
 
     def __init__(self, child: Child) -> None:
         self.child, self.command = child, child.command
-        self.prefix = launcher()
+        self.clock = _Clock(child.command)
         self.poll = select.poll()
-        self.reactions: dict[int, Callable[[], object]] = {}
-        self.outputs: list[tuple[FileIO, Callable[[bytes], object]]] = []  # progress, stderr
+        self.outputs: list[FileIO] = []  # progress, stderr
         self.reads_stderr_at = math.inf  # again, while its words gather
         self.stderr_head = b""
-        self.clock = _Clock(self.command)
         self.stage, self.stage_over_at = StopStage.RUNNING, math.inf
         self.reason = ExitCause.EXITED, ""
         self.is_over = False
-        self.pid = 0
         self.reaped: tuple[int, resource.struct_rusage] | None = None
 
-    def run(self) -> ChildExit:
-        """Start the child and serve it to its end; one that cannot be started has its end too."""
-        with ExitStack() as stack:
-            try:
-                self._start(stack)
-            except EnvironmentTrouble:  # of prepare, which says it best
-                raise
-            except Exception as error:
-                return _unstarted(self.command, _why(error))
-            while not self.is_over:
-                self._serve()
-            self._drain()
-        return self._report()
+    def run(self) -> None:
+        """Start the child, serve it to its end and complete ``ended``: the child's thread."""
+        ended, unstarted = self.child.ended, None
+        try:
+            with ExitStack() as stack:
+                try:
+                    self._start(stack)
+                except EnvironmentTrouble:  # of prepare, which says it best
+                    raise
+                except Exception as error:
+                    unstarted, self.is_over = _unstarted(self.command, error), True
+                while not self.is_over:
+                    self._wait(self._advance(time.monotonic()))
+                for output in self.outputs:
+                    # No more than fits into a pipe: what comes after that is not the dead child's,
+                    # but from a descendant that has moved to another session.
+                    left = 0 if output.closed else fcntl.fcntl(output, fcntl.F_GETPIPE_SZ)
+                    while left > 0 and (chunk := output.read(min(left, CHUNK_BYTES))):
+                        self._take(output, chunk)
+                        left -= len(chunk)
+            if not ended.done():  # it was given up, and died after all
+                ended.set_result(unstarted or self._report())
+        except BaseException as bug:
+            ended.set_exception(bug)
 
     def _start(self, stack: ExitStack) -> None:
+        self.prefix = launcher()  # here, because the first time it runs a program
         # Confinement may forbid opening anything: all files are opened before it.
-        (out, out_end), (err, err_end) = open_pipe(stack), open_pipe(stack)
         null = stack.enter_context(FileIO(os.devnull))
-        stopping = stack.enter_context(self.child.stop_signal.listening())
+        self.stopping = stack.enter_context(self.child.stop_signal.listening())
         if self.child.stop_signal.wanted:
             self.reason, self.is_over = (ExitCause.STOPPED, "was stopped before it began"), True
             return
         if self.command.prepare:
             self.command.prepare()
-        self.pid = spawn(
+        process = spawn(
             (*self.prefix, *self.command.argv),
             cwd=self.command.cwd,
             env=self.command.env,
             stdin=null.fileno(),
-            stdout=out_end.fileno(),
-            stderr=err_end.fileno(),
+            output=subprocess.PIPE,
         )
+        self.pid = process.pid
         stack.callback(self._reap)
-        out_end.close()
-        err_end.close()
+        for output in (process.stdout, process.stderr):
+            assert isinstance(output, FileIO)
+            self.outputs.append(stack.enter_context(output))
+            os.set_blocking(output.fileno(), False)
+            self.poll.register(output, select.POLLIN)
         limit(self.pid, self.command.limits)
-        self.outputs = [(out, self._take_progress), (err, self._take_stderr)]
-        self.reactions = {
-            stopping: lambda: os.eventfd_read(stopping),
-            open_end(self.pid, stack): self._note_end,
-            out.fileno(): lambda: self._read(*self.outputs[0]),
-            err.fileno(): self._read_stderr,
-        }
-        for fd in self.reactions:
-            self.poll.register(fd, select.POLLIN)
+        self.end = open_end(self.pid, stack)
+        self.poll.register(self.end, select.POLLIN)
+        self.poll.register(self.stopping, select.POLLIN)
 
-    def _serve(self) -> None:
-        """Sleep until something happens or is due, and act on it."""
-        due = self.stage_over_at
+    def _advance(self, now: float) -> float:
+        """Take the steps that are due on the way to the child's end; return when the next is."""
+        wanted = self.child.stop_signal.wanted
         if self.stage is StopStage.RUNNING:
             self._set_paused(self.child.is_pause_wanted)
-            due = self.clock.due()
-        seconds = min(due - time.monotonic(), self.reads_stderr_at - time.monotonic(), DAY_SECONDS)
-        for fd, _ in self.poll.poll(max(seconds, 0) * 1000):
-            self.reactions[fd]()
-        now = time.monotonic()
-        if now >= self.reads_stderr_at:
-            self._read_stderr()
-        while not self.is_over and (stage := self._stage_at(now)) is not self.stage:
-            self._enter(stage, now)
-
-    def _note_end(self) -> None:
-        self.is_over = True
-
-    def _stage_at(self, now: float) -> StopStage:
-        """Return the stage that the child is to be in: its own, or the next one."""
-        wanted = self.child.stop_signal.wanted
-        match self.stage:
-            case StopStage.RUNNING:
-                exceeded = None if wanted else self.clock.exceeded(now)
-                if not wanted and not exceeded:
-                    return StopStage.RUNNING
-                self.reason = exceeded or (ExitCause.STOPPED, "was stopped")
-                return StopStage.TERMINATING
-            case StopStage.TERMINATING:
-                is_over = wanted is StopStage.KILLED or now >= self.stage_over_at
-                return StopStage.KILLED if is_over else StopStage.TERMINATING
-            case StopStage.KILLED:
-                return StopStage.GIVEN_UP if now >= self.stage_over_at else StopStage.KILLED
-            case StopStage.GIVEN_UP:
-                return StopStage.GIVEN_UP
-
-    def _enter(self, stage: StopStage, now: float) -> None:
-        """Do what begins a stage, and say when it is over at the latest."""
-        self.stage = stage
-        match stage:
-            case StopStage.TERMINATING:
-                self._set_paused(False)
-                self._signal(signal.SIGTERM)
-                self.stage_over_at = now + self.command.grace_seconds
-            case StopStage.KILLED:
+            exceeded = None if wanted else self.clock.exceeded(now)
+            if not wanted and not exceeded:
+                return self.clock.due
+            self.reason = exceeded or (ExitCause.STOPPED, "was stopped")
+            self._set_paused(False)
+            self._signal(signal.SIGTERM)
+            self.stage = StopStage.TERMINATING
+            self.stage_over_at = now + self.command.grace_seconds
+        if self.stage is StopStage.TERMINATING:
+            if wanted is StopStage.KILLED or now >= self.stage_over_at:
                 self._signal(signal.SIGKILL)
-                self.stage_over_at = now + KILL_WAIT_SECONDS
-            case StopStage.GIVEN_UP:
-                self.stage_over_at = math.inf
-                cause, detail = self.reason
-                detail += "; it survives SIGKILL, so a disk or mount that it uses is probably dead"
-                self.reason = cause, detail
-                self.child.ended.set_result(self._report())
+                self.stage, self.stage_over_at = StopStage.KILLED, now + KILL_WAIT_SECONDS
+        elif self.stage is StopStage.KILLED and now >= self.stage_over_at:
+            self.stage, self.stage_over_at = StopStage.GIVEN_UP, math.inf
+            cause, detail = self.reason
+            detail += "; it survives SIGKILL, so a disk or mount that it uses is probably dead"
+            self.reason = cause, detail
+            self.child.ended.set_result(self._report())
+        return self.stage_over_at
+
+    def _wait(self, due: float) -> None:
+        """Sleep until something happens or is due, and take what the child has to give."""
+        seconds = min(due, self.reads_stderr_at) - time.monotonic()
+        ready = dict(self.poll.poll(max(0, min(seconds, DAY_SECONDS)) * 1000))
+        self.is_over = self.end in ready
+        if self.stopping in ready:
+            os.eventfd_read(self.stopping)
+        for output in self.outputs:
+            if output.closed or output.fileno() not in ready:
+                continue
+            chunk = output.read(CHUNK_BYTES)
+            if chunk:
+                self._take(output, chunk)
+            is_little = output is self.outputs[1] and chunk and len(chunk) < GATHER_BYTES
+            if is_little or chunk == b"":  # b"": the end; None: empty for now
+                self.poll.unregister(output)
+            if is_little:
+                self.reads_stderr_at = time.monotonic() + GATHER_SECONDS
+            elif chunk == b"":
+                output.close()
+        if time.monotonic() >= self.reads_stderr_at:
+            self.reads_stderr_at = math.inf
+            self.poll.register(self.outputs[1], select.POLLIN)
+
+    def _take(self, output: FileIO, chunk: bytes) -> None:
+        if output is self.outputs[1]:
+            self.stderr_head += chunk[: HEAD_BYTES - len(self.stderr_head)]
+            self.child.on_stderr(chunk)
+        elif self.child.on_progress(chunk):
+            self.clock.advanced = time.monotonic()
+            self.command.still_writes()  # the stall check compares from here
 
     def _set_paused(self, paused: bool) -> None:
         if self.clock.set_paused(paused):
@@ -337,45 +324,6 @@ class _Supervisor:
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-
-    def _read(self, output: FileIO, take: Callable[[bytes], object]) -> int:
-        """Take what a pipe holds; return how much that was."""
-        chunk = output.read(CHUNK_BYTES)
-        if chunk:
-            take(chunk)
-        elif chunk is not None:  # the end; None is a pipe that is empty for now
-            self.poll.unregister(output.fileno())
-            output.close()
-        return len(chunk or b"")
-
-    def _read_stderr(self) -> None:
-        """Take what stderr holds, then let its words gather unless they come in floods."""
-        output, take = self.outputs[1]
-        if self.reads_stderr_at < math.inf:
-            self.poll.register(output.fileno(), select.POLLIN)
-            self.reads_stderr_at = math.inf
-        elif 0 < self._read(output, take) < GATHER_BYTES:
-            self.poll.unregister(output.fileno())
-            self.reads_stderr_at = time.monotonic() + GATHER_SECONDS
-
-    def _take_progress(self, chunk: bytes) -> None:
-        if self.child.on_progress(chunk):
-            self.clock.note_progress()
-
-    def _take_stderr(self, chunk: bytes) -> None:
-        self.stderr_head += chunk[: HEAD_BYTES - len(self.stderr_head)]
-        self.child.on_stderr(chunk)
-
-    def _drain(self) -> None:
-        """Take what the dead child has left in its pipes: no more than fits into one.
-
-        What comes after that is from a descendant that has moved to another session.
-        """
-        for output, take in self.outputs:
-            left = 0 if output.closed else fcntl.fcntl(output, fcntl.F_GETPIPE_SZ)
-            while left > 0 and (chunk := output.read(min(left, CHUNK_BYTES))):
-                take(chunk)
-                left -= len(chunk)
 
     def _reap(self) -> None:
         """Kill what is left of the group, while the unreaped child still keeps its number; reap."""
@@ -386,37 +334,30 @@ class _Supervisor:
 
     def _report(self) -> ChildExit:
         code, usage = self.reaped or (None, None)
+        cause, detail = self.reason
         words = self.stderr_head.decode(errors="replace")
         # setpriv has these two statuses for a program that it cannot execute.
-        if self.prefix and code in (126, 127) and words.startswith("setpriv: "):
+        if code in (126, 127) and self.prefix and words.startswith("setpriv: "):
             return _unstarted(self.command, words.removeprefix("setpriv: ").strip())
-        cause, detail = self.reason
+        killer = -code if code is not None and code < 0 else None
+        end = f"exited with status {code}"
+        if killer:
+            end = f"was killed by signal {killer} ({signal.strsignal(killer)})"
+        elif code is None:
+            end = "ended, but its status is lost: the daemon was started with SIGCHLD ignored"
         return ChildExit(
             cause,
-            status=code if code is not None and code >= 0 else None,
-            signal=-code if code is not None and code < 0 else None,
-            detail=f"{os.path.basename(self.command.argv[0])} {detail or _described(code)}",
-            seconds=self.clock.seconds,
+            status=None if killer else code,
+            signal=killer,
+            detail=f"{os.path.basename(self.command.argv[0])} {detail or end}",
+            seconds=(self.clock.paused_at or time.monotonic()) - self.clock.began,
             cpu_seconds=usage.ru_utime + usage.ru_stime if usage else None,
             peak_memory_bytes=usage.ru_maxrss * 1024 if usage else None,
         )
 
 
-def _described(code: int | None) -> str:
-    if code is None:
-        return "ended, but its status is lost: the daemon was started with SIGCHLD ignored"
-    if code < 0:
-        return f"was killed by signal {-code} ({signal.strsignal(-code)})"
-    return f"exited with status {code}"
-
-
-def _unstarted(command: Command, reason: str) -> ChildExit:
-    sentence = f"{os.path.basename(command.argv[0])} could not be started: {reason}"
+def _unstarted(command: Command, why: Exception | str) -> ChildExit:
+    if isinstance(why, OSError) and why.strerror:
+        why = f"{why.filename}: {why.strerror}" if why.filename else why.strerror
+    sentence = f"{os.path.basename(command.argv[0])} could not be started: {why}"
     return ChildExit(ExitCause.UNSTARTED, None, None, sentence, 0.0)
-
-
-def _why(error: Exception) -> str:
-    """Return what kept a command from being started."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)

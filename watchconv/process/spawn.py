@@ -14,15 +14,15 @@ import shutil
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from io import FileIO
 from typing import TYPE_CHECKING
 
 from watchconv.process.sandbox import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
 
 OWNER_VARIABLE = "WATCHCONV_CHILD"
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
@@ -52,12 +52,11 @@ def environment(owner_tag: str, work: str) -> dict[str, str]:
     where the child may write, if anywhere: its home and its temporary files are there.
     """
     told = {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", OWNER_VARIABLE: owner_tag}
-    return keep(os.environ) | told
-
-
-def keep(source: Mapping[str, str]) -> dict[str, str]:
-    """Return what a child is told of an environment."""
-    return {k: v for k, v in source.items() if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
+    return told | {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
 
 
 @functools.cache
@@ -81,22 +80,24 @@ def spawn(
     cwd: str,
     env: Mapping[str, str],
     stdin: int,
-    stdout: int = subprocess.DEVNULL,
-    stderr: int = subprocess.DEVNULL,
-) -> int:
-    """Start a program in a session of its own and return its pid, which the caller is to reap."""
+    output: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own; the caller is to reap it by its pid.
+
+    ``output`` may be ``subprocess.PIPE``: one each for standard output and error, unbuffered.
+    """
     process = subprocess.Popen(
-        argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+        argv,
+        bufsize=0,
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
     )
     process.returncode = 0  # the caller reaps; Popen must neither wait nor complain
-    return process.pid
-
-
-def open_pipe(stack: ExitStack) -> tuple[FileIO, FileIO]:
-    """Open a pipe: our end, which does not block, and the child's."""
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    return stack.enter_context(FileIO(ours)), stack.enter_context(FileIO(theirs, "w"))
+    return process
 
 
 def open_end(pid: int, stack: ExitStack) -> int:

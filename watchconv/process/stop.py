@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -73,12 +73,12 @@ def wait_readable(fd: int, seconds: float, stop: StopSignal) -> bool:
         poll.register(stopping, select.POLLIN)
         while True:
             left = deadline - time.monotonic()
-            ready = {number for number, _ in poll.poll(min(max(left, 0), DAY_SECONDS) * 1000)}
+            ready = dict(poll.poll(min(max(left, 0), DAY_SECONDS) * 1000))
             if stop.wanted:
                 raise Stopped
             if fd in ready or left <= 0:
                 return fd in ready
-            with suppress(BlockingIOError):
+            if stopping in ready:
                 os.eventfd_read(stopping)
 
 

@@ -10,7 +10,7 @@ network, no connection to another program's socket, no look into another process
 is not hidden (``stat`` works everywhere), root's capabilities stay, and memory and time have limits
 of their own (``process.spawn``, ``process.child``).
 
-``rules`` puts the pieces together: ``landlock`` (files, TCP) and ``seccomp`` (the rest), through
-``kernel``; ``programs`` lists what an ffmpeg needs to run; ``support`` tries what this machine can
-do; ``selftest`` proves it.
+``rules`` puts the pieces together and proves that they hold: ``kernel`` (Landlock: files and TCP)
+and ``seccomp`` (the rest); ``programs`` lists what an ffmpeg needs to run; ``support`` tries what
+this machine can do.
 """

@@ -1,21 +1,23 @@
-"""Confine a thread to what an ffmpeg may touch, or the probe worker's process to nothing.
+"""Confine a thread to what an ffmpeg may touch, or the probe worker's process to nothing; prove it.
 
-Neither can be undone. ``confine`` acts on the calling thread, a throw-away one that starts a child
-and lives as long as it: whatever the thread itself needs beyond the rules (pipes, the input's
+Confinement cannot be undone. ``confine`` acts on the calling thread, a throw-away one that starts a
+child and lives as long as it: whatever the thread itself needs beyond the rules (pipes, the input's
 descriptor, log files) must be open before.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import socket
 from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchconv.errors import EnvironmentTrouble
-from watchconv.process.sandbox import kernel, landlock, seccomp
-from watchconv.process.sandbox.support import support
+from watchconv.process.sandbox import kernel, seccomp
+from watchconv.process.sandbox.support import in_throwaway_thread, support
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +40,13 @@ def confine(rules: SandboxRules) -> None:
     tried; the child must not be started then.
     """
     found = support()
+    rights = [*zip(rules.write, repeat(kernel.WRITE)), *zip(rules.read, repeat(kernel.READ))]
+    for path in rules.execute:
+        rights += [(path, kernel.DEVICE if path.startswith("/dev/") else kernel.EXECUTE)]
     try:
         kernel.forbid_new_privileges()
         if found.landlock_abi:
-            with contextlib.ExitStack() as opened:
-                landlock.restrict(_landlock_rules(rules, opened))
+            kernel.landlock(rights, found.landlock_abi)
         if found.seccomp:
             seccomp.install(seccomp.child_filter(found.landlock_abi))
     except OSError as why:
@@ -50,25 +54,6 @@ def confine(rules: SandboxRules) -> None:
             f"ffmpeg cannot be confined ({why}), so it is not started; is the outbox still "
             "there? `sandbox: off` would run it without confinement."
         ) from why
-
-
-def _landlock_rules(rules: SandboxRules, opened: contextlib.ExitStack) -> list[tuple[int, int]]:
-    """Open what the rules name, until ``opened`` is closed, and say which rights to it stay."""
-    found = [(place, landlock.READ) for place in rules.read if isinstance(place, int)]
-    paths = [(folder, landlock.WRITE) for folder in rules.write]
-    paths += [(place, landlock.READ) for place in rules.read if isinstance(place, str)]
-    for path in rules.execute:
-        paths += [(path, landlock.DEVICE if path.startswith("/dev/") else landlock.EXECUTE)]
-    for path, rights in paths:
-        try:
-            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except (FileNotFoundError, PermissionError, NotADirectoryError):
-            if rights == landlock.WRITE:
-                raise
-        else:
-            opened.callback(os.close, descriptor)
-            found.append((descriptor, rights))
-    return found
 
 
 def confine_to_nothing() -> tuple[str, ...]:
@@ -83,7 +68,7 @@ def confine_to_nothing() -> tuple[str, ...]:
     kernel.forbid_new_privileges()
     lacks: list[str] = []
     steps: list[tuple[str, Callable[[], None]]] = [
-        ("Landlock does not", lambda: landlock.restrict(()))
+        ("Landlock does not", lambda: kernel.landlock((), kernel.landlock_abi()))
     ]
     try:
         instructions = seccomp.worker_filter()  # reads libseccomp's file: before Landlock
@@ -97,3 +82,62 @@ def confine_to_nothing() -> tuple[str, ...]:
             reason = "the kernel has none" if why.errno == errno.ENOSYS else str(why.strerror)
             lacks.append(f"{what} confine the probe worker: {reason}.")
     return tuple(lacks)
+
+
+@dataclass(frozen=True, slots=True)
+class Escape:
+    """One forbidden act that was tried."""
+
+    name: str  # read, write, truncate, tcp, udp
+    refused: bool
+    detail: str  # one phrase for a person
+
+
+def try_to_escape(rules: SandboxRules) -> list[Escape]:
+    """Try a forbidden read, write, truncate, TCP connection and UDP packet, in that order.
+
+    A throw-away thread confines itself and tries; what it cannot do, the children that it starts
+    cannot either. Each act is on something that this user could touch without the sandbox (files of
+    our own in a fresh folder, sockets of our own on the loopback), so a refusal is the sandbox's.
+    The rules must not cover the folder for temporary files; OSError where none can be made there.
+    """
+    import tempfile  # late, for the probe worker's start
+
+    with (
+        tempfile.TemporaryDirectory(prefix="watchconv-check-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        canary = Path(folder, "canary")
+        canary.write_text("private", encoding="ascii")
+        receiver.bind(("127.0.0.1", 0))
+
+        def send() -> None:
+            """Send a packet to the receiver, from a socket that is made here."""
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"out", receiver.getsockname())
+
+        acts: dict[str, Callable[[], object]] = {
+            "read": canary.read_bytes,
+            "write": Path(folder, "new").touch,
+            "truncate": lambda: os.truncate(canary, 0),
+            "tcp": lambda: socket.create_connection(listener.getsockname(), timeout=5).close(),
+            "udp": send,
+        }
+
+        def try_all() -> list[Escape]:
+            """Try them one after the other, confined."""
+            confine(rules)
+            tried = []
+            for name, act in acts.items():
+                refused, detail = False, "not refused"
+                try:
+                    act()
+                except PermissionError as refusal:
+                    refused, detail = True, f"refused ({refusal.strerror})"
+                except OSError as why:
+                    detail = f"not refused, but failed ({why.strerror or why})"
+                tried.append(Escape(name, refused, detail))
+            return tried
+
+        return in_throwaway_thread(try_all)

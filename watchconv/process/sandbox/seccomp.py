@@ -14,12 +14,9 @@ import functools
 import os
 import platform
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from watchconv.process.sandbox import kernel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _PR_SET_SECCOMP = 22
 _MODE_FILTER = 2
@@ -83,11 +80,10 @@ def child_filter(landlock_abi: int) -> bytes:
     """
     rules = _Rules()
     rules.refuse("socket", rules.is_not(0, socket.AF_UNIX))
-    rules.refuse_all(("socketcall", "connect", *_SPYING, *_METADATA, *_MACHINE))
+    for call in ("socketcall", "connect", *_SPYING, *_METADATA, *_MACHINE):
+        rules.refuse(call)
     rules.refuse("utimensat", rules.is_not(1, 0))  # 0: the times of an open descriptor
-    if (
-        landlock_abi < 3
-    ):  # cutting needs no right to write there: refuse it, and open's way to do it
+    if landlock_abi < 3:  # cutting needs no right to write there: refuse it, also as open does it
         cutting = os.O_ACCMODE | os.O_TRUNC
         rules.refuse("truncate")
         rules.refuse("open", rules.masked(1, cutting, os.O_TRUNC))
@@ -99,7 +95,8 @@ def child_filter(landlock_abi: int) -> bytes:
 def worker_filter() -> bytes:
     """Compile what the probe worker is refused, for the calling process and no other."""
     rules = _Rules()
-    rules.refuse_all((*_SOCKETS, *_PROCESSES, *_SPYING, *_METADATA, *_MACHINE, *_PATHS, *_SIGNALS))
+    for call in (*_SOCKETS, *_PROCESSES, *_SPYING, *_METADATA, *_MACHINE, *_PATHS, *_SIGNALS):
+        rules.refuse(call)
     rules.refuse("utimensat")
     rules.refuse("tgkill", rules.is_not(0, os.getpid()))  # abort() is one to ourselves
     # Threads only. Flags behind a pointer cannot be judged: the C library then falls back to clone.
@@ -131,11 +128,6 @@ class _Rules:
         except (OSError, ValueError) as why:
             raise FilterMissing(f"this libseccomp cannot refuse the call {call} ({why})") from why
 
-    def refuse_all(self, calls: Iterable[str | int]) -> None:
-        """Refuse each of these calls, whatever its arguments."""
-        for call in calls:
-            self.refuse(call)
-
     def is_not(self, argument: int, value: int) -> Any:
         """Return the condition that an argument, counted from 0, is not this value."""
         return self._library.Arg(argument, self._library.NE, value)
@@ -145,7 +137,7 @@ class _Rules:
         return self._library.Arg(argument, self._library.MASKED_EQ, mask, value)
 
     def compiled(self) -> bytes:
-        """Return the program that the kernel is to load."""
+        """Return the program that the kernel loads."""
         with os.fdopen(os.memfd_create("seccomp"), "w+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)

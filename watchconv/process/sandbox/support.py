@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from watchconv.errors import ConfigError
-from watchconv.process.sandbox import kernel, landlock, seccomp
+from watchconv.process.sandbox import kernel, seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,11 @@ class Support:
 @functools.cache
 def support() -> Support:
     """Try Landlock and seccomp, once: a fact of this kernel and these packages. Tens of ms."""
-    version, missing = 0, []
+    version, no_seccomp, missing = 0, "", []
     try:
-        in_throwaway_thread(lambda: landlock.restrict(()))
-        version = landlock.abi()
+        found = kernel.landlock_abi()
+        in_throwaway_thread(lambda: kernel.landlock((), found))
+        version = found
     except OSError as why:
         reasons = {
             errno.ENOSYS: "this kernel is older than 5.13 or built without it",
@@ -49,7 +50,15 @@ def support() -> Support:
         }
         reason = reasons.get(why.errno or 0, f"the kernel refuses it ({why.strerror})")
         missing.append(f"No Landlock: {reason}. ffmpeg can touch every file that we can.")
-    if no_seccomp := _try_seccomp(version):
+    try:
+        instructions = seccomp.child_filter(version)
+        seccomp.worker_filter()
+        in_throwaway_thread(lambda: seccomp.install(instructions))
+    except seccomp.FilterMissing as why:
+        no_seccomp = str(why)
+    except OSError as why:
+        no_seccomp = f"the kernel refuses it ({why.strerror})"
+    if no_seccomp:
         network = "UDP and the sockets of other programs" if version >= 4 else "the network"
         files = "" if version >= 3 else ", and can cut files that it may not write"
         missing.append(
@@ -83,16 +92,3 @@ def in_throwaway_thread(act: Callable[[], T]) -> T:
     """
     with ThreadPoolExecutor(1, initializer=kernel.forbid_new_privileges) as pool:
         return pool.submit(act).result()
-
-
-def _try_seccomp(landlock_abi: int) -> str:
-    """Return why there is no filter; nothing where there is one."""
-    try:
-        instructions = seccomp.child_filter(landlock_abi)
-        seccomp.worker_filter()
-        in_throwaway_thread(lambda: seccomp.install(instructions))
-    except seccomp.FilterMissing as why:
-        return str(why)
-    except OSError as why:
-        return f"the kernel refuses it ({why.strerror})"
-    return ""
