@@ -64,7 +64,7 @@ def test_run_once_ends_where_a_delivery_cannot_be_done(tmp_path: Path, clip: Pat
 async def ask_again_and_again(app: App) -> None:
     """Have ``run --once`` ask whether it is over at every moment."""
     while True:
-        app.context.signals.once_changed.set()
+        app.context.signals.once.set()
         await asyncio.sleep(0)
 
 
