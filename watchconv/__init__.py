@@ -1,6 +1,6 @@
 """watchconv: drop a video into a folder, get it converted.
 
-The map of the house. A scan lists the inbox; settled files become rows of the journal; the
+The map. A scan lists the inbox; settled files become rows of the journal; the
 dispatcher claims a row for a free slot; the worker has an engine encode it and prove the output;
 a delivery moves files by what the row intends. Imports point down this list, never up:
 
@@ -15,7 +15,7 @@ a delivery moves files by what the row intends. Imports point down this list, ne
     config              YAML to one frozen value, every error at once
     host                this machine: folders, mounts, work directories, the status file
     logs                what is said, and where it goes
-    policy              what follows from an outcome
+    policy, views       what follows from an outcome; what is shown of the present
     names               names of files, which are bytes
     model, errors       the values and failures that all of the above share
 """
