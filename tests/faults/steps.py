@@ -285,7 +285,7 @@ def hurry() -> None:
     from watchconv import policy
     from watchconv.daemon import control, deliveries, dispatcher, maintenance, scan_loop, worker
     from watchconv.deliver import copies
-    from watchconv.encode import attempt
+    from watchconv.encode import engine
     from watchconv.intake import admit
     from watchconv.journal import jobs
 
@@ -297,7 +297,7 @@ def hurry() -> None:
         worker: ["TROUBLE_SECONDS", "UNMOUNTED_SECONDS"],
         maintenance: ["RETRY_SECONDS"],
         admit: ["LATER_SECONDS"],
-        attempt: ["LATER_SECONDS"],
+        engine: ["LATER_SECONDS"],
         jobs: ["BACKOFF_LIMIT_SECONDS"],
         policy: ["BACKOFF_LIMIT_SECONDS"],
     }
