@@ -67,7 +67,6 @@ def with_app(place: Place, steps: Callable[[App], Awaitable[None]]) -> None:
                 await steps(app)
         finally:
             await app.close()
-            app.scan_journal.close()
             journal.close()
             folders.unlock()
 

@@ -330,13 +330,29 @@ def made_in(function: ast.AST) -> set[str]:
     return made
 
 
+def declared_by(node: ast.AST) -> set[str]:
+    """Name the attributes that a class declares in its body or sets on itself."""
+    if not isinstance(node, ast.ClassDef):
+        return set()
+    fields = {ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)}
+    return fields | {
+        part.attr
+        for part in ast.walk(node)
+        if isinstance(part, ast.Attribute)
+        and isinstance(part.ctx, ast.Store)
+        and ast.unparse(part.value) == "self"
+    }
+
+
 def set_from_outside(tree: ast.Module) -> list[str]:
     """Find ``x.attribute = …`` where x is neither self nor cls, nor just made there.
 
-    Allowed: settings of a whole process, such as ``sys.stdout``, and an argument whose class is of
-    the same module, for that is no outside.
+    Allowed: settings of a whole process, such as ``sys.stdout``, what argparse is there to have
+    set, and what a class of the same module declares, for that is no outside.
     """
     classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    classes.add("argparse.Namespace")
+    declared = {name for node in ast.walk(tree) for name in declared_by(node)}
     modules = {
         alias.asname or alias.name
         for node in ast.walk(tree)
@@ -358,8 +374,9 @@ def set_from_outside(tree: ast.Module) -> list[str]:
                 if isinstance(node, ast.Attribute)
                 and isinstance(node.ctx, (ast.Store, ast.Del))
                 and ast.unparse(node.value) not in allowed
+                and node.attr not in declared
             }
-    return sorted(found)
+    return sorted(found, key=lambda line: int(line.split()[0]))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -371,9 +388,12 @@ def test_nothing_is_set_on_an_object_from_outside(path: Path) -> None:
 def test_the_rule_about_attributes_sees_what_it_is_for() -> None:
     source = """
 import sys
-class Row: ...
+class Row:
+    f: int
+    def __init__(self):
+        self.g = 1
 def outside(given: Other, pair, row: Row):
-    row.a = 1
+    row.a = row.f = row.g = 1
     given.a = 1
     given.b.c += 1
     given.d, e = pair
@@ -389,7 +409,7 @@ def inside(self):
     except OSError as error:
         error.filename = ""
 """
-    assert set_from_outside(ast.parse(source)) == ["6 given.a", "7 given.b.c", "8 given.d"]
+    assert set_from_outside(ast.parse(source)) == ["9 given.a", "10 given.b.c", "11 given.d"]
 
 
 def test_the_median_function_is_short() -> None:

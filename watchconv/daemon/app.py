@@ -71,6 +71,7 @@ class App:
         self.mounts.close()
         closes = [in_thread(probe.close) for probe in self.probes]
         await asyncio.gather(self.scan_loop.close(), *closes)
+        self.scan_journal.close()
 
 
 def build(

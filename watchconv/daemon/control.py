@@ -51,20 +51,27 @@ class Control:
 
     async def run(self) -> None:
         """Carry out what is asked for, for ever: at each wake-up, and what was put off."""
-        signals, troubles = self._context.signals, self._context.troubles
+        signals = self._context.signals
         while True:
             signals.requests.clear()
-            try:
-                await self.carry_out()
-            except (EnvironmentTrouble, JournalError) as error:
-                troubles.report(Trouble.REQUESTS, str(error), blocks=False)
-                put_off = True
-            else:
-                troubles.clear(Trouble.REQUESTS)
-                put_off = False
+            all_done = await self.serve()
             signals.mounts_learnt.set()  # perhaps mounts are to be forgotten
             signals.changed()
-            await wait_at_most(signals.requests, RETRY_SECONDS if put_off else None)
+            await wait_at_most(signals.requests, None if all_done else RETRY_SECONDS)
+
+    async def serve(self) -> bool:
+        """Carry out what is asked for; report what cannot be done now, and return whether all is.
+
+        Idempotent.
+        """
+        troubles = self._context.troubles
+        try:
+            await self.carry_out()
+        except (EnvironmentTrouble, JournalError) as error:
+            troubles.report(Trouble.REQUESTS, str(error), blocks=False)
+            return False
+        troubles.clear(Trouble.REQUESTS)
+        return True
 
     async def carry_out(self) -> None:
         """Do all that was asked for and not yet done. Idempotent."""

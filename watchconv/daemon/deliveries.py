@@ -104,7 +104,7 @@ class Deliveries:
         self._troubles.clear(Trouble.JOURNAL)
         if step.job is None:
             if decision.verdict is not Verdict.CANCELLED:
-                fresh = await self.insist(Journal.get, job.id)
+                fresh = await self.ask_until_written(Journal.get, job.id)
                 if fresh and fresh.request is Request.CANCEL:
                     await self.cancel(fresh, decision.report, end)
         elif step.tried:
@@ -152,7 +152,9 @@ class Deliveries:
         )
         await self.conclude(job, decision, end)
 
-    async def insist(self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def ask_until_written(
+        self, question: Question[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Ask the journal until it can be written: a finished encode is not to be lost to it."""
         while True:
             try:

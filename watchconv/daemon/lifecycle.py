@@ -78,7 +78,7 @@ class Daemon:
         app = build(self._config, program, self._folders, journal, self._display)
         try:
             await recover(app.context, app.engine, app.dispatcher, app.deliveries)
-            await app.control.carry_out()
+            await app.control.serve()
             return await self._live(app, program)
         finally:
             with contextlib.suppress(TimeoutError):  # a dead mount holds a thread

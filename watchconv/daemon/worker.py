@@ -160,7 +160,9 @@ class Worker:
                 await self._requeue(job, decision, end)
                 if decision.wait_reason is WaitReason.UNMOUNTED and self._folders.state != folders:
                     # it came back before it was known that this job waits for it
-                    await self.deliveries.insist(Journal.release_delayed, WaitReason.UNMOUNTED)
+                    await self.deliveries.ask_until_written(
+                        Journal.release_delayed, WaitReason.UNMOUNTED
+                    )
                     self._context.signals.changed(work=True)
             case Close(state):
                 await self._close(job, state, end)
@@ -255,7 +257,7 @@ class Worker:
     async def _requeue(self, job: Job, decision: Requeue, end: AttemptEnd) -> None:
         not_before = time.time() + decision.wait_seconds if decision.wait_seconds else 0.0
         await in_thread(self._work.remove_attempt, job.id, job.run)
-        after = await self.deliveries.insist(
+        after = await self.deliveries.ask_until_written(
             Journal.requeue,
             job.id,
             end,
@@ -274,9 +276,11 @@ class Worker:
         await in_thread(self._work.remove, job.id)
         now, running = time.time(), JobState.RUNNING
         if state is JobState.WITHDRAWN:
-            await self.deliveries.insist(Journal.withdraw, job.id, running, now, ended=end)
+            await self.deliveries.ask_until_written(
+                Journal.withdraw, job.id, running, now, ended=end
+            )
         else:
-            await self.deliveries.insist(
+            await self.deliveries.ask_until_written(
                 Journal.supersede, job.id, running, now, stale=True, ended=end
             )
         log_transition(log, job, running, state)

@@ -104,7 +104,7 @@ class InboxScanner:
         result = self._result = ScanResult()
         pending = self._pending
         if hints is None:
-            pending.overflow = 0
+            pending.begin_full_scan()
             self._ignored.keep_only(self._scan_tree("", self._journal.held_counts()))
             pending.forget_missing()
         else:

@@ -134,6 +134,10 @@ class PendingFiles:
         self.files: dict[str, PendingFile] = {}
         self.overflow = 0  # how many the last scan of everything could not remember
 
+    def begin_full_scan(self) -> None:
+        """Count anew what cannot be remembered."""
+        self.overflow = 0
+
     def forget_missing(self) -> None:
         """Drop every file that is gone."""
         for source in list(self.files):
