@@ -35,14 +35,11 @@ RESTARTING_CLOCKS = ("mpegts", "mpeg")
 
 
 class Refused(Exception):  # noqa: N818 (it is a verdict)
-    """This file is not what watchconv converts; the message is for a person.
-
-    cause: one of ``probe_protocol.REFUSALS``.
-    """
+    """This file is not what watchconv converts; the message is for a person."""
 
     def __init__(self, reason: str, cause: str) -> None:
         super().__init__(reason)
-        self.cause = cause
+        self.cause = cause  # one of ``probe_protocol.REFUSALS``
 
 
 class Spent(Exception):  # noqa: N818 (it is a state)
@@ -131,7 +128,7 @@ def prove_duration(
     """
     if not timed(container):
         return None
-    if indexed and (length := indexed_length(container, reader)) is not None:
+    if indexed and (length := indexed_length(container, reader)):
         return length
     reader.allow(SCAN_BYTES, SCAN_SECONDS)
     if demuxer == "gif" or reader.size <= SCAN_BYTES:
@@ -185,20 +182,14 @@ def packets_of(container: InputContainer, streams: list[Stream]) -> Iterator[Pac
 class Scan:
     """What reading packets in a row has shown."""
 
-    start: float = float("inf")
+    start: float = float("inf")  # seconds, as the end
     end: float = float("-inf")
     packets: int = 0
     whole: bool = False  # the end of the file was reached, and time ran forward all the way
 
-    def add(self, shown: float, lasts: float) -> None:
-        """Count a packet that is shown at a time, for a time (seconds)."""
-        self.packets += 1
-        self.start = min(self.start, shown)
-        self.end = max(self.end, shown + lasts)
-
     @property
     def length(self) -> float | None:
-        """Seconds between the first and the end of the last packet."""
+        """The seconds between the first packet and the end of the last."""
         return self.end - self.start if self.end > self.start else None
 
 
@@ -219,7 +210,9 @@ def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Sca
                 return scan
             previous[packet.stream_index] = when * unit
             shown = when if packet.pts is None else packet.pts
-            scan.add(shown * unit, (packet.duration or 0) * unit)
+            scan.packets += 1
+            scan.start = min(scan.start, shown * unit)
+            scan.end = max(scan.end, (shown + (packet.duration or 0)) * unit)
             if reader.late:
                 return scan
     except (av.FFmpegError, Spent):

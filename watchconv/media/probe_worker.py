@@ -1,16 +1,14 @@
 """The probe worker's own side: read a file through PyAV and say what it is.
 
-Runs as a child of the daemon (see ``probe``), which hands it open descriptors over a socket,
-one at a time. Nothing else of watchconv imports this module, for ``av`` costs 30 MB and 90 ms, and
-it imports next to nothing of watchconv: each import delays its start.
+Runs as a child of the daemon (see ``probe``), which hands it open descriptors over a socket, one at
+a time. Nothing else of watchconv imports this module, for ``av`` costs 30 MB and 90 ms, and it
+imports next to nothing of watchconv: each import delays its start.
 
 After its imports it can open no file and no network; the container's format is found by content
-among ``FORMATS``; what a container refers to outside itself is never opened; a duration is given
-only when packets or an index with its bytes in place prove it. It ends when the daemon does,
-however busy it is; its time is the daemon's to limit.
-
-What is wrong with a file is an answer ("refused"), and so is trouble in reading it ("trouble").
-Anything else ends the process, and the daemon draws its conclusion.
+among ``FORMATS``; what a container refers to outside itself is never opened. It ends when the
+daemon does, however busy it is; its time is the daemon's to limit. What is wrong with a file is an
+answer ("refused"), and so is trouble in reading it ("trouble"). Anything else ends the process, and
+the daemon draws its conclusion.
 """
 
 from __future__ import annotations
@@ -135,7 +133,7 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
         container: InputContainer = av.open(
             reader, "r", options=options, io_open=refuse_to_open, **FORGIVING
         )
-    except MemoryError:
+    except MemoryError:  # PyAV's own is an FFmpegError, too
         raise
     except av.FFmpegError as error:
         reason = "it is no video, or of a format that watchconv does not read"
@@ -207,7 +205,6 @@ def examine(reader: Reader) -> Answer:
     """Read every packet, and decode of each stream until the first frame."""
     with open_input(reader, "") as container:
         reader.allow(1 << 62, float("inf"))
-        streams = list(container.streams)[:STREAMS_MOST]
         packets = [0] * len(container.streams)
         tries = [DECODE_TRIES if s.type in ("video", "audio") else 0 for s in container.streams]
         decodes = [not wanted for wanted in tries]
@@ -218,7 +215,5 @@ def examine(reader: Reader) -> Answer:
                 tries[at] -= 1
                 with suppress(av.FFmpegError):  # damage in it is no frame
                     decodes[at] = bool(packet.decode())
-        rows = [
-            [s.index, kind_of(s), codec_of(s), packets[s.index], decodes[s.index]] for s in streams
-        ]
-    return {"contents": rows}
+        names = [[s.index, kind_of(s), codec_of(s)] for s in list(container.streams)[:STREAMS_MOST]]
+    return {"contents": [[*name, packets[name[0]], decodes[name[0]]] for name in names]}

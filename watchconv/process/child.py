@@ -1,9 +1,9 @@
 """One child process from its start to its end.
 
-A child lives on a thread of its own, in a session of its own. Its standard output is for
-progress (ffmpeg: ``-progress pipe:1``, which still runs when a person copies the command from a
-report), its standard error for words; both are handed on as raw chunks. It is ended when it makes
-no progress, runs too long or is no longer wanted: TERM to its group, KILL after a grace.
+A child lives on a thread of its own, in a session of its own. Its standard output is for progress
+(ffmpeg: ``-progress pipe:1``, which still runs when a person copies the command from a report), its
+standard error for words; both are handed on as raw chunks. It is ended when it makes no progress,
+runs too long or is no longer wanted: TERM to its group, KILL after a grace.
 
 When ``Child.ended`` completes, and it always does, the child is reaped, its group is killed and
 every descriptor is closed. One exception: a child that survives SIGKILL, because a dead disk or
@@ -154,54 +154,18 @@ class Child:
         self.stop_signal.request(StopStage.RUNNING)
 
 
-@dataclass(slots=True)
-class _Clock:
-    """A child's time: whether it stalls, whether it runs too long. Pauses do not count."""
-
-    command: Command
-    began: float = field(default_factory=time.monotonic)
-    advanced: float = field(default_factory=time.monotonic)  # when the last progress was made
-    paused_at: float | None = None
-    due: float = math.inf  # when ``exceeded`` is to be asked next
-
-    def set_paused(self, paused: bool) -> bool:
-        """Let the time stand still, or go on; return whether that is a change."""
-        was_paused_at, now = self.paused_at, time.monotonic()
-        if paused is (was_paused_at is not None):
-            return False
-        self.paused_at = now if paused else None
-        if was_paused_at is not None:
-            self.began += now - was_paused_at
-            self.advanced += now - was_paused_at
-        return True
-
-    def exceeded(self, now: float) -> tuple[ExitCause, str] | None:
-        """Return the limit that is reached, and a sentence about it."""
-        self.due = math.inf
-        if self.paused_at is not None:
-            return None
-        stall_seconds, most_seconds = self.command.stall_seconds, self.command.time_limit()
-        if now - self.advanced >= stall_seconds and self.command.still_writes():
-            self.advanced = now
-        if now - self.advanced >= stall_seconds:
-            return ExitCause.STALLED, f"made no progress for {stall_seconds:g} seconds"
-        if now - self.began >= most_seconds:
-            return ExitCause.OVERTIME, f"ran longer than its limit of {most_seconds:.6g} seconds"
-        self.due = min(self.advanced + stall_seconds, self.began + most_seconds)
-        return None
-
-
 class _Supervisor:
     """What exists while a child lives; touched by its thread alone."""
 
     def __init__(self, child: Child) -> None:
         self.child, self.command = child, child.command
-        self.clock = _Clock(child.command)
         self.poll = select.poll()
         self.outputs: list[FileIO] = []  # progress, stderr
         self.reads_stderr_at = math.inf  # again, while its words gather
         self.stderr_head = b""
-        self.stage, self.stage_over_at = StopStage.RUNNING, math.inf
+        self.began = self.advanced = time.monotonic()  # moved on by each pause
+        self.paused_at: float | None = None
+        self.stage, self.due = StopStage.RUNNING, math.inf  # due: when the next step is, at most
         self.reason = ExitCause.EXITED, ""
         self.is_over = False
         self.reaped: tuple[int, resource.struct_rusage] | None = None
@@ -218,7 +182,8 @@ class _Supervisor:
                 except Exception as error:
                     unstarted, self.is_over = _unstarted(self.command, error), True
                 while not self.is_over:
-                    self._wait(self._advance(time.monotonic()))
+                    self._advance(time.monotonic())
+                    self._wait()
                 for output in self.outputs:
                     # No more than fits into a pipe: what comes after that is not the dead child's,
                     # but from a descendant that has moved to another session.
@@ -260,34 +225,47 @@ class _Supervisor:
         self.poll.register(self.end, select.POLLIN)
         self.poll.register(self.stopping, select.POLLIN)
 
-    def _advance(self, now: float) -> float:
-        """Take the steps that are due on the way to the child's end; return when the next is."""
+    def _advance(self, now: float) -> None:
+        """Take the steps that are due on the way to the child's end."""
         wanted = self.child.stop_signal.wanted
         if self.stage is StopStage.RUNNING:
             self._set_paused(self.child.is_pause_wanted)
-            exceeded = None if wanted else self.clock.exceeded(now)
+            exceeded = None if wanted else self._exceeded(now)
             if not wanted and not exceeded:
-                return self.clock.due
+                return
             self.reason = exceeded or (ExitCause.STOPPED, "was stopped")
             self._set_paused(False)
             self._signal(signal.SIGTERM)
-            self.stage = StopStage.TERMINATING
-            self.stage_over_at = now + self.command.grace_seconds
+            self.stage, self.due = StopStage.TERMINATING, now + self.command.grace_seconds
         if self.stage is StopStage.TERMINATING:
-            if wanted is StopStage.KILLED or now >= self.stage_over_at:
+            if wanted is StopStage.KILLED or now >= self.due:
                 self._signal(signal.SIGKILL)
-                self.stage, self.stage_over_at = StopStage.KILLED, now + KILL_WAIT_SECONDS
-        elif self.stage is StopStage.KILLED and now >= self.stage_over_at:
-            self.stage, self.stage_over_at = StopStage.GIVEN_UP, math.inf
+                self.stage, self.due = StopStage.KILLED, now + KILL_WAIT_SECONDS
+        elif self.stage is StopStage.KILLED and now >= self.due:
+            self.stage, self.due = StopStage.GIVEN_UP, math.inf
             cause, detail = self.reason
             detail += "; it survives SIGKILL, so a disk or mount that it uses is probably dead"
             self.reason = cause, detail
             self.child.ended.set_result(self._report())
-        return self.stage_over_at
 
-    def _wait(self, due: float) -> None:
+    def _exceeded(self, now: float) -> tuple[ExitCause, str] | None:
+        """Return the limit that is reached, and a sentence about it; note when the next one is."""
+        self.due = math.inf
+        if self.paused_at is not None:
+            return None
+        stall_seconds, most_seconds = self.command.stall_seconds, self.command.time_limit()
+        if now - self.advanced >= stall_seconds and self.command.still_writes():
+            self.advanced = now
+        if now - self.advanced >= stall_seconds:
+            return ExitCause.STALLED, f"made no progress for {stall_seconds:g} seconds"
+        if now - self.began >= most_seconds:
+            return ExitCause.OVERTIME, f"ran longer than its limit of {most_seconds:.6g} seconds"
+        self.due = min(self.advanced + stall_seconds, self.began + most_seconds)
+        return None
+
+    def _wait(self) -> None:
         """Sleep until something happens or is due, and take what the child has to give."""
-        seconds = min(due, self.reads_stderr_at) - time.monotonic()
+        seconds = min(self.due, self.reads_stderr_at) - time.monotonic()
         ready = dict(self.poll.poll(max(0, min(seconds, DAY_SECONDS)) * 1000))
         self.is_over = self.end in ready
         if self.stopping in ready:
@@ -314,12 +292,19 @@ class _Supervisor:
             self.stderr_head += chunk[: HEAD_BYTES - len(self.stderr_head)]
             self.child.on_stderr(chunk)
         elif self.child.on_progress(chunk):
-            self.clock.advanced = time.monotonic()
+            self.advanced = time.monotonic()
             self.command.still_writes()  # the stall check compares from here
 
     def _set_paused(self, paused: bool) -> None:
-        if self.clock.set_paused(paused):
-            self._signal(signal.SIGSTOP if paused else signal.SIGCONT)
+        now = time.monotonic()
+        if paused and self.paused_at is None:
+            self.paused_at = now
+            self._signal(signal.SIGSTOP)
+        elif not paused and self.paused_at is not None:
+            self.began += now - self.paused_at
+            self.advanced += now - self.paused_at
+            self.paused_at = None
+            self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -350,7 +335,7 @@ class _Supervisor:
             status=None if killer else code,
             signal=killer,
             detail=f"{os.path.basename(self.command.argv[0])} {detail or end}",
-            seconds=(self.clock.paused_at or time.monotonic()) - self.clock.began,
+            seconds=(self.paused_at or time.monotonic()) - self.began,
             cpu_seconds=usage.ru_utime + usage.ru_stime if usage else None,
             peak_memory_bytes=usage.ru_maxrss * 1024 if usage else None,
         )

@@ -21,7 +21,7 @@ ORPHANS_WAIT_SECONDS = 5.0
 
 def find_orphans(owner_tag: str) -> list[int]:
     """List the processes that carry the tag: before the first child, those of a dead daemon."""
-    return [int(n) for n in os.listdir("/proc") if n.isdigit() and _carries(n, owner_tag)]
+    return [int(n) for n in os.listdir("/proc") if n.isdigit() and _carries(int(n), owner_tag)]
 
 
 def end_orphans(owner_tag: str) -> int:
@@ -33,27 +33,24 @@ def end_orphans(owner_tag: str) -> int:
     deadline = time.monotonic() + ORPHANS_WAIT_SECONDS
     while (found := find_orphans(owner_tag)) and time.monotonic() < deadline:
         for pid in found:
-            _kill_tagged(pid, owner_tag)
+            with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
+                pidfd = open_pidfd(pid, stack)
+                # Looked at again now that the number cannot come to mean another process.
+                if not _carries(pid, owner_tag):
+                    continue
+                if pidfd is None:
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         seen.update(found)
         time.sleep(0.01)
     return len(seen.difference(found))
 
 
-def _carries(pid: int | str, owner_tag: str) -> bool:
+def _carries(pid: int, owner_tag: str) -> bool:
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # gone, or not ours
         return False
     tag = os.fsencode(f"{OWNER_VARIABLE}={owner_tag}")
-    return tag in environ.split(b"\0") and int(pid) != os.getpid()
-
-
-def _kill_tagged(pid: int, owner_tag: str) -> None:
-    with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
-        pidfd = open_pidfd(pid, stack)
-        # Looked at again now that the number cannot come to mean another process.
-        if _carries(pid, owner_tag):
-            if pidfd is None:
-                os.kill(pid, signal.SIGKILL)
-            else:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    return tag in environ.split(b"\0") and pid != os.getpid()

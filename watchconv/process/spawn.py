@@ -52,11 +52,8 @@ def environment(owner_tag: str, work: str) -> dict[str, str]:
     where the child may write, if anywhere: its home and its temporary files are there.
     """
     told = {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", OWNER_VARIABLE: owner_tag}
-    return told | {
-        name: value
-        for name, value in os.environ.items()
-        if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
-    }
+    ours = os.environ.items()
+    return told | {k: v for k, v in ours if k in KEPT_VARIABLES or k.startswith(KEPT_PREFIXES)}
 
 
 @functools.cache
@@ -87,14 +84,7 @@ def spawn(
     ``output`` may be ``subprocess.PIPE``: one each for standard output and error, unbuffered.
     """
     process = subprocess.Popen(
-        argv,
-        bufsize=0,
-        cwd=cwd,
-        env=env,
-        stdin=stdin,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
+        argv, 0, None, stdin, output, output, cwd=cwd, env=env, start_new_session=True
     )
     process.returncode = 0  # the caller reaps; Popen must neither wait nor complain
     return process
@@ -135,13 +125,12 @@ def limit(pid: int, limits: Limits) -> None:
     the children for a processor.
     """
     lower_priority(pid, nice=limits.nice, io_class=limits.io_class)
-    wanted = (
+    for kind, number in (
         (resource.RLIMIT_AS, limits.address_space_bytes),
         (resource.RLIMIT_FSIZE, limits.file_size_bytes),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_CORE, 0),
-    )
-    for kind, number in wanted:
+    ):
         if number or kind == resource.RLIMIT_CORE:
             hard = resource.getrlimit(kind)[1]
             value = number if hard == resource.RLIM_INFINITY else min(number, hard)
@@ -155,8 +144,6 @@ def lower_priority(pid: int, *, nice: int, io_class: str) -> None:
     The niceness is never made better: a daemon that runs nicer than asked stays so. Where the
     kernel, or what we know of the architecture, has no I/O classes, the class stays as it is.
     """
-    if io_class not in IO_CLASSES:
-        raise ValueError(f"unknown I/O class {io_class!r}: one of {', '.join(IO_CLASSES)}")
     with suppress(ProcessLookupError):
         if nice > os.getpriority(os.PRIO_PROCESS, pid):
             os.setpriority(os.PRIO_PROCESS, pid, nice)

@@ -6,7 +6,6 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -87,21 +86,21 @@ class StoppableLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line: deque[tuple[object, StopSignal]] = deque()  # the first one holds the lock
+        self._line: list[tuple[object, StopSignal]] = []  # the first one holds the lock
 
     @contextmanager
     def held(self, stop: StopSignal) -> Iterator[None]:
         """Hold the lock for the block; raises Stopped when a stop is requested before the turn."""
         ticket = (object(), stop)
-        with stop.listening() as fd:
+        with stop.listening() as stopping:
             poll = select.poll()
-            poll.register(fd, select.POLLIN)
+            poll.register(stopping, select.POLLIN)
             with self._lock:
                 self._line.append(ticket)
             try:
                 while not stop.wanted and self._line[0] is not ticket:
                     poll.poll()
-                    os.eventfd_read(fd)
+                    os.eventfd_read(stopping)
                 if stop.wanted:
                     raise Stopped
                 yield
