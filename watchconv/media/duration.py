@@ -135,7 +135,7 @@ def prove_duration(
         scan = read_packets(container, reader, demuxer)
         if demuxer == "gif" and scan.whole and scan.packets < 2:
             raise Refused("it is a still picture, not a video", "not-video")
-        return scan.length if scan.whole else None
+        return scan.end - scan.start if scan.whole and scan.end > scan.start else None
     return tail_length(container, reader, demuxer)
 
 
@@ -182,15 +182,10 @@ def packets_of(container: InputContainer, streams: list[Stream]) -> Iterator[Pac
 class Scan:
     """What reading packets in a row has shown."""
 
-    start: float = float("inf")  # seconds, as the end
+    start: float = float("inf")  # when the first packet is shown, in seconds
     end: float = float("-inf")
     packets: int = 0
     whole: bool = False  # the end of the file was reached, and time ran forward all the way
-
-    @property
-    def length(self) -> float | None:
-        """The seconds between the first packet and the end of the last."""
-        return self.end - self.start if self.end > self.start else None
 
 
 def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Scan:
@@ -237,13 +232,11 @@ def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> floa
         return None
     at_bytes = reader.tell()
     scan = read_packets(container, reader, demuxer)
-    if not scan.whole or scan.length is None:
-        return None
     length = scan.end - start / av.time_base
-    if length <= 0:
-        return None  # the clock started anew
+    if not scan.whole or scan.end <= scan.start or length <= 0:  # the clock started anew
+        return None
     if demuxer in RESTARTING_CLOCKS:
-        expected = scan.length * reader.size / max(1, reader.size - at_bytes)
+        expected = (scan.end - scan.start) * reader.size / max(1, reader.size - at_bytes)
         if not 1 / 1.5 < expected / length < 1.5:
             return None
     return length

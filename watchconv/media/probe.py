@@ -88,7 +88,7 @@ class _Child(threading.Thread):
     def __init__(self, argv: Sequence[str], owner_tag: str, turn: StoppableLock) -> None:
         super().__init__(name="watchconv-probe", daemon=True)
         self.argv, self.owner_tag, self.turn = argv, owner_tag, turn
-        self.channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.lacks: tuple[str, ...] | None = None  # of its confinement; None: it is not ready yet
         self.files = 0
@@ -101,10 +101,10 @@ class _Child(threading.Thread):
 
     def run(self) -> None:
         """Start the child, wait until it has ended, reap it, and close the channel after that."""
-        with self._theirs:
+        with self.theirs:
             try:
                 env = environment(self.owner_tag, "/")
-                pid = spawn(self.argv, cwd="/", env=env, stdin=self._theirs.fileno()).pid
+                pid = spawn(self.argv, cwd="/", env=env, stdin=self.theirs.fileno()).pid
             except OSError as error:
                 self.trouble = error.strerror or str(error)
                 pid = None
@@ -131,11 +131,6 @@ class _Child(threading.Thread):
                 self.channel.shutdown(socket.SHUT_RDWR)
             if self.pid is not None:
                 os.killpg(self.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Give the channel back, where the thread could not be started."""
-        self.channel.close()
-        self._theirs.close()
 
     def resident_bytes(self) -> int:
         """Return how much memory the child has in use."""
@@ -307,7 +302,8 @@ class ProbeWorker:
                 child.start()
             except (OSError, RuntimeError) as error:  # no descriptors, or no more threads
                 if child:
-                    child.close()
+                    child.channel.close()
+                    child.theirs.close()
                 why = error.strerror if isinstance(error, OSError) else None
                 raise NoWorker(why or str(error)) from error
             self._children = [*filter(_Child.is_alive, self._children), child]
