@@ -2,10 +2,9 @@
 
 One child on PyAV is started when it is first needed (or by ``warm``), is handed open descriptors
 over a socket and answers with streams and proven facts. Threads ask as they like and are answered
-one after another, each within its limits or by ProbeFailed, whose ``hopeless`` tells a file's fault
-from our own trouble. A child that crashes, hangs or grows is killed and replaced; a file over which
-that happens twice is judged, not tried for ever. Without work the child ends by itself, and nothing
-ticks. What a child says is parsed as a stranger's words.
+one after another, each within its limits. A child that crashes, hangs or grows is killed and
+replaced; a file over which that happens twice is judged, not tried for ever. Without work the child
+ends by itself, and nothing ticks. What a child says is parsed as a stranger's words.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ class _Child(threading.Thread):
         with self.theirs:
             try:
                 env = environment(self.owner_tag, "/")
-                pid = spawn(self.argv, cwd="/", env=env, stdin=self.theirs.fileno()).pid
+                pid = spawn(self.argv, "/", env, self.theirs.fileno()).pid
             except OSError as error:
                 self.trouble = error.strerror or str(error)
                 pid = None
@@ -163,13 +162,11 @@ class ProbeWorker:
         child = self._children[-1] if self._children else None
         return child.pid if child and not child.is_over else None
 
-    def probe(
-        self, fd: int, *, sandbox: str = SandboxMode.AUTO, stop: StopSignal | None = None
-    ) -> MediaInfo:
+    def probe(self, fd: int, *, sandbox: str = "auto", stop: StopSignal | None = None) -> MediaInfo:
         """Return what the open file is. The descriptor stays the caller's, its position unmoved.
 
-        Raises Stopped as soon as a stop is requested, else ProbeFailed (NoWorker where the machine
-        is to blame).
+        Raises Stopped as soon as a stop is requested, else ProbeFailed: a file's fault if it is
+        ``hopeless``, or our own trouble (NoWorker: the machine's).
         """
         found = self._ask(b"probe", fd, self._limits.probe_seconds, sandbox, stop)
         if isinstance(found, MediaInfo):
@@ -177,12 +174,7 @@ class ProbeWorker:
         raise nonsense()
 
     def examine(
-        self,
-        fd: int,
-        size_bytes: int,
-        *,
-        sandbox: str = SandboxMode.AUTO,
-        stop: StopSignal | None = None,
+        self, fd: int, size_bytes: int, *, sandbox: str = "auto", stop: StopSignal | None = None
     ) -> tuple[Content, ...]:
         """Read the open file to its end and return, per stream, its packets and if it decodes."""
         limit_seconds = self._limits.examine_seconds + size_bytes / BYTES_PER_SECOND

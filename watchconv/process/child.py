@@ -50,14 +50,12 @@ HEAD_BYTES = 500  # of stderr, enough for the launcher's last words
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start, and how long to bear with it.
+    """What to start, and how long to bear with it. The child's thread calls the functions.
 
-    ``time_limit`` returns the seconds that the child may take. The child's thread asks it after
-    every sign of life and again when the time seems to be up, so it may grow.
-    ``still_writes`` returns whether the child wrote since the last call; it is called at every
-    progress and before a child without progress is taken for stalled.
-    ``prepare`` runs on the child's thread right before the start: it makes ``cwd`` if need be, and
-    may confine the thread; what it leaves allowed must include executing ``launcher()``.
+    ``time_limit`` returns the seconds that the child may take; it is asked again and again, so it
+    may grow. ``still_writes`` returns whether the child wrote since the last call, and is called at
+    every progress and before a child is taken for stalled. ``prepare`` runs right before the start:
+    it makes ``cwd`` if need be, and may confine the thread, but not from executing ``launcher()``.
     """
 
     argv: tuple[str, ...]
@@ -85,17 +83,16 @@ class ExitCause(StrEnum):
 class ChildExit:
     """How a child ended; ``detail`` says it in a sentence.
 
-    ``status`` is the exit code, ``signal`` what killed it; both are None when it never ran or its
-    end could not be read. ``seconds`` is how long it ran, pauses left out. The memory is the peak
-    of its largest process, but at least our own: a child begins as a copy of us.
+    ``status`` and ``signal`` are both None when it never ran or its end could not be read.
     """
 
     cause: ExitCause
-    status: int | None
-    signal: int | None
+    status: int | None  # the exit code
+    signal: int | None  # what killed it
     detail: str
-    seconds: float
+    seconds: float  # how long it ran, pauses left out
     cpu_seconds: float | None = None
+    # of its largest process, but at least our own: a child begins as a copy of us
     peak_memory_bytes: int | None = None
 
 
@@ -137,9 +134,8 @@ class Child:
     def stop(self, kill: bool = False) -> None:
         """Ask for the end: TERM now and KILL after the grace, or KILL at once.
 
-        This, ``pause`` and ``resume`` may be called by any thread, any number of times, before the
-        start and after the end too. The signals are sent by the thread that also reaps, so none can
-        meet a stranger's process that was given the same pid.
+        Any thread may call this, ``pause`` and ``resume``, at any time and repeatedly. The thread
+        that also reaps sends the signals, so none meets a stranger that was given the same pid.
         """
         self.stop_signal.request(StopStage.KILLED if kill else StopStage.TERMINATING)
 
@@ -206,12 +202,9 @@ class _Supervisor:
             return
         if self.command.prepare:
             self.command.prepare()
+        argv = (*self.prefix, *self.command.argv)
         process = spawn(
-            (*self.prefix, *self.command.argv),
-            cwd=self.command.cwd,
-            env=self.command.env,
-            stdin=null.fileno(),
-            output=subprocess.PIPE,
+            argv, self.command.cwd, self.command.env, null.fileno(), output=subprocess.PIPE
         )
         self.pid = process.pid
         stack.callback(self._reap)
@@ -273,15 +266,13 @@ class _Supervisor:
         for output in self.outputs:
             if output.closed or output.fileno() not in ready:
                 continue
-            chunk = output.read(CHUNK_BYTES)
-            if chunk:
+            if chunk := output.read(CHUNK_BYTES):
                 self._take(output, chunk)
-            is_little = output is self.outputs[1] and chunk and len(chunk) < GATHER_BYTES
-            if is_little or chunk == b"":  # b"": the end; None: empty for now
+                if output is self.outputs[1] and len(chunk) < GATHER_BYTES:
+                    self.poll.unregister(output)
+                    self.reads_stderr_at = time.monotonic() + GATHER_SECONDS
+            elif chunk is not None:  # the end; None is a pipe that is empty for now
                 self.poll.unregister(output)
-            if is_little:
-                self.reads_stderr_at = time.monotonic() + GATHER_SECONDS
-            elif chunk == b"":
                 output.close()
         if time.monotonic() >= self.reads_stderr_at:
             self.reads_stderr_at = math.inf

@@ -16,6 +16,7 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
 from watchconv.process.sandbox import kernel
@@ -48,8 +49,8 @@ class Limits:
 def environment(owner_tag: str, work: str) -> dict[str, str]:
     """Return a child's environment: a few variables of ours, and none of our secrets.
 
-    ``owner_tag`` names the state directory; by it the next start recognises orphans. ``work`` is
-    where the child may write, if anywhere: its home and its temporary files are there.
+    By ``owner_tag``, the state directory, the next start recognises orphans. ``work`` is where the
+    child may write, if anywhere: its home and its temporary files are there.
     """
     told = {"HOME": work, "TMPDIR": work, "LANG": "C.UTF-8", OWNER_VARIABLE: owner_tag}
     ours = os.environ.items()
@@ -60,8 +61,8 @@ def environment(owner_tag: str, work: str) -> dict[str, str]:
 def launcher() -> tuple[str, ...]:
     """Return what stands before a child's argv so that the kernel kills it when its thread ends.
 
-    Empty where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
-    is killed, until ``end_orphans`` finds it at the next start.
+    Nothing where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
+    is killed, until the next start ends it (``orphans``).
     """
     if found := shutil.which("setpriv"):
         prefix = (found, "--pdeathsig", "KILL", "--")
@@ -72,16 +73,11 @@ def launcher() -> tuple[str, ...]:
 
 
 def spawn(
-    argv: Sequence[str],
-    *,
-    cwd: str,
-    env: Mapping[str, str],
-    stdin: int,
-    output: int = subprocess.DEVNULL,
+    argv: Sequence[str], cwd: str, env: Mapping[str, str], stdin: int, output: int = DEVNULL
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own; the caller is to reap it by its pid.
 
-    ``output`` may be ``subprocess.PIPE``: one each for standard output and error, unbuffered.
+    ``output`` may be PIPE: one each for standard output and error, unbuffered.
     """
     process = subprocess.Popen(
         argv, 0, None, stdin, output, output, cwd=cwd, env=env, start_new_session=True
@@ -120,9 +116,8 @@ def open_pidfd(pid: int, stack: ExitStack) -> int | None:
 def limit(pid: int, limits: Limits) -> None:
     """Set the limits and the priority of a process that has just begun.
 
-    The priority, too, is the child's and not that of the starting thread, to be inherited: that
-    thread goes on reading what the child writes, holding Python's lock, and must not wait behind
-    the children for a processor.
+    The priority is not set on the starting thread, to be inherited: that thread goes on reading
+    what the child writes, holding Python's lock, and must not wait behind it for a processor.
     """
     lower_priority(pid, nice=limits.nice, io_class=limits.io_class)
     for kind, number in (
