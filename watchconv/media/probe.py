@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
+_warn_once = functools.cache(log.warning)
 
+ENDING = "The file was not probed: watchconv is ending."
 REPLY_BYTES = 64 * 1024
 TRIES = 2
 WEIGHED_EVERY = 10  # files
@@ -93,7 +95,7 @@ class _Child(threading.Thread):
         self.files = 0
         self.pid: int | None = None  # while it is there
         self.is_over = False  # it has ended, or answers nobody any more
-        self.trouble = ""  # what kept it from being started
+        self.trouble: OSError | None = None  # what kept it from being started
         self.status: int | None = None  # its end's, where that is known
         self.ended = threading.Event()
         self._lock = threading.Lock()  # a pid that is reaped may come to mean another process
@@ -105,8 +107,7 @@ class _Child(threading.Thread):
                 env = environment(self.owner_tag, "/")
                 pid = spawn(self.argv, "/", env, self.theirs.fileno()).pid
             except OSError as error:
-                self.trouble = error.strerror or str(error)
-                pid = None
+                self.trouble, pid = error, None
         if pid:
             with self._lock:
                 self.pid = pid
@@ -207,29 +208,29 @@ class ProbeWorker:
         tries, is_forgiven = 0, False
         try:
             with self._turn.held(stop):
-                while True:
-                    child = self._ready_child(sandbox, stop)
+                while tries < TRIES:
                     try:
-                        return parse_reply(self._exchange(child, request, fd, limit_seconds, stop))
+                        reply = self._exchange(request, fd, limit_seconds, sandbox, stop)
+                        return parse_reply(reply)
                     except _Lost as error:
                         lost = error
                     if lost.idle and not is_forgiven:
                         is_forgiven = True
-                        continue
-                    log.warning("the probe worker was lost over a file: %s", lost)
-                    tries += 1
-                    if tries == TRIES:
-                        break
+                    else:
+                        log.warning("the probe worker was lost over a file: %s", lost)
+                        tries += 1
         except OSError as error:  # no descriptors to wait with
-            raise NoWorker(error.strerror or str(error)) from error
+            raise NoWorker(error) from error
         raise ProbeFailed(
             f"The file was not probed: the process that reads it {lost}, {TRIES} times in a row.",
             hopeless=not lost.hung,
             cause=Cause.TIMEOUT if lost.hung else Cause.UNREADABLE,
         )
 
-    def _ready_child(self, sandbox: str, stop: StopSignal) -> _Child:
-        """Return a child that has said that it is confined and ready, starting one if need be."""
+    def _exchange(
+        self, request: bytes, fd: int, limit_seconds: float, sandbox: str, stop: StopSignal
+    ) -> bytes:
+        """Return the reply of a child that is confined and ready, starting one if need be."""
         child = self._current_child()
         try:
             if child.lacks is None:
@@ -245,11 +246,6 @@ class ProbeWorker:
         if child.lacks and sandbox == SandboxMode.AUTO and not support().missing:
             for sentence in child.lacks:  # of what support() lacks, the start has told
                 _warn_once("%s", sentence)
-        return child
-
-    def _exchange(
-        self, child: _Child, request: bytes, fd: int, limit_seconds: float, stop: StopSignal
-    ) -> bytes:
         try:
             with suppress(OSError):  # it has hung up, as the receiving will find
                 socket.send_fds(child.channel, [request], [fd])
@@ -275,7 +271,7 @@ class ProbeWorker:
         if message:
             return message
         if self._closed:
-            raise _closing()
+            raise ProbeFailed(ENDING, hopeless=False)
         is_idle = child.ended.wait(END_SECONDS) and child.status == 0
         raise _Lost("ended" if is_idle else "crashed", idle=is_idle)
 
@@ -283,7 +279,7 @@ class ProbeWorker:
         """Return the child that answers, starting one if there is none; it may not be ready yet."""
         with self._lock:
             if self._closed:
-                raise _closing()
+                raise ProbeFailed(ENDING, hopeless=False)
             if self._children and not self._children[-1].is_over:
                 return self._children[-1]
             path = filter(None, sys.path)
@@ -296,14 +292,6 @@ class ProbeWorker:
                 if child:
                     child.channel.close()
                     child.theirs.close()
-                why = error.strerror if isinstance(error, OSError) else None
-                raise NoWorker(why or str(error)) from error
+                raise NoWorker(error) from error
             self._children = [*filter(_Child.is_alive, self._children), child]
             return child
-
-
-def _closing() -> ProbeFailed:
-    return ProbeFailed("The file was not probed: watchconv is ending.", hopeless=False)
-
-
-_warn_once = functools.cache(log.warning)

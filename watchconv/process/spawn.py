@@ -1,7 +1,12 @@
-"""How a child is started: its launcher, environment, pipes, limits and priority.
+"""How a child is started, and how one that an earlier daemon left behind is found and ended.
 
-The child has a session of its own and nothing of ours open but its standard streams; with setpriv
-the kernel kills it when the thread that started it ends. Whoever starts it also waits for it.
+A child has a session of its own and nothing of ours open but its standard streams; with setpriv the
+kernel kills it when the thread that started it ends. Whoever starts it also waits for it.
+
+Every child carries the tag of its state directory in its environment from its first instruction
+on, so no crash leaves one that is not found, unless it replaced its own environment. A process is
+killed only while it carries the tag, never by its number alone; one of somebody else cannot be
+looked into and is left alone.
 """
 
 from __future__ import annotations
@@ -11,11 +16,14 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
@@ -23,7 +31,6 @@ from watchconv.process.sandbox import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import ExitStack
 
 OWNER_VARIABLE = "WATCHCONV_CHILD"
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
@@ -33,6 +40,7 @@ IO_CLASSES = {"none": None, "best-effort": 2 << 13 | 7, "idle": 3 << 13}  # each
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273}
 _IOPRIO_SET |= {"s390x": 282}
 _WHO_PROCESS = 1
+ORPHANS_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ def launcher() -> tuple[str, ...]:
     """Return what stands before a child's argv so that the kernel kills it when its thread ends.
 
     Nothing where setpriv is missing or too small (BusyBox): then a child may outlive a daemon that
-    is killed, until the next start ends it (``orphans``).
+    is killed, until ``end_orphans`` finds it at the next start.
     """
     if found := shutil.which("setpriv"):
         prefix = (found, "--pdeathsig", "KILL", "--")
@@ -147,3 +155,40 @@ def lower_priority(pid: int, *, nice: int, io_class: str) -> None:
     if value is not None and number is not None:
         with suppress(OSError):
             kernel.syscall(number, _WHO_PROCESS, pid, value)
+
+
+def find_orphans(owner_tag: str) -> list[int]:
+    """List the processes that carry the tag: before the first child, those of a dead daemon."""
+    return [int(n) for n in os.listdir("/proc") if n.isdigit() and _carries(int(n), owner_tag)]
+
+
+def end_orphans(owner_tag: str) -> int:
+    """Kill every process that carries the tag, wait until they are gone, and count them.
+
+    Waits at most ``ORPHANS_WAIT_SECONDS``; ``find_orphans`` then names those that would not go.
+    """
+    seen: set[int] = set()
+    deadline = time.monotonic() + ORPHANS_WAIT_SECONDS
+    while (found := find_orphans(owner_tag)) and time.monotonic() < deadline:
+        for pid in found:
+            with ExitStack() as stack, suppress(ProcessLookupError, PermissionError):
+                pidfd = open_pidfd(pid, stack)
+                # Looked at again now that the number cannot come to mean another process.
+                if not _carries(pid, owner_tag):
+                    continue
+                if pidfd is None:
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        seen.update(found)
+        time.sleep(0.01)
+    return len(seen.difference(found))
+
+
+def _carries(pid: int, owner_tag: str) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone, or not ours
+        return False
+    tag = os.fsencode(f"{OWNER_VARIABLE}={owner_tag}")
+    return tag in environ.split(b"\0") and pid != os.getpid()

@@ -1,9 +1,8 @@
 """seccomp: refuse the system calls that Landlock has no word for.
 
-A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each
-thread installs for itself with one prctl. ``child_filter`` is for ffmpeg, ``worker_filter`` for
-the probe worker. A refused call fails with EPERM, never kills. pyseccomp is loaded when a filter is
-first asked for: its import starts two processes to find libseccomp (about 15 ms).
+A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each thread
+installs for itself. A refused call fails with EPERM, never kills. pyseccomp is loaded when a filter
+is first asked for: its import starts two processes to find libseccomp (about 15 ms).
 """
 
 from __future__ import annotations
