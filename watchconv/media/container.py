@@ -171,11 +171,10 @@ def read_box(pread: Pread, at: int) -> tuple[bytes, int | None] | None:
 
 
 def _mp4_end(parts: Parts, size: int) -> ContainerEnd:
-    """Judge an mp4 or mov.
+    """Judge an mp4 or mov: INCOMPLETE without an index (moov, or moof in fragments).
 
-    Without an index (moov, or moof in fragments) nothing can be read: INCOMPLETE, also where an
-    open box or the zeros of a preallocated file stand in its place. A fragmented file may always
-    get another fragment, so only a closing mfra makes it WHOLE.
+    So, too, where an open box or the zeros of a preallocated file stand in its place. A fragmented
+    file may always get another fragment, so only a closing mfra makes it WHOLE.
     """
     if overrun := _overrun(parts, size, _BOXES):
         return overrun

@@ -1,7 +1,6 @@
-"""How long a file is: proven by packets or by an index, never by a header. The probe worker's.
+"""How long a file is: proven by packets, or by an index whose bytes are there; else it is None.
 
-What is read is bounded in bytes and time; a length is given only when the packets, or an index
-whose bytes are in the file, prove it; else it is None.
+Never by a header. The probe worker's; what is read is bounded in bytes and time.
 """
 
 from __future__ import annotations
@@ -142,8 +141,7 @@ def prove_duration(
 def indexed_length(container: InputContainer, reader: Reader) -> float | None:
     """Measure by the index, where the file holds the bytes of the last packets that it lists.
 
-    How long the last packet lasts is a guess (as long as the one before it): where it matters,
-    nothing is proven.
+    The last packet is guessed to last as long as the one before it; where that matters, it is None.
     """
     starts, ends, lasts = [], [], 0.0
     for stream in timed(container):
@@ -165,17 +163,15 @@ def indexed_length(container: InputContainer, reader: Reader) -> float | None:
 
 
 def packets_of(container: InputContainer, streams: list[Stream]) -> Iterator[Packet[Stream]]:
-    """Read on to the end of the file, packet by packet.
-
-    PyAV stumbles over the first packet of a stream that appears in the middle, which MPEG allows:
-    a new reading of the same streams goes on behind it.
-    """
+    """Read on to the end of the file, packet by packet."""
     while True:
         try:
             yield from container.demux(streams)
+            return
         except IndexError:
+            # PyAV stumbles over the first packet of a stream that appears in the middle, which MPEG
+            # allows: a new reading of the same streams goes on behind it
             continue
-        return
 
 
 @dataclass(slots=True)
@@ -219,8 +215,7 @@ def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Sca
 def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> float | None:
     """Measure a large file by its first packets and its last.
 
-    MPEG's clocks may start anew in the middle, which the two ends do not show: there the
-    tail's bytes per second must fit those of the whole.
+    MPEG's clocks may start anew in the middle: the tail's bytes per second must fit the whole's.
     """
     start, announced = container.start_time, container.duration
     if start is None or not announced:

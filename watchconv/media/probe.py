@@ -144,7 +144,6 @@ class _Child(threading.Thread):
 class ProbeWorker:
     """Asks one confined child, which it keeps, replaces and ends. Any thread may call it.
 
-    ``owner_tag`` is put into the child's environment, by which a later daemon knows an orphan.
     What a child's confinement lacks where ``support`` found nothing missing is told once; with
     ``sandbox: require``, a child whose confinement lacks anything reads nothing.
     """

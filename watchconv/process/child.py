@@ -1,9 +1,9 @@
 """One child process from its start to its end.
 
-A child lives on a thread of its own, in a session of its own. Its standard output is for progress
-(ffmpeg: ``-progress pipe:1``, which still runs when a person copies the command from a report), its
-standard error for words; both are handed on as raw chunks. It is ended when it makes no progress,
-runs too long or is no longer wanted: TERM to its group, KILL after a grace.
+A child lives on a thread and in a session of its own. Its standard output is for progress (ffmpeg:
+``-progress pipe:1``, which still runs when a person copies the command from a report), its standard
+error for words. It is ended when it makes no progress, runs too long or is no longer wanted: TERM
+to its group, KILL after a grace.
 
 When ``Child.ended`` completes, and it always does, the child is reaped, its group is killed and
 every descriptor is closed. One exception: a child that survives SIGKILL, because a dead disk or
@@ -11,9 +11,8 @@ mount holds it in the kernel, is given up after ``KILL_WAIT_SECONDS``; its threa
 some day. Memory stays flat however much the child writes; an idle child costs no wake-ups.
 
 Why a thread, and no asyncio: confinement is inherited from the thread that starts the child and
-cannot be taken off again, and the parent-death signal fires when that *thread* ends. So it stays as
-long as the child and is then thrown away. It is a daemon thread: no child holds up the end of the
-program, the signal takes the child along.
+cannot be taken off again, and the parent-death signal fires when that *thread* ends. It is a daemon
+thread: no child holds up the end of the program, the signal takes the child along.
 """
 
 from __future__ import annotations
@@ -100,8 +99,7 @@ class Child:
     """One child, to be started once.
 
     ``on_progress`` gets chunks of standard output and returns whether the work got further; only
-    that keeps the child from stalling. ``on_stderr`` gets chunks of standard error. Both run on
-    the child's thread.
+    that keeps the child from stalling. Both callbacks run on the child's thread.
 
     ``ended`` cannot be cancelled: a wait that is given up leaves the child running until ``stop``.
     A failed start, too, is a ``ChildExit``. Where a callback raises, which is a bug, the child is
@@ -181,8 +179,8 @@ class _Supervisor:
                     self._advance(time.monotonic())
                     self._wait()
                 for output in self.outputs:
-                    # No more than fits into a pipe: what comes after that is not the dead child's,
-                    # but from a descendant that has moved to another session.
+                    # No more than fits into a pipe: the rest is not the dead child's, but from a
+                    # descendant that has moved to another session.
                     left = 0 if output.closed else fcntl.fcntl(output, fcntl.F_GETPIPE_SZ)
                     while left > 0 and (chunk := output.read(min(left, CHUNK_BYTES))):
                         self._take(output, chunk)

@@ -1,12 +1,10 @@
 """How a child is started, and how one that an earlier daemon left behind is found and ended.
 
 A child has a session of its own and nothing of ours open but its standard streams; with setpriv the
-kernel kills it when the thread that started it ends. Whoever starts it also waits for it.
-
-Every child carries the tag of its state directory in its environment from its first instruction
-on, so no crash leaves one that is not found, unless it replaced its own environment. A process is
-killed only while it carries the tag, never by its number alone; one of somebody else cannot be
-looked into and is left alone.
+kernel kills it when the thread that started it ends. From its first instruction on it carries the
+tag of its state directory in its environment, so no crash leaves one that is not found, unless it
+replaced its own environment. A process is killed only while it carries the tag, never by its number
+alone; one of somebody else cannot be looked into and is left alone.
 """
 
 from __future__ import annotations
@@ -144,8 +142,8 @@ def limit(pid: int, limits: Limits) -> None:
 def lower_priority(pid: int, *, nice: int, io_class: str) -> None:
     """Give a process that has no threads yet a niceness (absolute, -20..19) and an I/O class.
 
-    The niceness is never made better: a daemon that runs nicer than asked stays so. Where the
-    kernel, or what we know of the architecture, has no I/O classes, the class stays as it is.
+    The niceness is never made better: a daemon that runs nicer than asked stays so. The class stays
+    as it is where the kernel has none, or we do not know the architecture.
     """
     with suppress(ProcessLookupError):
         if nice > os.getpriority(os.PRIO_PROCESS, pid):

@@ -47,11 +47,9 @@ class StopSignal:
     @contextmanager
     def listening(self) -> Iterator[int]:
         """Give an eventfd that becomes readable with each request; one may have come already."""
-        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         with self._lock:
+            fd = os.eventfd(min(self.wanted, 1), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._listeners.add(fd)
-            if self.wanted:
-                os.eventfd_write(fd, 1)
         try:
             yield fd
         finally:

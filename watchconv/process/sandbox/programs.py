@@ -2,9 +2,8 @@
 
 A compiled ffmpeg may execute itself (and setpriv, which starts it), nothing of /usr/bin. A wrapper
 script may start the system's programs and those that it names by absolute path, its interpreter
-among them. Why so narrow outside the system's folders: beside a program only ``lib`` and ``lib64``
-are opened, in its own folder or next to ``bin``, for an ffmpeg in somebody's home folder must not
-open that home. What cannot be read is left out, and the child then says what it misses.
+among them. Beside a program only ``lib`` and ``lib64`` are opened, in its own folder or next to
+``bin``: an ffmpeg in somebody's home must not open that home. What cannot be read is left out.
 """
 
 from __future__ import annotations
