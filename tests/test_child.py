@@ -18,7 +18,7 @@ import pytest
 
 from tests.waiting import wait_until
 from watchconv.process import child as child_module
-from watchconv.process import orphans, spawn
+from watchconv.process import spawn
 from watchconv.process.child import Child, ChildExit, Command, ExitCause
 from watchconv.process.spawn import Limits
 
@@ -811,18 +811,18 @@ def test_orphans_are_ended_and_strangers_are_not(
     ours = [tagged(tag), tagged(tag)]
     stranger = tagged(tag + "2")
 
-    assert set(orphans.find_orphans(tag)) == {one.pid for one in ours}
-    assert orphans.end_orphans(tag) == 2
+    assert set(spawn.find_orphans(tag)) == {one.pid for one in ours}
+    assert spawn.end_orphans(tag) == 2
     assert [one.wait(LONG) for one in ours] == [-signal.SIGKILL, -signal.SIGKILL]
-    assert orphans.end_orphans(tag) == 0
+    assert spawn.end_orphans(tag) == 0
     assert stranger.poll() is None
 
 
 def test_we_are_no_orphan_of_our_own_state_directory() -> None:
     code = """
 import os
-from watchconv.process import orphans
-print(orphans.end_orphans(os.environ["WATCHCONV_CHILD"]))
+from watchconv.process import spawn
+print(spawn.end_orphans(os.environ["WATCHCONV_CHILD"]))
 """
     env = {**os.environ, "WATCHCONV_CHILD": "/state of a test"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)

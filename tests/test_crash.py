@@ -27,7 +27,7 @@ from tests.waiting import LONG, wait_until
 from watchconv.host.mounts import mount_of
 from watchconv.journal.jobs import Journal
 from watchconv.model import JobState
-from watchconv.process.orphans import find_orphans
+from watchconv.process.spawn import find_orphans
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from tests.clips import FFMPEG
 from tests.daemon import Daemon, Place, drop, is_ffmpeg, most_megabytes, tiny_clip
 from tests.fakes import write_fake
 from tests.waiting import wait_until
-from watchconv.process.orphans import find_orphans
+from watchconv.process.spawn import find_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -39,10 +39,10 @@ from watchconv.errors import EnvironmentTrouble
 from watchconv.intake.filters import NameFilter
 from watchconv.model import Broke
 from watchconv.process.child import ChildExit, ExitCause
-from watchconv.process.orphans import find_orphans
 from watchconv.process.sandbox.programs import system_reads
 from watchconv.process.sandbox.rules import SandboxRules, confine
 from watchconv.process.sandbox.support import support
+from watchconv.process.spawn import find_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

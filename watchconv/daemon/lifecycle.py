@@ -29,7 +29,7 @@ from watchconv.host.threads import in_thread
 from watchconv.journal.thread import CLOSE_SECONDS, JournalThread
 from watchconv.model import Trouble
 from watchconv.names import printable
-from watchconv.process.orphans import end_orphans
+from watchconv.process.spawn import end_orphans
 
 if TYPE_CHECKING:
     from watchconv.config import Config

@@ -1,13 +1,12 @@
 """Ask a file's own container whether the file is whole.
 
-Steps from top-level part to top-level part of an mp4, Matroska or AVI file, found by content, and
-compares their announced end with the file's. Quick whatever the file holds: a few bytes are read
-from each of at most 4,096 parts, with pread, so the descriptor's offset stays; no bytes make the
-walk raise, but a failing disk, a mount that went away or a closed descriptor do (OSError).
+Steps from top-level part to top-level part of an mp4, Matroska or AVI file and compares their
+announced end with the file's. Quick whatever the file holds: a few bytes are read from each of at
+most 4,096 parts, and the descriptor's offset stays. Only a failing disk, a mount that went away or
+a closed descriptor raise (OSError).
 
-INCOMPLETE is said only where the format itself says so; where it is silent the answer is NO_WORD,
-and quiet time decides. What stands inside the parts is not looked at: a WHOLE file may still be
-damaged.
+INCOMPLETE is said only where the format itself says so; where it is silent quiet time decides. What
+stands inside the parts is not looked at: a WHOLE file may still be damaged.
 """
 
 from __future__ import annotations
@@ -79,9 +78,8 @@ _NO_WORD = ContainerEnd(Ending.NO_WORD)
 def container_end(fd: int, size: int) -> ContainerEnd:
     """Compare where the container ends with where the file ends.
 
-    size is the file's, from fstat of the same descriptor. The format is told by the first
-    bytes, never by a name. A file whose last bytes are all zero is never WHOLE: so looks one that
-    was given its final size before its content. Many zeros are more than chance.
+    The format is told by the first bytes, never by a name. A file whose last bytes are all zero is
+    never WHOLE: so looks one that got its final size before its content. Many are no chance.
     """
     if size == 0:
         return ContainerEnd(Ending.INCOMPLETE, "the file is empty")
@@ -108,10 +106,9 @@ def container_end(fd: int, size: int) -> ContainerEnd:
 
 
 def _meaning_of_zeros(pread: Pread, size: int, head: bytes) -> Ending | None:
-    """Return what many zeros at the end mean: these formats end in something else, or may not.
+    """Return what many zeros at the end mean; None: nothing.
 
-    An mp4 may end in silence that is not compressed, a Video CD in a few empty sectors; of a
-    file that begins in zeros too, nothing is known.
+    An mp4 may end in silence that is not compressed, a Video CD in a few empty sectors.
     """
     if head[4:8] in _FIRST_BOXES:
         names = walk(pread, size, read_box).names
@@ -174,11 +171,10 @@ def read_box(pread: Pread, at: int) -> tuple[bytes, int | None] | None:
 
 
 def _mp4_end(parts: Parts, size: int) -> ContainerEnd:
-    """Judge an mp4 or mov.
+    """Judge an mp4 or mov: INCOMPLETE without an index (moov, or moof in fragments).
 
-    Without an index (moov, or moof in fragments) nothing can be read: INCOMPLETE, also where an
-    open box or the zeros of a preallocated file stand in its place. A fragmented file may always
-    get another fragment, so only a closing mfra makes it WHOLE.
+    So, too, where an open box or the zeros of a preallocated file stand in its place. A fragmented
+    file may always get another fragment, so only a closing mfra makes it WHOLE.
     """
     if overrun := _overrun(parts, size, _BOXES):
         return overrun

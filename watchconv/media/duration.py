@@ -1,7 +1,6 @@
-"""How long a file is: proven by packets or by an index, never by a header. The probe worker's.
+"""How long a file is: proven by packets, or by an index whose bytes are there; else it is None.
 
-What is read is bounded in bytes and time; a length is given only when the packets, or an index
-whose bytes are in the file, prove it; else it is None.
+Never by a header. The probe worker's; what is read is bounded in bytes and time.
 """
 
 from __future__ import annotations
@@ -35,14 +34,11 @@ RESTARTING_CLOCKS = ("mpegts", "mpeg")
 
 
 class Refused(Exception):  # noqa: N818 (it is a verdict)
-    """This file is not what watchconv converts; the message is for a person.
-
-    cause: one of ``probe_protocol.REFUSALS``.
-    """
+    """This file is not what watchconv converts; the message is for a person."""
 
     def __init__(self, reason: str, cause: str) -> None:
         super().__init__(reason)
-        self.cause = cause
+        self.cause = cause  # one of ``probe_protocol.REFUSALS``
 
 
 class Spent(Exception):  # noqa: N818 (it is a state)
@@ -131,22 +127,21 @@ def prove_duration(
     """
     if not timed(container):
         return None
-    if indexed and (length := indexed_length(container, reader)) is not None:
+    if indexed and (length := indexed_length(container, reader)):
         return length
     reader.allow(SCAN_BYTES, SCAN_SECONDS)
     if demuxer == "gif" or reader.size <= SCAN_BYTES:
         scan = read_packets(container, reader, demuxer)
         if demuxer == "gif" and scan.whole and scan.packets < 2:
             raise Refused("it is a still picture, not a video", "not-video")
-        return scan.length if scan.whole else None
+        return scan.end - scan.start if scan.whole and scan.end > scan.start else None
     return tail_length(container, reader, demuxer)
 
 
 def indexed_length(container: InputContainer, reader: Reader) -> float | None:
     """Measure by the index, where the file holds the bytes of the last packets that it lists.
 
-    How long the last packet lasts is a guess (as long as the one before it): where it matters,
-    nothing is proven.
+    The last packet is guessed to last as long as the one before it; where that matters, it is None.
     """
     starts, ends, lasts = [], [], 0.0
     for stream in timed(container):
@@ -168,38 +163,25 @@ def indexed_length(container: InputContainer, reader: Reader) -> float | None:
 
 
 def packets_of(container: InputContainer, streams: list[Stream]) -> Iterator[Packet[Stream]]:
-    """Read on to the end of the file, packet by packet.
-
-    PyAV stumbles over the first packet of a stream that appears in the middle, which MPEG allows:
-    a new reading of the same streams goes on behind it.
-    """
+    """Read on to the end of the file, packet by packet."""
     while True:
         try:
             yield from container.demux(streams)
+            return
         except IndexError:
+            # PyAV stumbles over the first packet of a stream that appears in the middle, which MPEG
+            # allows: a new reading of the same streams goes on behind it
             continue
-        return
 
 
 @dataclass(slots=True)
 class Scan:
     """What reading packets in a row has shown."""
 
-    start: float = float("inf")
+    start: float = float("inf")  # when the first packet is shown, in seconds
     end: float = float("-inf")
     packets: int = 0
     whole: bool = False  # the end of the file was reached, and time ran forward all the way
-
-    def add(self, shown: float, lasts: float) -> None:
-        """Count a packet that is shown at a time, for a time (seconds)."""
-        self.packets += 1
-        self.start = min(self.start, shown)
-        self.end = max(self.end, shown + lasts)
-
-    @property
-    def length(self) -> float | None:
-        """Seconds between the first and the end of the last packet."""
-        return self.end - self.start if self.end > self.start else None
 
 
 def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Scan:
@@ -219,7 +201,9 @@ def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Sca
                 return scan
             previous[packet.stream_index] = when * unit
             shown = when if packet.pts is None else packet.pts
-            scan.add(shown * unit, (packet.duration or 0) * unit)
+            scan.packets += 1
+            scan.start = min(scan.start, shown * unit)
+            scan.end = max(scan.end, (shown + (packet.duration or 0)) * unit)
             if reader.late:
                 return scan
     except (av.FFmpegError, Spent):
@@ -231,8 +215,7 @@ def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Sca
 def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> float | None:
     """Measure a large file by its first packets and its last.
 
-    MPEG's clocks may start anew in the middle, which the two ends do not show: there the
-    tail's bytes per second must fit those of the whole.
+    MPEG's clocks may start anew in the middle: the tail's bytes per second must fit the whole's.
     """
     start, announced = container.start_time, container.duration
     if start is None or not announced:
@@ -244,13 +227,11 @@ def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> floa
         return None
     at_bytes = reader.tell()
     scan = read_packets(container, reader, demuxer)
-    if not scan.whole or scan.length is None:
-        return None
     length = scan.end - start / av.time_base
-    if length <= 0:
-        return None  # the clock started anew
+    if not scan.whole or scan.end <= scan.start or length <= 0:  # the clock started anew
+        return None
     if demuxer in RESTARTING_CLOCKS:
-        expected = scan.length * reader.size / max(1, reader.size - at_bytes)
+        expected = (scan.end - scan.start) * reader.size / max(1, reader.size - at_bytes)
         if not 1 / 1.5 < expected / length < 1.5:
             return None
     return length

@@ -2,10 +2,9 @@
 
 One child on PyAV is started when it is first needed (or by ``warm``), is handed open descriptors
 over a socket and answers with streams and proven facts. Threads ask as they like and are answered
-one after another, each within its limits or by ProbeFailed, whose ``hopeless`` tells a file's fault
-from our own trouble. A child that crashes, hangs or grows is killed and replaced; a file over which
-that happens twice is judged, not tried for ever. Without work the child ends by itself, and nothing
-ticks. What a child says is parsed as a stranger's words.
+one after another, each within its limits. A child that crashes, hangs or grows is killed and
+replaced; a file over which that happens twice is judged, not tried for ever. Without work the child
+ends by itself, and nothing ticks. What a child says is parsed as a stranger's words.
 """
 
 from __future__ import annotations
@@ -33,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
+_warn_once = functools.cache(log.warning)
 
+ENDING = "The file was not probed: watchconv is ending."
 REPLY_BYTES = 64 * 1024
 TRIES = 2
 WEIGHED_EVERY = 10  # files
@@ -88,26 +89,25 @@ class _Child(threading.Thread):
     def __init__(self, argv: Sequence[str], owner_tag: str, turn: StoppableLock) -> None:
         super().__init__(name="watchconv-probe", daemon=True)
         self.argv, self.owner_tag, self.turn = argv, owner_tag, turn
-        self.channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel.setblocking(False)
         self.lacks: tuple[str, ...] | None = None  # of its confinement; None: it is not ready yet
         self.files = 0
         self.pid: int | None = None  # while it is there
         self.is_over = False  # it has ended, or answers nobody any more
-        self.trouble = ""  # what kept it from being started
+        self.trouble: OSError | None = None  # what kept it from being started
         self.status: int | None = None  # its end's, where that is known
         self.ended = threading.Event()
         self._lock = threading.Lock()  # a pid that is reaped may come to mean another process
 
     def run(self) -> None:
         """Start the child, wait until it has ended, reap it, and close the channel after that."""
-        with self._theirs:
+        with self.theirs:
             try:
                 env = environment(self.owner_tag, "/")
-                pid = spawn(self.argv, cwd="/", env=env, stdin=self._theirs.fileno()).pid
+                pid = spawn(self.argv, "/", env, self.theirs.fileno()).pid
             except OSError as error:
-                self.trouble = error.strerror or str(error)
-                pid = None
+                self.trouble, pid = error, None
         if pid:
             with self._lock:
                 self.pid = pid
@@ -132,11 +132,6 @@ class _Child(threading.Thread):
             if self.pid is not None:
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def close(self) -> None:
-        """Give the channel back, where the thread could not be started."""
-        self.channel.close()
-        self._theirs.close()
-
     def resident_bytes(self) -> int:
         """Return how much memory the child has in use."""
         try:
@@ -149,7 +144,6 @@ class _Child(threading.Thread):
 class ProbeWorker:
     """Asks one confined child, which it keeps, replaces and ends. Any thread may call it.
 
-    ``owner_tag`` is put into the child's environment, by which a later daemon knows an orphan.
     What a child's confinement lacks where ``support`` found nothing missing is told once; with
     ``sandbox: require``, a child whose confinement lacks anything reads nothing.
     """
@@ -168,13 +162,11 @@ class ProbeWorker:
         child = self._children[-1] if self._children else None
         return child.pid if child and not child.is_over else None
 
-    def probe(
-        self, fd: int, *, sandbox: str = SandboxMode.AUTO, stop: StopSignal | None = None
-    ) -> MediaInfo:
+    def probe(self, fd: int, *, sandbox: str = "auto", stop: StopSignal | None = None) -> MediaInfo:
         """Return what the open file is. The descriptor stays the caller's, its position unmoved.
 
-        Raises Stopped as soon as a stop is requested, else ProbeFailed (NoWorker where the machine
-        is to blame).
+        Raises Stopped as soon as a stop is requested, else ProbeFailed: a file's fault if it is
+        ``hopeless``, or our own trouble (NoWorker: the machine's).
         """
         found = self._ask(b"probe", fd, self._limits.probe_seconds, sandbox, stop)
         if isinstance(found, MediaInfo):
@@ -182,12 +174,7 @@ class ProbeWorker:
         raise nonsense()
 
     def examine(
-        self,
-        fd: int,
-        size_bytes: int,
-        *,
-        sandbox: str = SandboxMode.AUTO,
-        stop: StopSignal | None = None,
+        self, fd: int, size_bytes: int, *, sandbox: str = "auto", stop: StopSignal | None = None
     ) -> tuple[Content, ...]:
         """Read the open file to its end and return, per stream, its packets and if it decodes."""
         limit_seconds = self._limits.examine_seconds + size_bytes / BYTES_PER_SECOND
@@ -220,29 +207,29 @@ class ProbeWorker:
         tries, is_forgiven = 0, False
         try:
             with self._turn.held(stop):
-                while True:
-                    child = self._ready_child(sandbox, stop)
+                while tries < TRIES:
                     try:
-                        return parse_reply(self._exchange(child, request, fd, limit_seconds, stop))
+                        reply = self._exchange(request, fd, limit_seconds, sandbox, stop)
+                        return parse_reply(reply)
                     except _Lost as error:
                         lost = error
                     if lost.idle and not is_forgiven:
                         is_forgiven = True
-                        continue
-                    log.warning("the probe worker was lost over a file: %s", lost)
-                    tries += 1
-                    if tries == TRIES:
-                        break
+                    else:
+                        log.warning("the probe worker was lost over a file: %s", lost)
+                        tries += 1
         except OSError as error:  # no descriptors to wait with
-            raise NoWorker(error.strerror or str(error)) from error
+            raise NoWorker(error) from error
         raise ProbeFailed(
             f"The file was not probed: the process that reads it {lost}, {TRIES} times in a row.",
             hopeless=not lost.hung,
             cause=Cause.TIMEOUT if lost.hung else Cause.UNREADABLE,
         )
 
-    def _ready_child(self, sandbox: str, stop: StopSignal) -> _Child:
-        """Return a child that has said that it is confined and ready, starting one if need be."""
+    def _exchange(
+        self, request: bytes, fd: int, limit_seconds: float, sandbox: str, stop: StopSignal
+    ) -> bytes:
+        """Return the reply of a child that is confined and ready, starting one if need be."""
         child = self._current_child()
         try:
             if child.lacks is None:
@@ -258,11 +245,6 @@ class ProbeWorker:
         if child.lacks and sandbox == SandboxMode.AUTO and not support().missing:
             for sentence in child.lacks:  # of what support() lacks, the start has told
                 _warn_once("%s", sentence)
-        return child
-
-    def _exchange(
-        self, child: _Child, request: bytes, fd: int, limit_seconds: float, stop: StopSignal
-    ) -> bytes:
         try:
             with suppress(OSError):  # it has hung up, as the receiving will find
                 socket.send_fds(child.channel, [request], [fd])
@@ -288,7 +270,7 @@ class ProbeWorker:
         if message:
             return message
         if self._closed:
-            raise _closing()
+            raise ProbeFailed(ENDING, hopeless=False)
         is_idle = child.ended.wait(END_SECONDS) and child.status == 0
         raise _Lost("ended" if is_idle else "crashed", idle=is_idle)
 
@@ -296,7 +278,7 @@ class ProbeWorker:
         """Return the child that answers, starting one if there is none; it may not be ready yet."""
         with self._lock:
             if self._closed:
-                raise _closing()
+                raise ProbeFailed(ENDING, hopeless=False)
             if self._children and not self._children[-1].is_over:
                 return self._children[-1]
             path = filter(None, sys.path)
@@ -307,15 +289,8 @@ class ProbeWorker:
                 child.start()
             except (OSError, RuntimeError) as error:  # no descriptors, or no more threads
                 if child:
-                    child.close()
-                why = error.strerror if isinstance(error, OSError) else None
-                raise NoWorker(why or str(error)) from error
+                    child.channel.close()
+                    child.theirs.close()
+                raise NoWorker(error) from error
             self._children = [*filter(_Child.is_alive, self._children), child]
             return child
-
-
-def _closing() -> ProbeFailed:
-    return ProbeFailed("The file was not probed: watchconv is ending.", hopeless=False)
-
-
-_warn_once = functools.cache(log.warning)

@@ -38,7 +38,9 @@ class ProbeFailed(WatchconvError):  # noqa: N818 (it is a verdict)
 class NoWorker(ProbeFailed):
     """There is no worker to ask; no file is to blame."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str | Exception) -> None:
+        if isinstance(why, OSError):
+            why = why.strerror or why
         super().__init__(
             f"The process that reads files could not be started: {why}. "
             "Is watchconv installed completely? `watchconv check` tells.",

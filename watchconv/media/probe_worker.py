@@ -1,16 +1,14 @@
 """The probe worker's own side: read a file through PyAV and say what it is.
 
-Runs as a child of the daemon (see ``probe``), which hands it open descriptors over a socket,
-one at a time. Nothing else of watchconv imports this module, for ``av`` costs 30 MB and 90 ms, and
-it imports next to nothing of watchconv: each import delays its start.
+Runs as a child of the daemon (see ``probe``), which hands it open descriptors over a socket, one at
+a time. Nothing else of watchconv imports this module, for ``av`` costs 30 MB and 90 ms, and it
+imports next to nothing of watchconv: each import delays its start.
 
 After its imports it can open no file and no network; the container's format is found by content
-among ``FORMATS``; what a container refers to outside itself is never opened; a duration is given
-only when packets or an index with its bytes in place prove it. It ends when the daemon does,
-however busy it is; its time is the daemon's to limit.
-
-What is wrong with a file is an answer ("refused"), and so is trouble in reading it ("trouble").
-Anything else ends the process, and the daemon draws its conclusion.
+among ``FORMATS``; what a container refers to outside itself is never opened. It ends when the
+daemon does, however busy it is; its time is the daemon's to limit. What is wrong with a file is an
+answer ("refused"), and so is trouble in reading it ("trouble"). Anything else ends the process, and
+the daemon draws its conclusion.
 """
 
 from __future__ import annotations
@@ -65,10 +63,7 @@ Answer = dict[str, object]
 
 
 def serve(channel: socket.socket, idle_seconds: float) -> None:
-    """Confine this process, say so, then answer requests until the daemon has no more.
-
-    That is when it closes the channel, or when nothing was asked for ``idle_seconds``.
-    """
+    """Confine this process, say so, then answer until nothing more is asked, or not for a while."""
     die_with_parent()
     missing = confine_to_nothing()
     for limit, most in (
@@ -81,10 +76,9 @@ def serve(channel: socket.socket, idle_seconds: float) -> None:
     channel.settimeout(idle_seconds)
     channel.send(json.dumps({"ready": missing}).encode())
     while True:
-        try:
+        request, fds = b"", [-1]
+        with suppress(TimeoutError):
             request, fds, _flags, _address = socket.recv_fds(channel, 64, 1)
-        except TimeoutError:
-            return
         if not request:
             return
         reply = json.dumps(answer(request, fds[0])).encode()
@@ -94,31 +88,25 @@ def serve(channel: socket.socket, idle_seconds: float) -> None:
 
 def answer(request: bytes, fd: int) -> Answer:
     """Do what was asked with the open file."""
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return refusal("it is no regular file")
-    reader = Reader(fd)
+    reader, reason, cause = Reader(fd), "", "unreadable"
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise Refused("it is no regular file", cause)
         found = probe(reader) if request == b"probe" else examine(reader)
     except Refused as verdict:
-        found = refusal(str(verdict), verdict.cause)
+        reason, cause = str(verdict), verdict.cause
     except MemoryError:
-        reason = f"reading it takes more than {ADDRESS_SPACE_MIB} MiB of memory"
-        found = refusal(reason, "memory")
+        reason, cause = f"reading it takes more than {ADDRESS_SPACE_MIB} MiB of memory", "memory"
     except Spent:
-        found = refusal("it takes too much reading to find out what it is")
+        reason = "it takes too much reading to find out what it is"
     except av.FFmpegError as error:
-        found = refusal(f"it cannot be read: {error}")
+        reason = f"it cannot be read: {error}"
     except OSError:
         if reader.trouble is None:
             raise
     if reader.trouble:
         return {"trouble": f"reading it failed: {reader.trouble.strerror}"}
-    return found
-
-
-def refusal(reason: str, cause: str = "unreadable") -> Answer:
-    """Return the answer that a file is to blame; cause: one of ``probe_protocol.REFUSALS``."""
-    return {"refused": reason, "cause": cause}
+    return {"refused": reason, "cause": cause} if reason else found
 
 
 def refuse_to_open(url: str, flags: object, options: object) -> NoReturn:
@@ -135,7 +123,7 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
         container: InputContainer = av.open(
             reader, "r", options=options, io_open=refuse_to_open, **FORGIVING
         )
-    except MemoryError:
+    except MemoryError:  # PyAV's own is an FFmpegError, too
         raise
     except av.FFmpegError as error:
         reason = "it is no video, or of a format that watchconv does not read"
@@ -156,20 +144,23 @@ def probe(reader: Reader) -> Answer:
         if indexed and any(ends_in_zeros(stream, reader) for stream in streams):
             reason = "the file is truncated: zeros stand where its last pictures should be"
             raise Refused(reason, "truncated")
-        rows = [describe(stream, indexed) for stream in streams]
+        rows = [[*describe(stream), *describe_input(stream, indexed)] for stream in streams]
         duration_seconds = prove_duration(container, reader, demuxer, indexed)
     return {"media": {"demuxer": demuxer, "duration": duration_seconds, "streams": rows}}
 
 
-def describe(stream: Stream, indexed: bool) -> list[object]:
-    """Return a row about one stream, in the order of ``model.Stream``."""
+def describe(stream: Stream) -> list[object]:
+    """Return a stream's index, its kind, and its codec, which is not the decoder that reads it."""
     context = stream.codec_context
+    kind = stream.type if stream.type in KINDS else "data"  # what ffmpeg cannot name either
+    return [stream.index, kind, "unknown" if context is None else context.codec.canonical_name]
+
+
+def describe_input(stream: Stream, indexed: bool) -> list[object]:
+    """Return the rest of a row about an input's stream, in the order of ``model.Stream``."""
+    sized = stream.codec_context if stream.type == "video" else None
     language = stream.language or ""
-    sized = context if context is not None and stream.type == "video" else None
     return [
-        stream.index,
-        kind_of(stream),
-        codec_of(stream),
         len(stream.index_entries) if indexed and not is_cover(stream) else None,
         getattr(sized, "width", 0),
         getattr(sized, "height", 0),
@@ -192,22 +183,10 @@ def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
     return bool(picture) and not any(picture)
 
 
-def kind_of(stream: Stream) -> str:
-    """Return the stream's kind; what ffmpeg cannot name either is data."""
-    return stream.type if stream.type in KINDS else "data"
-
-
-def codec_of(stream: Stream) -> str:
-    """Return the codec's name, not the decoder that happens to read it."""
-    context = stream.codec_context
-    return "unknown" if context is None else context.codec.canonical_name
-
-
 def examine(reader: Reader) -> Answer:
     """Read every packet, and decode of each stream until the first frame."""
     with open_input(reader, "") as container:
         reader.allow(1 << 62, float("inf"))
-        streams = list(container.streams)[:STREAMS_MOST]
         packets = [0] * len(container.streams)
         tries = [DECODE_TRIES if s.type in ("video", "audio") else 0 for s in container.streams]
         decodes = [not wanted for wanted in tries]
@@ -218,7 +197,6 @@ def examine(reader: Reader) -> Answer:
                 tries[at] -= 1
                 with suppress(av.FFmpegError):  # damage in it is no frame
                     decodes[at] = bool(packet.decode())
-        rows = [
-            [s.index, kind_of(s), codec_of(s), packets[s.index], decodes[s.index]] for s in streams
-        ]
+        streams = list(container.streams)[:STREAMS_MOST]
+        rows = [[*describe(s), packets[s.index], decodes[s.index]] for s in streams]
     return {"contents": rows}

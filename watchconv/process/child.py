@@ -1,9 +1,9 @@
 """One child process from its start to its end.
 
-A child lives on a thread of its own, in a session of its own. Its standard output is for
-progress (ffmpeg: ``-progress pipe:1``, which still runs when a person copies the command from a
-report), its standard error for words; both are handed on as raw chunks. It is ended when it makes
-no progress, runs too long or is no longer wanted: TERM to its group, KILL after a grace.
+A child lives on a thread and in a session of its own. Its standard output is for progress (ffmpeg:
+``-progress pipe:1``, which still runs when a person copies the command from a report), its standard
+error for words. It is ended when it makes no progress, runs too long or is no longer wanted: TERM
+to its group, KILL after a grace.
 
 When ``Child.ended`` completes, and it always does, the child is reaped, its group is killed and
 every descriptor is closed. One exception: a child that survives SIGKILL, because a dead disk or
@@ -11,9 +11,8 @@ mount holds it in the kernel, is given up after ``KILL_WAIT_SECONDS``; its threa
 some day. Memory stays flat however much the child writes; an idle child costs no wake-ups.
 
 Why a thread, and no asyncio: confinement is inherited from the thread that starts the child and
-cannot be taken off again, and the parent-death signal fires when that *thread* ends. So it stays as
-long as the child and is then thrown away. It is a daemon thread: no child holds up the end of the
-program, the signal takes the child along.
+cannot be taken off again, and the parent-death signal fires when that *thread* ends. It is a daemon
+thread: no child holds up the end of the program, the signal takes the child along.
 """
 
 from __future__ import annotations
@@ -50,14 +49,12 @@ HEAD_BYTES = 500  # of stderr, enough for the launcher's last words
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start, and how long to bear with it.
+    """What to start, and how long to bear with it. The child's thread calls the functions.
 
-    ``time_limit`` returns the seconds that the child may take. The child's thread asks it after
-    every sign of life and again when the time seems to be up, so it may grow.
-    ``still_writes`` returns whether the child wrote since the last call; it is called at every
-    progress and before a child without progress is taken for stalled.
-    ``prepare`` runs on the child's thread right before the start: it makes ``cwd`` if need be, and
-    may confine the thread; what it leaves allowed must include executing ``launcher()``.
+    ``time_limit`` returns the seconds that the child may take; it is asked again and again, so it
+    may grow. ``still_writes`` returns whether the child wrote since the last call, and is called at
+    every progress and before a child is taken for stalled. ``prepare`` runs right before the start:
+    it makes ``cwd`` if need be, and may confine the thread, but not from executing ``launcher()``.
     """
 
     argv: tuple[str, ...]
@@ -85,17 +82,16 @@ class ExitCause(StrEnum):
 class ChildExit:
     """How a child ended; ``detail`` says it in a sentence.
 
-    ``status`` is the exit code, ``signal`` what killed it; both are None when it never ran or its
-    end could not be read. ``seconds`` is how long it ran, pauses left out. The memory is the peak
-    of its largest process, but at least our own: a child begins as a copy of us.
+    ``status`` and ``signal`` are both None when it never ran or its end could not be read.
     """
 
     cause: ExitCause
-    status: int | None
-    signal: int | None
+    status: int | None  # the exit code
+    signal: int | None  # what killed it
     detail: str
-    seconds: float
+    seconds: float  # how long it ran, pauses left out
     cpu_seconds: float | None = None
+    # of its largest process, but at least our own: a child begins as a copy of us
     peak_memory_bytes: int | None = None
 
 
@@ -103,8 +99,7 @@ class Child:
     """One child, to be started once.
 
     ``on_progress`` gets chunks of standard output and returns whether the work got further; only
-    that keeps the child from stalling. ``on_stderr`` gets chunks of standard error. Both run on
-    the child's thread.
+    that keeps the child from stalling. Both callbacks run on the child's thread.
 
     ``ended`` cannot be cancelled: a wait that is given up leaves the child running until ``stop``.
     A failed start, too, is a ``ChildExit``. Where a callback raises, which is a bug, the child is
@@ -137,9 +132,8 @@ class Child:
     def stop(self, kill: bool = False) -> None:
         """Ask for the end: TERM now and KILL after the grace, or KILL at once.
 
-        This, ``pause`` and ``resume`` may be called by any thread, any number of times, before the
-        start and after the end too. The signals are sent by the thread that also reaps, so none can
-        meet a stranger's process that was given the same pid.
+        Any thread may call this, ``pause`` and ``resume``, at any time and repeatedly. The thread
+        that also reaps sends the signals, so none meets a stranger that was given the same pid.
         """
         self.stop_signal.request(StopStage.KILLED if kill else StopStage.TERMINATING)
 
@@ -154,54 +148,18 @@ class Child:
         self.stop_signal.request(StopStage.RUNNING)
 
 
-@dataclass(slots=True)
-class _Clock:
-    """A child's time: whether it stalls, whether it runs too long. Pauses do not count."""
-
-    command: Command
-    began: float = field(default_factory=time.monotonic)
-    advanced: float = field(default_factory=time.monotonic)  # when the last progress was made
-    paused_at: float | None = None
-    due: float = math.inf  # when ``exceeded`` is to be asked next
-
-    def set_paused(self, paused: bool) -> bool:
-        """Let the time stand still, or go on; return whether that is a change."""
-        was_paused_at, now = self.paused_at, time.monotonic()
-        if paused is (was_paused_at is not None):
-            return False
-        self.paused_at = now if paused else None
-        if was_paused_at is not None:
-            self.began += now - was_paused_at
-            self.advanced += now - was_paused_at
-        return True
-
-    def exceeded(self, now: float) -> tuple[ExitCause, str] | None:
-        """Return the limit that is reached, and a sentence about it."""
-        self.due = math.inf
-        if self.paused_at is not None:
-            return None
-        stall_seconds, most_seconds = self.command.stall_seconds, self.command.time_limit()
-        if now - self.advanced >= stall_seconds and self.command.still_writes():
-            self.advanced = now
-        if now - self.advanced >= stall_seconds:
-            return ExitCause.STALLED, f"made no progress for {stall_seconds:g} seconds"
-        if now - self.began >= most_seconds:
-            return ExitCause.OVERTIME, f"ran longer than its limit of {most_seconds:.6g} seconds"
-        self.due = min(self.advanced + stall_seconds, self.began + most_seconds)
-        return None
-
-
 class _Supervisor:
     """What exists while a child lives; touched by its thread alone."""
 
     def __init__(self, child: Child) -> None:
         self.child, self.command = child, child.command
-        self.clock = _Clock(child.command)
         self.poll = select.poll()
         self.outputs: list[FileIO] = []  # progress, stderr
         self.reads_stderr_at = math.inf  # again, while its words gather
         self.stderr_head = b""
-        self.stage, self.stage_over_at = StopStage.RUNNING, math.inf
+        self.began = self.advanced = time.monotonic()  # moved on by each pause
+        self.paused_at: float | None = None
+        self.stage, self.due = StopStage.RUNNING, math.inf  # due: when the next step is, at most
         self.reason = ExitCause.EXITED, ""
         self.is_over = False
         self.reaped: tuple[int, resource.struct_rusage] | None = None
@@ -218,10 +176,11 @@ class _Supervisor:
                 except Exception as error:
                     unstarted, self.is_over = _unstarted(self.command, error), True
                 while not self.is_over:
-                    self._wait(self._advance(time.monotonic()))
+                    self._advance(time.monotonic())
+                    self._wait()
                 for output in self.outputs:
-                    # No more than fits into a pipe: what comes after that is not the dead child's,
-                    # but from a descendant that has moved to another session.
+                    # No more than fits into a pipe: the rest is not the dead child's, but from a
+                    # descendant that has moved to another session.
                     left = 0 if output.closed else fcntl.fcntl(output, fcntl.F_GETPIPE_SZ)
                     while left > 0 and (chunk := output.read(min(left, CHUNK_BYTES))):
                         self._take(output, chunk)
@@ -241,12 +200,9 @@ class _Supervisor:
             return
         if self.command.prepare:
             self.command.prepare()
+        argv = (*self.prefix, *self.command.argv)
         process = spawn(
-            (*self.prefix, *self.command.argv),
-            cwd=self.command.cwd,
-            env=self.command.env,
-            stdin=null.fileno(),
-            output=subprocess.PIPE,
+            argv, self.command.cwd, self.command.env, null.fileno(), output=subprocess.PIPE
         )
         self.pid = process.pid
         stack.callback(self._reap)
@@ -260,34 +216,47 @@ class _Supervisor:
         self.poll.register(self.end, select.POLLIN)
         self.poll.register(self.stopping, select.POLLIN)
 
-    def _advance(self, now: float) -> float:
-        """Take the steps that are due on the way to the child's end; return when the next is."""
+    def _advance(self, now: float) -> None:
+        """Take the steps that are due on the way to the child's end."""
         wanted = self.child.stop_signal.wanted
         if self.stage is StopStage.RUNNING:
             self._set_paused(self.child.is_pause_wanted)
-            exceeded = None if wanted else self.clock.exceeded(now)
+            exceeded = None if wanted else self._exceeded(now)
             if not wanted and not exceeded:
-                return self.clock.due
+                return
             self.reason = exceeded or (ExitCause.STOPPED, "was stopped")
             self._set_paused(False)
             self._signal(signal.SIGTERM)
-            self.stage = StopStage.TERMINATING
-            self.stage_over_at = now + self.command.grace_seconds
+            self.stage, self.due = StopStage.TERMINATING, now + self.command.grace_seconds
         if self.stage is StopStage.TERMINATING:
-            if wanted is StopStage.KILLED or now >= self.stage_over_at:
+            if wanted is StopStage.KILLED or now >= self.due:
                 self._signal(signal.SIGKILL)
-                self.stage, self.stage_over_at = StopStage.KILLED, now + KILL_WAIT_SECONDS
-        elif self.stage is StopStage.KILLED and now >= self.stage_over_at:
-            self.stage, self.stage_over_at = StopStage.GIVEN_UP, math.inf
+                self.stage, self.due = StopStage.KILLED, now + KILL_WAIT_SECONDS
+        elif self.stage is StopStage.KILLED and now >= self.due:
+            self.stage, self.due = StopStage.GIVEN_UP, math.inf
             cause, detail = self.reason
             detail += "; it survives SIGKILL, so a disk or mount that it uses is probably dead"
             self.reason = cause, detail
             self.child.ended.set_result(self._report())
-        return self.stage_over_at
 
-    def _wait(self, due: float) -> None:
+    def _exceeded(self, now: float) -> tuple[ExitCause, str] | None:
+        """Return the limit that is reached, and a sentence about it; note when the next one is."""
+        self.due = math.inf
+        if self.paused_at is not None:
+            return None
+        stall_seconds, most_seconds = self.command.stall_seconds, self.command.time_limit()
+        if now - self.advanced >= stall_seconds and self.command.still_writes():
+            self.advanced = now
+        if now - self.advanced >= stall_seconds:
+            return ExitCause.STALLED, f"made no progress for {stall_seconds:g} seconds"
+        if now - self.began >= most_seconds:
+            return ExitCause.OVERTIME, f"ran longer than its limit of {most_seconds:.6g} seconds"
+        self.due = min(self.advanced + stall_seconds, self.began + most_seconds)
+        return None
+
+    def _wait(self) -> None:
         """Sleep until something happens or is due, and take what the child has to give."""
-        seconds = min(due, self.reads_stderr_at) - time.monotonic()
+        seconds = min(self.due, self.reads_stderr_at) - time.monotonic()
         ready = dict(self.poll.poll(max(0, min(seconds, DAY_SECONDS)) * 1000))
         self.is_over = self.end in ready
         if self.stopping in ready:
@@ -295,15 +264,13 @@ class _Supervisor:
         for output in self.outputs:
             if output.closed or output.fileno() not in ready:
                 continue
-            chunk = output.read(CHUNK_BYTES)
-            if chunk:
+            if chunk := output.read(CHUNK_BYTES):
                 self._take(output, chunk)
-            is_little = output is self.outputs[1] and chunk and len(chunk) < GATHER_BYTES
-            if is_little or chunk == b"":  # b"": the end; None: empty for now
+                if output is self.outputs[1] and len(chunk) < GATHER_BYTES:
+                    self.poll.unregister(output)
+                    self.reads_stderr_at = time.monotonic() + GATHER_SECONDS
+            elif chunk is not None:  # the end; None is a pipe that is empty for now
                 self.poll.unregister(output)
-            if is_little:
-                self.reads_stderr_at = time.monotonic() + GATHER_SECONDS
-            elif chunk == b"":
                 output.close()
         if time.monotonic() >= self.reads_stderr_at:
             self.reads_stderr_at = math.inf
@@ -314,12 +281,19 @@ class _Supervisor:
             self.stderr_head += chunk[: HEAD_BYTES - len(self.stderr_head)]
             self.child.on_stderr(chunk)
         elif self.child.on_progress(chunk):
-            self.clock.advanced = time.monotonic()
+            self.advanced = time.monotonic()
             self.command.still_writes()  # the stall check compares from here
 
     def _set_paused(self, paused: bool) -> None:
-        if self.clock.set_paused(paused):
-            self._signal(signal.SIGSTOP if paused else signal.SIGCONT)
+        now = time.monotonic()
+        if paused and self.paused_at is None:
+            self.paused_at = now
+            self._signal(signal.SIGSTOP)
+        elif not paused and self.paused_at is not None:
+            self.began += now - self.paused_at
+            self.advanced += now - self.paused_at
+            self.paused_at = None
+            self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -350,7 +324,7 @@ class _Supervisor:
             status=None if killer else code,
             signal=killer,
             detail=f"{os.path.basename(self.command.argv[0])} {detail or end}",
-            seconds=(self.clock.paused_at or time.monotonic()) - self.clock.began,
+            seconds=(self.paused_at or time.monotonic()) - self.began,
             cpu_seconds=usage.ru_utime + usage.ru_stime if usage else None,
             peak_memory_bytes=usage.ru_maxrss * 1024 if usage else None,
         )

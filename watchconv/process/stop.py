@@ -6,7 +6,6 @@ import os
 import select
 import threading
 import time
-from collections import deque
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -48,11 +47,9 @@ class StopSignal:
     @contextmanager
     def listening(self) -> Iterator[int]:
         """Give an eventfd that becomes readable with each request; one may have come already."""
-        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         with self._lock:
+            fd = os.eventfd(min(self.wanted, 1), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._listeners.add(fd)
-            if self.wanted:
-                os.eventfd_write(fd, 1)
         try:
             yield fd
         finally:
@@ -87,21 +84,21 @@ class StoppableLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._line: deque[tuple[object, StopSignal]] = deque()  # the first one holds the lock
+        self._line: list[tuple[object, StopSignal]] = []  # the first one holds the lock
 
     @contextmanager
     def held(self, stop: StopSignal) -> Iterator[None]:
         """Hold the lock for the block; raises Stopped when a stop is requested before the turn."""
         ticket = (object(), stop)
-        with stop.listening() as fd:
+        with stop.listening() as stopping:
             poll = select.poll()
-            poll.register(fd, select.POLLIN)
+            poll.register(stopping, select.POLLIN)
             with self._lock:
                 self._line.append(ticket)
             try:
                 while not stop.wanted and self._line[0] is not ticket:
                     poll.poll()
-                    os.eventfd_read(fd)
+                    os.eventfd_read(stopping)
                 if stop.wanted:
                     raise Stopped
                 yield

@@ -1,8 +1,7 @@
 """What a child may touch: nothing but its input, its work folder and its own program.
 
-The thread that starts an ffmpeg confines itself with ``rules.confine`` and the child inherits it,
-while the rest of the daemon stays free. The probe worker confines its whole process with
-``rules.confine_to_nothing``.
+The thread that starts an ffmpeg confines itself and the child inherits it, while the rest of the
+daemon stays free. The probe worker confines its whole process.
 
 Where ``support()`` names nothing missing: no file outside the ``SandboxRules`` is read, made,
 changed, cut or removed; no mode, owner, time or attribute of any file is changed by path; no

@@ -1,12 +1,12 @@
 """The kernel's doors that Python does not have: syscall, prctl and Landlock.
 
-A failing call raises OSError with its errno (ENOSYS where the kernel is too old), as Python's own
-calls do. Everything here acts on the calling thread alone.
+A failing call raises OSError with its errno (ENOSYS where the kernel is too old). Everything here
+acts on the calling thread alone.
 
-Landlock takes every right to files away that this kernel's ABI knows; a rule gives some back for
-one file or for all below one folder, by inode, not by name. From ABI 4 TCP is refused, from ABI 6
-also signals to, and abstract sockets of, everything outside. Truncation below ABI 3, UDP at any,
-and modes, owners and times of files are beyond it: see ``seccomp``.
+Landlock takes every right to files away that its ABI knows; a rule gives some back for one file or
+for all below one folder, by inode, not by name. From ABI 4 TCP is refused, from ABI 6 also signals
+to, and abstract sockets of, everything outside. Truncation below ABI 3, UDP at any, and modes,
+owners and times of files are beyond it: see ``seccomp``.
 """
 
 from __future__ import annotations
@@ -63,21 +63,12 @@ def _call(function: Callable[..., int], *arguments: int) -> int:
 
 syscall = functools.partial(_call, _libc.syscall)
 prctl = functools.partial(_call, _libc.prctl)
-
-
-def forbid_new_privileges() -> None:
-    """Let no later exec gain rights (setuid programs, file capabilities); repeatable."""
-    prctl(_PR_SET_NO_NEW_PRIVS, 1)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends."""
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def landlock_abi() -> int:
-    """Return the kernel's version of Landlock, 1 or more; OSError says why there is none."""
-    return syscall(_CREATE_RULESET, 0, 0, _VERSION_FLAG)
+# Let no later exec gain rights (setuid programs, file capabilities); repeatable.
+forbid_new_privileges = functools.partial(prctl, _PR_SET_NO_NEW_PRIVS, 1)
+# Have the kernel kill this process when the thread that started it ends.
+die_with_parent = functools.partial(prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+# Return the kernel's version of Landlock, 1 or more; OSError says why there is none.
+landlock_abi = functools.partial(syscall, _CREATE_RULESET, 0, 0, _VERSION_FLAG)
 
 
 def landlock(rules: Iterable[tuple[int | str, int]], abi: int) -> None:

@@ -2,9 +2,8 @@
 
 A compiled ffmpeg may execute itself (and setpriv, which starts it), nothing of /usr/bin. A wrapper
 script may start the system's programs and those that it names by absolute path, its interpreter
-among them. Why so narrow outside the system's folders: beside a program only ``lib`` and ``lib64``
-are opened, in its own folder or next to ``bin``, for an ffmpeg in somebody's home folder must not
-open that home. What cannot be read is left out, and the child then says what it misses.
+among them. Beside a program only ``lib`` and ``lib64`` are opened, in its own folder or next to
+``bin``: an ffmpeg in somebody's home must not open that home. What cannot be read is left out.
 """
 
 from __future__ import annotations
@@ -47,7 +46,12 @@ def system_reads(program: str) -> tuple[str, ...]:
     Those below /dev it may also write. Ask again when the program changes, not for every child
     (about 3 ms).
     """
-    wanted = [*_LIBRARIES, *_linker_folders(), *_SETTINGS, *_DEVICES]
+    wanted = [*_LIBRARIES, *_SETTINGS, *_DEVICES]
+    # the folders that the dynamic linker was told of, by its files or the environment
+    told = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    for file in ("/etc/ld.so.conf", *glob("/etc/ld.so.conf.d/*.conf")):
+        told += _text(file).splitlines()
+    wanted += [folder for folder in told if folder.startswith("/")]
     if accelerators := [path for pattern in _ACCELERATORS for path in glob(pattern)]:
         wanted += [*accelerators, *_ACCELERATOR_FACTS]
     if setpriv := shutil.which("setpriv"):
@@ -61,14 +65,6 @@ def system_reads(program: str) -> tuple[str, ...]:
     paths = {os.path.realpath(path) for path in wanted if os.path.exists(path)}
     # what lies below another one would cost every child a rule
     return tuple(sorted(path for path in paths if paths.isdisjoint(map(str, Path(path).parents))))
-
-
-def _linker_folders() -> Iterator[str]:
-    """List the folders that the dynamic linker was told of, by its files or the environment."""
-    for path in ("/etc/ld.so.conf", *sorted(glob("/etc/ld.so.conf.d/*.conf"))):
-        yield from (line for line in _text(path).splitlines() if line.startswith("/"))
-    told = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    yield from (folder for folder in told if folder.startswith("/"))
 
 
 def _with_libraries(program: str) -> Iterator[str]:

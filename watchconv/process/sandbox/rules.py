@@ -1,8 +1,7 @@
 """Confine a thread to what an ffmpeg may touch, or the probe worker's process to nothing; prove it.
 
-Confinement cannot be undone. ``confine`` acts on the calling thread, a throw-away one that starts a
-child and lives as long as it: whatever the thread itself needs beyond the rules (pipes, the input's
-descriptor, log files) must be open before.
+Confinement cannot be undone: whatever the confined thread itself needs beyond the rules (pipes, the
+input's descriptor, log files) must be open before.
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ class SandboxRules:
 def confine(rules: SandboxRules) -> None:
     """Confine the calling thread and all that it will start, as far as ``support()`` goes here.
 
-    About 0.3 ms. Paths of ``read`` and ``execute`` that do not exist are passed over. Raises
-    EnvironmentTrouble where the work folder is gone or the kernel refuses a step that it took when
-    tried; the child must not be started then.
+    Paths of ``read`` and ``execute`` that do not exist are passed over. Raises EnvironmentTrouble
+    where the work folder is gone or the kernel refuses a step that it took when tried.
     """
     found = support()
     rights = [*zip(rules.write, repeat(kernel.WRITE)), *zip(rules.read, repeat(kernel.READ))]
@@ -59,11 +57,10 @@ def confine(rules: SandboxRules) -> None:
 def confine_to_nothing() -> tuple[str, ...]:
     """Take everything from this process that it does not hold open already.
 
-    Afterwards no path can be opened, made, changed or removed, no process or socket made, no
-    program started, no other process signalled or looked into. Open descriptors go on working, and
-    so do threads: the decoders need them. Threads that exist already are not reached: call it in
-    the only one, with everything imported. Returns a sentence for each part of the confinement that
-    this machine does not have.
+    No path can be opened, made, changed or removed, no process or socket made, no program started,
+    no other process signalled or looked into. Open descriptors go on working, and so do threads,
+    which decoders need; those that exist already are not reached: call it in the only one, with
+    everything imported. Returns a sentence for each part that this machine does not have.
     """
     kernel.forbid_new_privileges()
     lacks: list[str] = []
@@ -96,10 +93,9 @@ class Escape:
 def try_to_escape(rules: SandboxRules) -> list[Escape]:
     """Try a forbidden read, write, truncate, TCP connection and UDP packet, in that order.
 
-    A throw-away thread confines itself and tries; what it cannot do, the children that it starts
-    cannot either. Each act is on something that this user could touch without the sandbox (files of
-    our own in a fresh folder, sockets of our own on the loopback), so a refusal is the sandbox's.
-    The rules must not cover the folder for temporary files; OSError where none can be made there.
+    A throw-away thread tries: what it cannot do, its children cannot either. Each act is on a file
+    or socket of our own, so a refusal is the sandbox's. The rules must not cover the folder for
+    temporary files; OSError where none can be made there.
     """
     import tempfile  # late, for the probe worker's start
 
@@ -128,16 +124,15 @@ def try_to_escape(rules: SandboxRules) -> list[Escape]:
         def try_all() -> list[Escape]:
             """Try them one after the other, confined."""
             confine(rules)
-            tried = []
+            tried = {name: Escape(name, False, "not refused") for name in acts}
             for name, act in acts.items():
-                refused, detail = False, "not refused"
                 try:
                     act()
                 except PermissionError as refusal:
-                    refused, detail = True, f"refused ({refusal.strerror})"
+                    tried[name] = Escape(name, True, f"refused ({refusal.strerror})")
                 except OSError as why:
                     detail = f"not refused, but failed ({why.strerror or why})"
-                tried.append(Escape(name, refused, detail))
-            return tried
+                    tried[name] = Escape(name, False, detail)
+            return list(tried.values())
 
         return in_throwaway_thread(try_all)

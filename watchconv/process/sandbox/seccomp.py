@@ -1,9 +1,8 @@
 """seccomp: refuse the system calls that Landlock has no word for.
 
-A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each
-thread installs for itself with one prctl. ``child_filter`` is for ffmpeg, ``worker_filter`` for
-the probe worker. A refused call fails with EPERM, never kills. pyseccomp is loaded when a filter is
-first asked for: its import starts two processes to find libseccomp (about 15 ms).
+A filter is compiled once by libseccomp (through pyseccomp) and is then plain bytes that each thread
+installs for itself. A refused call fails with EPERM, never kills. pyseccomp is loaded when a filter
+is first asked for: its import starts two processes to find libseccomp (about 15 ms).
 """
 
 from __future__ import annotations
@@ -79,15 +78,16 @@ def child_filter(landlock_abi: int) -> bytes:
     message bus or a container engine behind one would do anything for us.
     """
     rules = _Rules()
-    rules.refuse("socket", rules.is_not(0, socket.AF_UNIX))
+    where, is_not, masked = rules.conditions
+    rules.refuse("socket", where(0, is_not, socket.AF_UNIX))
     for call in ("socketcall", "connect", *_SPYING, *_METADATA, *_MACHINE):
         rules.refuse(call)
-    rules.refuse("utimensat", rules.is_not(1, 0))  # 0: the times of an open descriptor
+    rules.refuse("utimensat", where(1, is_not, 0))  # 0: the times of an open descriptor
     if landlock_abi < 3:  # cutting needs no right to write there: refuse it, also as open does it
         cutting = os.O_ACCMODE | os.O_TRUNC
         rules.refuse("truncate")
-        rules.refuse("open", rules.masked(1, cutting, os.O_TRUNC))
-        rules.refuse("openat", rules.masked(2, cutting, os.O_TRUNC))
+        rules.refuse("open", where(1, masked, cutting, os.O_TRUNC))
+        rules.refuse("openat", where(2, masked, cutting, os.O_TRUNC))
         rules.refuse(_OPENAT2, error=errno.ENOSYS)
     return rules.compiled()
 
@@ -95,14 +95,15 @@ def child_filter(landlock_abi: int) -> bytes:
 def worker_filter() -> bytes:
     """Compile what the probe worker is refused, for the calling process and no other."""
     rules = _Rules()
+    where, is_not, masked = rules.conditions
     for call in (*_SOCKETS, *_PROCESSES, *_SPYING, *_METADATA, *_MACHINE, *_PATHS, *_SIGNALS):
         rules.refuse(call)
     rules.refuse("utimensat")
-    rules.refuse("tgkill", rules.is_not(0, os.getpid()))  # abort() is one to ourselves
+    rules.refuse("tgkill", where(0, is_not, os.getpid()))  # abort() is one to ourselves
     # Threads only. Flags behind a pointer cannot be judged: the C library then falls back to clone.
     rules.refuse(_CLONE3, error=errno.ENOSYS)
     flags = 1 if platform.machine().startswith("s390") else 0
-    rules.refuse("clone", rules.masked(flags, _CLONE_THREAD, 0))
+    rules.refuse("clone", where(flags, masked, _CLONE_THREAD, 0))
     return rules.compiled()
 
 
@@ -120,6 +121,8 @@ class _Rules:
             ) from why
         self._library: Any = pyseccomp
         self._filter = self._library.SyscallFilter(self._library.ALLOW)
+        # what is said of an argument (counted from 0): it is not a value, it is one under a mask
+        self.conditions = self._library.Arg, self._library.NE, self._library.MASKED_EQ
 
     def refuse(self, call: str | int, *conditions: Any, error: int = errno.EPERM) -> None:
         """Refuse a call where all conditions hold; without any, always. Raises FilterMissing."""
@@ -127,14 +130,6 @@ class _Rules:
             self._filter.add_rule(self._library.ERRNO(error), call, *conditions)
         except (OSError, ValueError) as why:
             raise FilterMissing(f"this libseccomp cannot refuse the call {call} ({why})") from why
-
-    def is_not(self, argument: int, value: int) -> Any:
-        """Return the condition that an argument, counted from 0, is not this value."""
-        return self._library.Arg(argument, self._library.NE, value)
-
-    def masked(self, argument: int, mask: int, value: int) -> Any:
-        """Return the condition that the bits of an argument below the mask are exactly these."""
-        return self._library.Arg(argument, self._library.MASKED_EQ, mask, value)
 
     def compiled(self) -> bytes:
         """Return the program that the kernel loads."""
