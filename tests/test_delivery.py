@@ -7,7 +7,6 @@ or the process dies there; then the daemon's recovery runs until the job has end
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import errno
 import itertools
@@ -27,24 +26,28 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.test_files import on_another_device
-from watchconv.daemon.deliveries import Deliveries
-from watchconv.daemon.trouble import Troubles
-from watchconv.deliver import copies
-from watchconv.deliver.destination import DeliverySettings
+from watchconv.deliver import move
+from watchconv.deliver.destination import DeliveryOrder, DeliverySettings, order_of
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
-from watchconv.host import files
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import WorkDirectories
 from watchconv.journal.jobs import Journal
-from watchconv.model import Candidate, JobState, OnSuccess, OutputFile, Verdict
+from watchconv.model import (
+    AttemptEnd,
+    AttemptOutcome,
+    Candidate,
+    Job,
+    JobState,
+    OnSuccess,
+    OutputFile,
+    Verdict,
+)
 from watchconv.names import report_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from watchconv.journal.thread import JournalThread
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 SEED = 20_261_124
 SOURCE = "sub dir/a clip.mp4"
@@ -208,26 +211,27 @@ class World:
         self.folders.check(str(self.base / "state"))
         self.work = WorkDirectories(self.folders)
         self.outbox = LocalFolders(self.folders, self.work)
-        self.deliveries = asyncio.run(self._hire())
 
     def settings(self) -> DeliverySettings:
         return DeliverySettings(OnSuccess(self.scene.on_success), True, Ownership())
 
-    async def _hire(self) -> Deliveries:
-        return Deliveries(
-            self.outbox,
-            cast("JournalThread", self),
-            Troubles(),
-            self.settings,
-            ended=lambda _: None,
-        )
+    def roll_forward(self) -> None:
+        """Deliver, remember the end, and only then remove the work, as the daemon does."""
+        job, now = self.job, time.time()
+        result = self.outbox.deliver(order_of(job, self.settings()), self._retarget)
+        if result.state is JobState.SUPERSEDED:
+            self.journal.supersede(job.id, JobState.DELIVERING, now, stale=False)
+        else:
+            self.journal.finish(job.id, result.state, now, held=result.held)
+        self.outbox.clear(job)
 
-    def ask_blocking(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Ask the journal, as its thread does."""
-        answer = question(self.journal, *arguments, **options)
-        if question is Journal.retarget and self.scene.taken == "twice" and len(self.strangers) < 6:
-            self.take_names(answer.output, answer.original)
-        return answer
+    def _retarget(self, order: DeliveryOrder) -> None:
+        job = self.journal.retarget(order.job_id, outputs=order.names, original=order.original)
+        if self.scene.taken == "twice" and len(self.strangers) < 6:
+            self.take_names(job.output, job.original)
+
+    def _open_among(self, job_ids: Collection[int]) -> list[Job]:
+        return self.journal.open_among(job_ids)
 
     def close(self) -> None:
         self.db.close()
@@ -273,7 +277,7 @@ class World:
                 self._intend()
             case JobState.DELIVERING:
                 STEPS.armed = True
-                self.deliveries._roll_forward(self.job, again=True)
+                self.roll_forward()
 
     def _intend(self) -> None:
         encoded = self.scene.verdict is Verdict.ENCODED
@@ -297,7 +301,7 @@ class World:
         self.close()
         self.start()
         STEPS.armed = armed
-        self.work.sweep(lambda: self.journal.in_state(JobState.DELIVERING))
+        self.work.sweep(self._open_among)
         for job in self.journal.in_state(JobState.RUNNING):
             crashed = AttemptEnd(AttemptOutcome.CRASHED)
             self.journal.requeue(
@@ -473,15 +477,15 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in _real:
         monkeypatch.setattr(os, name, _step(name))
     monkeypatch.setattr(os, "open", _open_step)
-    monkeypatch.setattr(files, "_libc", Libc(files._libc, knows=True))
-    monkeypatch.setattr(copies, "_COPY_BYTES", 5000)  # so that a copy takes several
+    monkeypatch.setattr(move, "_libc", Libc(move._libc, knows=True))
+    monkeypatch.setattr(move, "_COPY_BYTES", 5000)  # so that a copy takes several
     return monkeypatch
 
 
 def apply(scene: Scene, patch: pytest.MonkeyPatch) -> None:
     """Let the file system know only what it knows in this scene."""
     if scene.moves != "renameat2":
-        patch.setattr(files, "_libc", Libc(files._libc, knows=False))
+        patch.setattr(move, "_libc", Libc(move._libc, knows=False))
     if scene.moves == "reservation":
 
         def refuse(*_: object, **__: object) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.fakes_destination import FakeDestination
 from tests.test_policy import JOB
+from watchconv.deliver import move
 from watchconv.deliver.destination import (
     DeliveryOrder,
     DeliveryResult,
@@ -26,10 +27,9 @@ from watchconv.deliver.destination import (
 from watchconv.deliver.move import Expected
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.deliver.ownership import Ownership
-from watchconv.host import files
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import WorkDirectories
-from watchconv.model import JobState, OnSuccess, OutputFile, Verdict
+from watchconv.model import Intent, JobState, OnSuccess, OutputFile, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,7 +128,7 @@ class LocalKit:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("unlink", "mkdir", "rename", "fsync", "utime"):
                 patch.setattr(os, name, step(getattr(os, name)))
-            patch.setattr(files, "rename_no_replace", step(files.rename_no_replace))
+            patch.setattr(move, "_rename", step(move._rename))
             yield failed
 
     def close(self) -> None:
@@ -377,9 +377,10 @@ def test_names_are_planned_that_are_free_now(kit: Kit) -> None:
     kept = kit.destination.plan(job, Verdict.ENCODED, one, settings(OnSuccess.KEEP))
     failed = kit.destination.plan(job, Verdict.FAILED, (), settings())
 
-    assert (made.output, made.original, made.on_success) == (SECOND[0], SOURCE, OnSuccess.MOVE)
-    assert (kept.output, kept.original, kept.on_success) == (SECOND[0], None, OnSuccess.KEEP)
-    assert (failed.output, failed.original) == (None, "trip/a clip (2).mov")
+    named = (replace(one[0], name=SECOND[0]),)
+    assert made == Intent(Verdict.ENCODED, named, SOURCE, OnSuccess.MOVE)
+    assert kept == Intent(Verdict.ENCODED, named, None, OnSuccess.KEEP)
+    assert failed == Intent(Verdict.FAILED, original="trip/a clip (2).mov")
     assert kit.visible().keys() == {
         f"inbox/{SOURCE}",
         f"outbox/{NAMES[0]}",
@@ -423,7 +424,7 @@ def test_an_order_holds_what_the_row_intends(on_success: OnSuccess) -> None:
     job: Job = replace(
         JOB,
         verdict=Verdict.ENCODED,
-        output="trip/a (2).webm",
+        outputs=(OutputFile("output.webm", ".webm", 9, name="trip/a (2).webm"),),
         original="trip/a.mov" if on_success is OnSuccess.MOVE else None,
         on_success=on_success,
     )

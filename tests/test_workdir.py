@@ -16,7 +16,7 @@ from watchconv.host.workdir import Manifest, WorkDirectories, readable_name
 from watchconv.model import OutputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from watchconv.model import Job
 
@@ -41,6 +41,10 @@ PROVEN = Manifest(
 )
 
 
+def none_is_open(_: Collection[int]) -> list[Job]:
+    return []
+
+
 def left(work: WorkDirectories) -> list[str]:
     """List what lies in the work directories, two levels deep."""
     root = Path(work.path(0, 0)).parents[1]
@@ -48,14 +52,15 @@ def left(work: WorkDirectories) -> list[str]:
 
 
 def test_only_work_that_no_open_attempt_has_is_swept(work: WorkDirectories) -> None:
-    assert work.sweep(list) == 0  # there is none at all
+    assert work.sweep(none_is_open) == 0  # there is none at all
 
     for job_id, run in ((1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3)):
         work.make(job_id, run, "/a.mov")
     work.write_manifest(3, replace(PROVEN, run=2))
     (Path(work.path(0, 0)).parents[1] / "77.1").mkdir()  # as an older version named them
 
-    def ask() -> list[Job]:
+    def ask(among: Collection[int]) -> list[Job]:
+        assert set(among) == {1, 2, 3}
         work.make(4, 1, "/a.mov")  # an attempt that begins meanwhile
         return [replace(JOB, id=2, run=2), replace(JOB, id=3, run=3)]
 
@@ -118,7 +123,7 @@ def test_no_work_is_made_where_the_outbox_is_another_or_a_link_stands(
         work.make(1, 1, "/a.mov")
     (tmp_path / "theirs/1").mkdir()
     work.remove(1)
-    assert work.sweep(list) == 0
+    assert work.sweep(none_is_open) == 0
     (tmp_path / "outbox/.watchconv").unlink()
     work.make(1, 1, "/a.mov")
     (tmp_path / "outbox").rename(tmp_path / "away")
@@ -126,7 +131,7 @@ def test_no_work_is_made_where_the_outbox_is_another_or_a_link_stands(
     with pytest.raises(EnvironmentTrouble, match="no longer the folder"):
         work.make(1, 2, "/a.mov")
     work.remove(1)
-    assert work.sweep(list) == 0
+    assert work.sweep(none_is_open) == 0
 
     assert os.listdir(tmp_path / "outbox") == []
     assert os.listdir(tmp_path / "theirs") == ["1"]

@@ -299,7 +299,7 @@ def hurry() -> None:
     from watchconv.daemon import (
         worker as pool,
     )
-    from watchconv.deliver import copies
+    from watchconv.deliver import move
     from watchconv.intake import admit
     from watchconv.journal import jobs as journal
 
@@ -318,8 +318,8 @@ def hurry() -> None:
         for name in names:
             assert hasattr(room, name), name
             setattr(room, name, 0.2)
-    assert copies._COPY_BYTES
-    copies._COPY_BYTES = 4096  # so that a copy of a small clip takes several
+    assert move._COPY_BYTES
+    move._COPY_BYTES = 4096  # so that a copy of a small clip takes several
 
 
 @cache
