@@ -7,15 +7,15 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from watchconv.deliver.destination import DeliveryResult, ToError, intent_of
-from watchconv.model import JobState, OnSuccess, Verdict
+from watchconv.deliver.destination import DeliveryResult, ToError
+from watchconv.model import Intent, JobState, OnSuccess, Verdict
 from watchconv.names import numbered, report_of, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from watchconv.deliver.destination import DeliveryOrder, DeliverySettings, ToOutbox
-    from watchconv.model import Intent, Job, OutputFile
+    from watchconv.model import Job, OutputFile
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class FakeDestination:
     ) -> Intent:
         """Choose names that are free now."""
         if verdict is not Verdict.ENCODED:
-            return intent_of(verdict, original=self._free("error", [job.source])[0])
+            return Intent(verdict, original=self._free("error", [job.source])[0])
         names = self._free("outbox", [with_suffix(job.source, o.suffix) for o in outputs])
         named = [replace(output, name=name) for output, name in zip(outputs, names, strict=True)]
         moves = settings.on_success is OnSuccess.MOVE
         original = self._free("done", [job.source])[0] if moves else None
-        return intent_of(verdict, named, original=original, on_success=settings.on_success)
+        return Intent(verdict, tuple(named), original, settings.on_success)
 
     def deliver(
         self, order: DeliveryOrder, retarget: Callable[[DeliveryOrder], object]

@@ -6,7 +6,6 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import copies
 from watchconv.deliver import move as files
 from watchconv.deliver import ownership as owned
 from watchconv.host.files import FOLDER, OpenFolder, Place, closing
@@ -50,14 +49,14 @@ def move(
 
 def copy(source: StrPath, target: StrPath) -> None:
     """Copy a file as a move across devices does."""
-    with places(source, target) as (here, there), files.create(there) as writer:
-        copies.copy(here, writer)
+    with places(source, target) as (here, there), there.create() as writer:
+        files.copy(here, writer)
 
 
 def is_copy(path: StrPath, source: StrPath, original: os.stat_result) -> bool:
     """Compare a file with the one that it may be a copy of."""
     with places(path, source) as (here, there):
-        return copies.is_copy(here, there, original)
+        return files.is_copy(here, there, original)
 
 
 def publish_text(path: StrPath, text: str, ownership: Ownership) -> None:

@@ -26,12 +26,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.test_files import on_another_device
-from watchconv.deliver import copies
+from watchconv.deliver import move
 from watchconv.deliver.destination import DeliverySettings, order_of
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.deliver.ownership import Ownership
 from watchconv.errors import EnvironmentTrouble, JournalError
-from watchconv.host import files
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import WorkDirectories
 from watchconv.journal.jobs import Journal
@@ -478,15 +477,15 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in _real:
         monkeypatch.setattr(os, name, _step(name))
     monkeypatch.setattr(os, "open", _open_step)
-    monkeypatch.setattr(files, "_libc", Libc(files._libc, knows=True))
-    monkeypatch.setattr(copies, "_COPY_BYTES", 5000)  # so that a copy takes several
+    monkeypatch.setattr(move, "_libc", Libc(move._libc, knows=True))
+    monkeypatch.setattr(move, "_COPY_BYTES", 5000)  # so that a copy takes several
     return monkeypatch
 
 
 def apply(scene: Scene, patch: pytest.MonkeyPatch) -> None:
     """Let the file system know only what it knows in this scene."""
     if scene.moves != "renameat2":
-        patch.setattr(files, "_libc", Libc(files._libc, knows=False))
+        patch.setattr(move, "_libc", Libc(move._libc, knows=False))
     if scene.moves == "reservation":
 
         def refuse(*_: object, **__: object) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.fakes_destination import FakeDestination
 from tests.test_policy import JOB
+from watchconv.deliver import move
 from watchconv.deliver.destination import (
     DeliveryOrder,
     DeliveryResult,
@@ -26,7 +27,6 @@ from watchconv.deliver.destination import (
 from watchconv.deliver.move import Expected
 from watchconv.deliver.outbox import LocalFolders
 from watchconv.deliver.ownership import Ownership
-from watchconv.host import files
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import WorkDirectories
 from watchconv.model import JobState, OnSuccess, OutputFile, Verdict
@@ -128,7 +128,7 @@ class LocalKit:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("unlink", "mkdir", "rename", "fsync", "utime"):
                 patch.setattr(os, name, step(getattr(os, name)))
-            patch.setattr(files, "rename_no_replace", step(files.rename_no_replace))
+            patch.setattr(move, "_rename", step(move._rename))
             yield failed
 
     def close(self) -> None:

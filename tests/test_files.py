@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.places import copy, is_copy, make_folder, move, own, publish_text
-from watchconv.deliver import copies
 from watchconv.deliver import move as moving
 from watchconv.deliver.move import Expected
 from watchconv.deliver.ownership import Ownership
@@ -83,7 +82,7 @@ class Libc:
 
 def without_no_replace(patch: pytest.MonkeyPatch, code: int = errno.EINVAL) -> None:
     """Act as a file system that knows no RENAME_NOREPLACE."""
-    patch.setattr(files, "_libc", Libc(code))
+    patch.setattr(moving, "_libc", Libc(code))
 
 
 def without_links(patch: pytest.MonkeyPatch, code: int = errno.EPERM) -> None:
@@ -464,7 +463,7 @@ COPY_STEPS = ("sendfile", "ftruncate", "fsync", "unlink")
 def test_a_copy_that_is_cut_short_is_made_whole_by_the_next_try(
     far: Path, source: Path, step: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(moving, "_COPY_BYTES", 4096)
     real = getattr(os, step)
 
     def die(*arguments: Any, **options: int) -> object:
@@ -535,7 +534,7 @@ def test_a_source_that_changes_while_it_is_copied_is_kept_and_its_copy_never_sho
     far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sendfile = os.sendfile
-    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(moving, "_COPY_BYTES", 4096)
 
     def meanwhile(out: int, into: int, at: int, count: int) -> int:
         if at:
@@ -556,7 +555,7 @@ def test_a_source_that_is_cut_while_it_is_copied_ends_the_copy(
     far: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sendfile = os.sendfile
-    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(moving, "_COPY_BYTES", 4096)
 
     def meanwhile(out: int, into: int, at: int, count: int) -> int:
         os.truncate(source, 4096)
@@ -593,7 +592,7 @@ def test_holes_stay_holes(tmp_path: Path, source: Path) -> None:
 def test_a_copy_of_any_size_is_the_same(
     tmp_path: Path, source: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "_COPY_BYTES", 4096)
+    monkeypatch.setattr(moving, "_COPY_BYTES", 4096)
     source.write_bytes(CONTENT[:size])
     copy(source, tmp_path / "copy")
 
@@ -848,7 +847,7 @@ def test_a_file_system_that_cannot_sync_folders_is_left_at_that(
     monkeypatch.setattr(os, "fsync", refuse)
     files.sync_folder(str(tmp_path))
     with pytest.raises(OSError, match=os.strerror(code)):
-        files.sync_file(__file__)
+        publish_text(tmp_path / "a.log", "text", PLAIN)
 
 
 def test_a_folder_that_fails_to_sync_is_an_error(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import threading
 from dataclasses import replace
 from stat import S_ISREG
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from tests.places import opened
 from tests.test_delivery import MTIME_NS, ORIGINAL, OUTPUT, SOURCE, STEPS, Scene, World
 from tests.test_policy import JOB
+from watchconv.deliver import move
 from watchconv.deliver.destination import ToError, order_of
 from watchconv.deliver.reports import Reports
-from watchconv.host import files
 from watchconv.model import JobState, Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 
 
 ANOTHER = b"another film"
+
+
+class Libc(NamedTuple):
+    """The C library with another renameat2."""
+
+    renameat2: Callable[..., int]
 
 
 @pytest.fixture
@@ -46,17 +54,20 @@ def begin(tmp_path: Path) -> Iterator[Callable[[Scene], World]]:
 
 
 def before(patch: pytest.MonkeyPatch, room: Any, name: str, act: Callable[[], None]) -> None:
-    """Do something just before a function that takes the original is called the first time."""
+    """Do something just before the original is renamed the first time: _libc is for renameat2."""
     real = getattr(room, name)
+    if name == "_libc":
+        real = real.renameat2
+    original = os.path.basename(SOURCE)
     done: list[str] = []
 
     def first_act(*arguments: Any, **options: Any) -> Any:
-        if os.path.basename(SOURCE) in map(str, arguments) and not done:
+        if {original, original.encode()} & set(arguments) and not done:
             done.append(name)
             act()
         return real(*arguments, **options)
 
-    patch.setattr(room, name, first_act)
+    patch.setattr(room, name, Libc(first_act) if name == "_libc" else first_act)
 
 
 def deliver(world: World) -> JobState:
@@ -75,8 +86,8 @@ def deliver(world: World) -> JobState:
 @pytest.mark.parametrize(
     ("scene", "room", "name"),
     [
-        (Scene(), files, "rename_no_replace"),
-        (Scene(Verdict.FAILED), files, "rename_no_replace"),
+        (Scene(), move, "_libc"),
+        (Scene(Verdict.FAILED), move, "_libc"),
         (Scene(on_success="delete"), os, "rename"),
     ],
     ids=str,
@@ -122,7 +133,7 @@ def test_a_link_in_the_place_of_a_folder_leads_no_delivery_elsewhere(
         folder.symlink_to(theirs.parent)
 
     if on_success == "move":
-        before(monkeypatch, files, "rename_no_replace", act)
+        before(monkeypatch, move, "_libc", act)
     else:
         before(monkeypatch, os, "rename", act)
 
@@ -174,14 +185,15 @@ def test_names_that_are_refused_though_they_look_free_are_passed_over(
 ) -> None:
     """As a file server does that takes two spellings for one name. It would try one for ever."""
     world = begin(Scene())
-    rename = files.rename_no_replace
+    rename = move._libc.renameat2
 
-    def refuse(folder: int, source: str, into: int, target: str) -> None:
-        if "(4)" not in target:
-            raise FileExistsError(17, "File exists", source, None, target)
-        rename(folder, source, into, target)
+    def refuse(folder: int, source: bytes, into: int, target: bytes, flags: int) -> int:
+        if b"(4)" not in target:
+            ctypes.set_errno(errno.EEXIST)
+            return -1
+        return int(rename(folder, source, into, target, flags))
 
-    monkeypatch.setattr(files, "rename_no_replace", refuse)
+    monkeypatch.setattr(move, "_libc", Libc(refuse))
 
     assert deliver(world) is JobState.DONE
     assert world.job.output == "sub dir/a clip (4).webm"

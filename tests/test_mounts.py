@@ -457,8 +457,8 @@ def opens(house: Folders, name: str) -> bool:
     """Return whether a folder can be opened, and see that it is closed again."""
     before = os.listdir("/proc/self/fd")
     try:
-        with house.open(name) as descriptor:
-            assert os.path.samestat(os.fstat(descriptor), os.stat(house.by_name[name]))
+        with house.open(name) as folder:
+            assert os.path.samestat(os.fstat(folder.descriptor), os.stat(house.by_name[name]))
     except EnvironmentTrouble:
         return False
     finally:
@@ -548,7 +548,7 @@ def make(name):
     try:
         with house.open(name) as folder:
             run("umount", "--lazy", house.by_name[name])
-            os.mkdir("made", dir_fd=folder)
+            os.mkdir("made", dir_fd=folder.descriptor)
     except EnvironmentTrouble as trouble:
         return str(trouble)
     return os.listdir(house.by_name[name])

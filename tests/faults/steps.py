@@ -284,7 +284,7 @@ def hurry() -> None:
     """Shorten every wait for better times."""
     from watchconv import policy
     from watchconv.daemon import control, deliveries, dispatcher, maintenance, scan_loop, worker
-    from watchconv.deliver import copies
+    from watchconv.deliver import move
     from watchconv.encode import engine
     from watchconv.intake import admit
     from watchconv.journal import jobs
@@ -305,8 +305,8 @@ def hurry() -> None:
         for name in names:
             assert hasattr(room, name), name
             setattr(room, name, 0.2)
-    assert copies._COPY_BYTES
-    copies._COPY_BYTES = 4096  # so that a copy of a small clip takes several
+    assert move._COPY_BYTES
+    move._COPY_BYTES = 4096  # so that a copy of a small clip takes several
 
 
 @cache

@@ -18,7 +18,6 @@ from tests.daemon import FOLDERS, Daemon, tiny_clip
 from tests.fakes import write_fake
 from tests.mounted import Disks
 from tests.waiting import wait_until
-from watchconv.host.folders import UNMOUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +172,7 @@ def test_a_mount_below_the_inbox_takes_its_jobs_along_and_brings_them_back(
         place.wait_for("camera/1.mkv", "done")
         place.wait_for("camera/2.mkv", "done")
 
-    assert reasons == {UNMOUNTED}
+    assert reasons == {"the file system that holds it is not mounted"}
     assert Counter((job["state"], job["attempt"]) for job in place.jobs()) == {("done", 1): 3}
     assert len([name for name in disks.tree() if name.startswith("outbox/")]) == 3
     check_said_once(disks)

@@ -104,9 +104,6 @@ class Destination(Protocol):
         ...
 
 
-# The journal's rows, as this package sees them: nothing else here knows how they look.
-
-
 def order_of(job: Job, settings: DeliverySettings) -> DeliveryOrder:
     """Return what the row of a job that is being delivered orders."""
     expected = Expected(job.size, job.mtime_ns)
@@ -124,14 +121,3 @@ def order_of(job: Job, settings: DeliverySettings) -> DeliveryOrder:
         job.original if job.on_success is OnSuccess.MOVE else None,
         job.on_success is OnSuccess.DELETE,
     )
-
-
-def intent_of(
-    verdict: Verdict,
-    outputs: Sequence[OutputFile] = (),
-    *,
-    original: str | None = None,
-    on_success: OnSuccess | None = None,
-) -> Intent:
-    """Return what a row is to intend; outputs have their names."""
-    return Intent(verdict, tuple(outputs), original, on_success)

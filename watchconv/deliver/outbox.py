@@ -6,33 +6,31 @@ raises ``EnvironmentTrouble`` before anything is done in it.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from watchconv.deliver import originals
-from watchconv.deliver.destination import DeliveryResult, ToError, intent_of
-from watchconv.deliver.free_names import free_name, free_names, until_free
-from watchconv.deliver.move import move, scratch_of
+from watchconv.deliver.destination import DeliveryResult, ToError
+from watchconv.deliver.move import MOST_NAMES, TAKEN, all_taken, delete, move, scratch_of
 from watchconv.deliver.ownership import Ownership, make_folder, own
 from watchconv.deliver.reports import Reports
 from watchconv.errors import EnvironmentTrouble
-from watchconv.host.files import OpenFolder, Place, closing, sync_folder
+from watchconv.host.files import closing, sync_folder
 from watchconv.host.folders import Missing
-from watchconv.model import JobState, OnSuccess, Verdict
+from watchconv.model import Intent, JobState, OnSuccess, Verdict
 from watchconv.names import numbered, with_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from watchconv.deliver.destination import DeliveryOrder, DeliverySettings, ToOutbox
+    from watchconv.host.files import OpenFolder, Place
     from watchconv.host.folders import Folders
     from watchconv.host.workdir import WorkDirectories
-    from watchconv.model import Intent, Job, OutputFile
+    from watchconv.model import Job, OutputFile
 
     Retarget = Callable[[DeliveryOrder], object]
 
@@ -44,34 +42,28 @@ class LocalFolders:
         self._folders, self._work = folders, work
         self._reports = Reports()
 
-    @contextmanager
-    def _open(self, name: str) -> Iterator[OpenFolder]:
-        with self._folders.open(name) as descriptor:
-            yield OpenFolder(descriptor, self._folders.by_name[name])
-
     def plan(
         self, job: Job, verdict: Verdict, outputs: Sequence[OutputFile], settings: DeliverySettings
     ) -> Intent:
         """Return what to intend; names are free now, as far as their folders are there."""
+        original = job.source
         if verdict is not Verdict.ENCODED:
-            original = job.source
-            with suppress(EnvironmentTrouble), self._open("error") as error:
+            with suppress(EnvironmentTrouble), self._folders.open("error") as error:
                 original = self._free_in_error(error, original)
-            return intent_of(verdict, original=original)
-        names = _wishes(job.source, outputs)
-        with suppress(EnvironmentTrouble), self._open("outbox") as outbox:
+            return Intent(verdict, original=original)
+        names = [with_suffix(job.source, output.suffix) for output in outputs]
+        with suppress(EnvironmentTrouble), self._folders.open("outbox") as outbox:
             names = free_names(outbox, names)
         named = [replace(output, name=name) for output, name in zip(outputs, names, strict=True)]
         if settings.on_success is not OnSuccess.MOVE:
-            return intent_of(verdict, named, on_success=settings.on_success)
-        original = job.source
-        with suppress(EnvironmentTrouble), self._open("done") as done:
-            original = free_name(done, original)
-        return intent_of(verdict, named, original=original, on_success=settings.on_success)
+            return Intent(verdict, tuple(named), None, settings.on_success)
+        with suppress(EnvironmentTrouble), self._folders.open("done") as done:
+            original = free_names(done, [original])[0]
+        return Intent(verdict, tuple(named), original, settings.on_success)
 
     def deliver(self, order: DeliveryOrder, retarget: Retarget) -> DeliveryResult:
         """Carry out an order. See ``Destination``."""
-        with self._open("inbox") as inbox:
+        with self._folders.open("inbox") as inbox:
             if isinstance(order, ToError):
                 self._file_original(order, order.original, inbox, retarget)
                 return DeliveryResult(JobState.FAILED)
@@ -81,9 +73,17 @@ class LocalFolders:
             if published.original is not None:
                 self._file_original(published, published.original, inbox, retarget)
                 return DeliveryResult(JobState.DONE)
-            if published.delete:
-                return DeliveryResult(JobState.DONE, held=not self._delete(published, inbox))
-            return DeliveryResult(JobState.DONE, held=True)
+            if not published.delete:
+                return DeliveryResult(JobState.DONE, held=True)
+            wanted = order.settings.on_success is OnSuccess.DELETE  # it may be so no more
+            folder, name = os.path.split(order.source)
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                inbox.open(folder, links=False) as home,
+            ):
+                delete(home.at(name), order.expected, order.job_id, wanted=wanted)
+            self._is_original(order, inbox)  # raises if its disk is away
+            return DeliveryResult(JobState.DONE, held=not wanted)
 
     def clear(self, job: Job) -> None:
         """Remove all work on a job."""
@@ -98,41 +98,36 @@ class LocalFolders:
         """
         above, name = os.path.split(original)
         with (
-            self._open("error") as error,
-            self._open("inbox") as inbox,
+            self._folders.open("error") as error,
+            self._folders.open("inbox") as inbox,
             error.open(above) as folder,
         ):
-
-            def attempt(number: int) -> str:
-                """Reserve one form of the name, then move it there."""
+            for number in range(1, MOST_NAMES):
                 back = numbered(wish, number)
                 if not reserve(back):
-                    raise FileExistsError(errno.EEXIST, "another job has the name", back)
+                    continue
                 into, new_name = os.path.split(back)
-                with make_folder(inbox, into, Ownership()) as target:
+                with suppress(*TAKEN), make_folder(inbox, into, Ownership()) as target:
                     move(folder.at(name), target.at(new_name), job_id, ours=False)
-                return back
-
-            return until_free(wish, attempt)
+                    return back
+        raise all_taken(wish)
 
     def remove_report(self, job_id: int, original: str) -> None:
         """Remove the report beside a failed original, if there is one of this job."""
-        with self._open("error") as error:
+        with self._folders.open("error") as error:
             self._reports.remove(error, original, job_id)
 
     def remove_stale_report(self, original: str) -> None:
         """Remove the report of an original that somebody has taken out of error/ by hand."""
-        with suppress(EnvironmentTrouble), self._open("error") as error:
+        with suppress(EnvironmentTrouble), self._folders.open("error") as error:
             self._reports.remove_stale(error, original)
-
-    # the outputs
 
     def _publish(self, order: ToOutbox, inbox: OpenFolder, retarget: Retarget) -> ToOutbox | None:
         """Move the outputs to their names, all or none; return the order with the last names.
 
         None when the work is lost.
         """
-        with self._open("outbox") as outbox:
+        with self._folders.open("outbox") as outbox:
             try:
                 work = self._work.open(order.job_id, order.run)
             except FileNotFoundError:
@@ -140,51 +135,37 @@ class LocalFolders:
                 # outputs are in their places; else a person took it: the job is made anew.
                 there = all(outbox.at(name).exists() for name in order.names)
                 return order if there or not self._is_original(order, inbox) else None
-
-            def attempt(number: int) -> ToOutbox:
-                """Publish what is not published yet, under other names from the second try on."""
-                nonlocal order
-                if number > 1:
-                    _take_back(order, outbox, work)
-                    wishes = _wishes(order.source, order.outputs)
-                    order = replace(order, names=tuple(free_names(outbox, wishes, number)))
-                    retarget(order)
-                for output, name in zip(order.outputs, order.names, strict=True):
-                    if (made := work.at(output.file)).exists():
-                        _publish_one(made, outbox, name, order)
-                    else:
-                        _settle(outbox, name, order, own_it=False)
-                return order
-
             with work:
-                return until_free(order.source, attempt)
-
-    # the original
-
-    @contextmanager
-    def _original(self, order: DeliveryOrder, inbox: OpenFolder) -> Iterator[Place | None]:
-        """Give the place of the original; None where it is not there any more as it was."""
-        with originals.place_of(inbox, order.source) as place:
-            if place and order.expected.lies_at(place):
-                yield place
-            elif self._folders.why_missing(order.source) is Missing.GONE:
-                yield None
-            else:
-                raise EnvironmentTrouble("the file system that holds its original is not mounted")
+                for number in range(1, MOST_NAMES):
+                    if number > 1:
+                        _take_back(order, outbox, work)
+                        wishes = [with_suffix(order.source, made.suffix) for made in order.outputs]
+                        order = replace(order, names=tuple(free_names(outbox, wishes, number)))
+                        retarget(order)
+                    with suppress(*TAKEN):
+                        for output, name in zip(order.outputs, order.names, strict=True):
+                            if (made := work.at(output.file)).exists():
+                                _publish_one(made, outbox, name, order)
+                            else:
+                                _settle(outbox, name, order, own_it=False)
+                        return order
+        raise all_taken(order.source)
 
     def _is_original(self, order: DeliveryOrder, inbox: OpenFolder) -> bool:
-        with self._original(order, inbox) as place:
-            return place is not None
+        """Return whether the original is there as it was.
 
-    def _delete(self, order: ToOutbox, inbox: OpenFolder) -> bool:
-        """Delete the original, unless that is not configured any more: False then."""
-        wanted = order.settings.on_success is OnSuccess.DELETE
-        with originals.place_of(inbox, order.source) as place:
-            if place:
-                originals.delete(place, order.expected, order.job_id, wanted=wanted)
-        if place is None:
-            self._is_original(order, inbox)  # raises if its disk is away
-        return wanted
+        No link in the place of a folder leads elsewhere. Raises if its disk is away.
+        """
+        folder, name = os.path.split(order.source)
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            inbox.open(folder, links=False) as home,
+        ):
+            if order.expected.lies_at(home.at(name)):
+                return True
+        if self._folders.why_missing(order.source) is Missing.GONE:
+            return False
+        raise EnvironmentTrouble("the file system that holds its original is not mounted")
 
     def _file_original(
         self, order: DeliveryOrder, name: str, inbox: OpenFolder, retarget: Retarget
@@ -194,48 +175,69 @@ class LocalFolders:
         The report comes first: who sees the original finds it.
         """
         failed = isinstance(order, ToError)
-        with self._open("error" if failed else "done") as root:
+        above, source_name = os.path.split(order.source)
+        with self._folders.open("error" if failed else "done") as root:
             if not self._is_original(order, inbox):
                 _settle(root, name, order, own_it=True)
                 return
-
-            def attempt(number: int) -> None:
-                """Move it, under another name from the second try on."""
-                nonlocal order, name
-                if number > 1:
-                    if failed:
-                        self._reports.remove(root, name, order.job_id)
-                        name = self._free_in_error(root, order.source, number)
-                    else:
-                        name = free_name(root, order.source, number)
-                    order = replace(order, original=name)
-                    retarget(order)
-                with (
-                    self._reports.written(root, order)
-                    if isinstance(order, ToError)
-                    else nullcontext(),
-                    make_folder(root, os.path.dirname(name), order.settings.ownership) as folder,
-                    self._original(order, inbox) as source,
-                ):
-                    if source:
-                        target = folder.at(os.path.basename(name))
+            with inbox.open(above, links=False) as home:
+                for number in range(1, MOST_NAMES):
+                    if number > 1:
+                        if failed:
+                            self._reports.remove(root, name, order.job_id)
+                            name = self._free_in_error(root, order.source, number)
+                        else:
+                            name = free_names(root, [order.source], number)[0]
+                        order = replace(order, original=name)
+                        retarget(order)
+                    with (
+                        suppress(*TAKEN),
+                        self._reports.written(root, order)
+                        if isinstance(order, ToError)
+                        else nullcontext(),
+                        make_folder(root, os.path.dirname(name), order.settings.ownership) as into,
+                    ):
+                        source, target = home.at(source_name), into.at(os.path.basename(name))
                         move(source, target, order.job_id, ours=False, expected=order.expected)
                         _own_original(target, order)
-
-            until_free(order.source, attempt)
+                        return
+        raise all_taken(order.source)
 
     def _free_in_error(self, error: OpenFolder, wish: str, number: int = 1) -> str:
         """Return a name for which neither the original nor a report that still counts is there."""
         while True:
-            choice = free_name(error, wish, number)
+            choice = free_names(error, [wish], number)[0]
             with suppress(OSError):  # a report that cannot be read is taken
                 if self._reports.is_free(error, choice):
                     return choice
             number += 1
 
 
-def _wishes(source: str, outputs: Sequence[OutputFile]) -> list[str]:
-    return [with_suffix(source, output.suffix) for output in outputs]
+def free_names(root: OpenFolder, wishes: Sequence[str], number: int = 1) -> list[str]:
+    """Return the first of the numbered forms of a set of names of which none is taken.
+
+    That is how the file system shows them now: nothing is reserved. A folder that cannot be looked
+    into is taken for empty. Where a file has the name of one of the folders, that folder is
+    numbered too.
+    """
+    while True:
+        free: list[str] = []
+        for wish in wishes:
+            *parts, name = wish.split("/")
+            folder = ""
+            for part in parts:
+                below, form = os.path.join(folder, part), 1
+                while root.at(below).exists() and not root.is_folder(below):
+                    form += 1
+                    below = os.path.join(folder, numbered(part, form))
+                folder = below
+            choice = os.path.join(folder, numbered(name, number))
+            if root.at(choice).exists():
+                break
+            free.append(choice)
+        else:
+            return free
+        number += 1
 
 
 def _publish_one(made: Place, outbox: OpenFolder, name: str, order: ToOutbox) -> None:
@@ -246,7 +248,7 @@ def _publish_one(made: Place, outbox: OpenFolder, name: str, order: ToOutbox) ->
             if settings.preserve_mtime:
                 with suppress(OSError):
                     os.utime(descriptor, ns=(time.time_ns(), order.expected.mtime_ns))
-            own(descriptor, settings.ownership, folder)
+            own(descriptor, settings.ownership, folder.descriptor)
             os.fsync(descriptor)  # mode and times too, before anybody sees it
         move(made, folder.at(name), order.job_id, ours=True)
 

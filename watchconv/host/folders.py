@@ -16,19 +16,19 @@ import stat as st
 import threading
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from watchconv.errors import AlreadyRunning, EnvironmentTrouble
 from watchconv.host import mounts
-from watchconv.host.files import FOLDER, closing
+from watchconv.host.files import FOLDER, OpenFolder
 from watchconv.host.mounts import Mount, is_below, mount_of, mounts_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 NAMES = ("inbox", "outbox", "done", "error")
 WORK_DIR = ".watchconv"
-UNMOUNTED = "the file system that holds it, or the outbox, is not mounted"  # why a job waits
+_USABLE = os.R_OK | os.W_OK | os.X_OK
 
 
 class Missing(StrEnum):
@@ -47,13 +47,6 @@ class FolderState:
     problems: tuple[str, ...]  # sentences for a person; none when all is well
 
 
-class _Held(NamedTuple):
-    """A folder under our lock. While it is open, nothing else gets its identity."""
-
-    descriptor: int
-    identity: tuple[str, int, int]
-
-
 class Folders:
     """Inbox, outbox, done and error as one daemon knows them.
 
@@ -65,9 +58,13 @@ class Folders:
         self.work = os.path.join(outbox, WORK_DIR)
         paths = (inbox, outbox, done, error)
         self.by_name: Mapping[str, str] = dict(zip(NAMES, paths, strict=True))
-        self._state = FolderState(0, ())
+        self.state = FolderState(0, ())  # what the last check found
+        self._mountinfo: str | None = None  # the table of mounts that it went by
         self._generation = 0
-        self._held: dict[str, _Held] = {}
+        # inbox, outbox and state are held open under a lock: nothing else gets their identity then;
+        # done and error are not, so that they can be unmounted while nothing is delivered
+        self._descriptors: dict[str, int] = {}
+        self._identities: dict[str, mounts.Identity] = {}
         # these are replaced, never changed, so that whoever reads one may go on with it
         self._known: dict[str, Mount] = {}
         self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
@@ -80,23 +77,25 @@ class Folders:
             with contextlib.suppress(OSError):
                 os.makedirs(path, exist_ok=True)
 
-    @property
-    def state(self) -> FolderState:
-        """What the last check found, without asking anybody."""
-        return self._state
-
     def check(self, state_dir: str) -> FolderState:
         """Lock the folders as far as they are there, and return how they are.
 
         A folder that is another one than before, or mounted again, is opened and locked anew; one
-        that is not there any more is let go of, so that its disk can be unmounted. Raises
-        AlreadyRunning when another daemon has a lock.
+        that is not there any more is let go of, so that its disk can be unmounted. Where nothing
+        has changed since the last check, mounts below the inbox included, and that found all well,
+        its very answer is returned. Raises AlreadyRunning when another daemon has a lock.
         """
+        changed = self._mountinfo != mounts.table() or bool(self.state.problems)
         for path in (state_dir, self.inbox, self.outbox):
-            if not self._is_held(path):
+            if mounts.identity(path) != self._identities.get(path, ()):
+                changed = True
                 self._let_go(path)
                 with contextlib.suppress(OSError):
                     self._lock(path)
+        for path in self.by_name.values():
+            changed = changed or not os.path.isdir(path) or not os.access(path, _USABLE)
+        if not changed:
+            return self.state
         # asked after the locks: what is well now and still held was well in between
         mountinfo = mounts.table()
         problems = tuple(self.problems(mountinfo))
@@ -104,8 +103,9 @@ class Folders:
         self._inbox_mounts = [mount_of(self.inbox, mountinfo), *below]
         with self._learning:
             self._below = self._below | {mount.point: mount for mount in below}
-        self._state = FolderState(self._generation, problems)
-        return self._state
+        self._mountinfo = mountinfo
+        self.state = FolderState(self._generation, problems)
+        return self.state
 
     def problems(self, mountinfo: str | None = None) -> list[str]:
         """Return what is wrong with the folders now, a sentence each, without locking any.
@@ -128,12 +128,13 @@ class Folders:
 
     def is_current(self, generation: int) -> bool:
         """Return whether inbox and outbox are still the folders of a generation."""
-        held = all(self._is_held(path) for path in (self.inbox, self.outbox))
-        return held and generation == self._generation  # in this order: see ``_lock``
+        for path in (self.inbox, self.outbox):
+            if mounts.identity(path) != self._identities.get(path, ()):
+                return False
+        return generation == self._generation  # asked last: see ``_lock``
 
-    @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[int]:
-        """Give a descriptor of a folder that is the one we know: inbox, outbox, done or error.
+    def open(self, name: str) -> OpenFolder:
+        """Open a folder, if it is the one we know: inbox, outbox, done or error.
 
         Inbox and outbox must be the very folders that ``check`` locked. Raises EnvironmentTrouble
         where it is another folder, or none.
@@ -144,14 +145,15 @@ class Folders:
         except OSError as error:
             problem = self._problem(name, path, mount_of(path))
             raise EnvironmentTrouble(problem or f"the {name} {path}: {error.strerror}") from error
-        with closing(descriptor):
-            if not self._is_held(path, descriptor):
-                problem = self._problem(name, path, mounts.mount_of_opened(descriptor, path))
-                if path in (self.inbox, self.outbox) and not problem:
-                    problem = f"the {name} {path} is no longer the folder it was: is it mounted?"
-                if problem:
-                    raise EnvironmentTrouble(problem)
-            yield descriptor
+        folder = OpenFolder(descriptor, path)
+        if mounts.identity(descriptor) != self._identities.get(path, ()):
+            problem = self._problem(name, path, mounts.mount_of_opened(descriptor, path))
+            if path in (self.inbox, self.outbox) and not problem:
+                problem = f"the {name} {path} is no longer the folder it was: is it mounted?"
+            if problem:
+                os.close(descriptor)
+                raise EnvironmentTrouble(problem)
+        return folder
 
     def why_missing(self, source: str) -> Missing:
         """Return what it means that nothing lies under a name of the inbox."""
@@ -160,7 +162,8 @@ class Folders:
         # nearly no name lies below a mount, and the table need not be read for it
         if points and points - {mount.point for mount in mounts_below(self.inbox)}:
             return Missing.UNMOUNTED
-        return Missing.GONE if self._is_held(self.inbox) else Missing.FOLDERS
+        is_held = mounts.identity(self.inbox) == self._identities.get(self.inbox, ())
+        return Missing.GONE if is_held else Missing.FOLDERS
 
     def inbox_mounts(self) -> list[Mount]:
         """Return the mount that holds the inbox and those below it, as the last check saw them."""
@@ -184,6 +187,7 @@ class Folders:
         with self._learning:
             self._known = self._known | {path: known[path] for path in ours}
             self._below = self._below | {path: known[path] for path in below}
+        self._mountinfo = None  # the next check looks at all anew
         for path in (self.inbox, self.outbox):
             if self._missed(path, mount_of(path)):  # a bare mount point was locked, unknowing
                 self._let_go(path)
@@ -192,10 +196,11 @@ class Folders:
         """Forget which mounts there were: what is there now is right."""
         with self._learning:
             self._known, self._below = {}, {}
+        self._mountinfo = None
 
     def unlock(self) -> None:
         """Let go of every lock."""
-        for path in list(self._held):
+        for path in list(self._descriptors):
             self._let_go(path)
 
     def free_bytes(self) -> int:
@@ -203,40 +208,35 @@ class Folders:
         stat = os.statvfs(self.outbox)
         return stat.f_bavail * stat.f_frsize
 
-    def _is_held(self, path: str, descriptor: int | None = None) -> bool:
-        """Return whether a path, or what was opened of it, is the very folder that we locked."""
-        if (held := self._held.get(path)) is None:
-            return False
-        try:
-            if descriptor is not None:
-                return _identity(descriptor) == held.identity
-            with closing(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as opened:
-                return _identity(opened) == held.identity
-        except OSError:
-            return False
-
     def _lock(self, path: str) -> None:
         """Open a folder and lock it, if it is the one we know."""
         descriptor = os.open(path, FOLDER)
-        try:
-            if self._missed(path, mounts.mount_of_opened(descriptor, path)):
-                raise FileNotFoundError(path)
-            _take_lock(path, descriptor)
-            held = _Held(descriptor, _identity(descriptor))
-        except BaseException:
+        identity = mounts.identity(descriptor)
+        if not identity or self._missed(path, mounts.mount_of_opened(descriptor, path)):
             os.close(descriptor)
-            raise
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise AlreadyRunning(
+                f"another watchconv is at work here: it holds {path}; stop it first,"
+                " or give this one folders and a state of its own"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: the state directory's lock must do
         # first the number: who finds the new folder held finds that its generation is over, too
         self._generation += path in self.by_name.values()
-        self._held[path] = held
+        self._descriptors[path], self._identities[path] = descriptor, identity
 
     def _let_go(self, path: str) -> None:
-        if (held := self._held.pop(path, None)) is None:
+        if self._identities.pop(path, None) is None:
             return
+        descriptor = self._descriptors.pop(path)
         self._generation += path in self.by_name.values()
         with contextlib.suppress(OSError):
-            fcntl.flock(held.descriptor, fcntl.LOCK_UN)  # a child that only begins may have a copy
-        os.close(held.descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that only begins may have a copy
+        os.close(descriptor)
 
     def _missed(self, path: str, mount: Mount) -> str | None:
         """Return the mount point that held a folder when it was well and does not now."""
@@ -250,24 +250,6 @@ class Folders:
                 " if it is to be without from now on, watchconv check --forget-mounts"
             )
         return _fault(name, path)
-
-
-def _identity(descriptor: int) -> tuple[str, int, int]:
-    """Return which folder it is, on which mount: the same disk mounted again is another mount."""
-    stat = os.fstat(descriptor)
-    return mounts.mount_id(descriptor), stat.st_dev, stat.st_ino
-
-
-def _take_lock(path: str, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise AlreadyRunning(
-            f"another watchconv is at work here: it holds {path}; stop it first,"
-            " or give this one folders and a state of its own"
-        ) from None
-    except OSError:
-        pass  # a file system without locks: the state directory's lock must do
 
 
 def find_state(path: str) -> bool:
@@ -305,8 +287,12 @@ def _fault(name: str, path: str) -> str | None:
         stat = os.stat(path)
         if not st.S_ISDIR(stat.st_mode):
             return f"the {name} {path} is not a folder: something else has its name"
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            why = _access_trouble(path)
+        if not os.access(path, _USABLE):
+            why = "permission denied; change its owner or mode"
+            if os.statvfs(path).f_flag & os.ST_RDONLY:
+                why = "its file system is mounted read-only"
+                if "INVOCATION_ID" in os.environ:
+                    why += "; if it was made after the service was started, restart the service"
             return f"the {name} {path} cannot be written by user {os.geteuid()}: {why}"
     except FileNotFoundError:
         return f"the {name} {path} does not exist: make it, or mount what holds it"
@@ -315,12 +301,3 @@ def _fault(name: str, path: str) -> str | None:
     if stat.st_nlink == 0:
         return f"the {name} {path} was deleted: make it again"
     return None
-
-
-def _access_trouble(path: str) -> str:
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
-        late = "; if it was made after the service was started, restart the service"
-        return (
-            f"its file system is mounted read-only{late if 'INVOCATION_ID' in os.environ else ''}"
-        )
-    return "permission denied; change its owner or mode"

@@ -6,7 +6,6 @@ without it. What cannot be read is an unknown file system, of which nothing is e
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
@@ -17,8 +16,11 @@ from typing import NamedTuple
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _EXPORTS = "/var/lib/nfs/etab"
+_LOOK = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 # local, with events, but no word on leases
 _EVENTS = _LOCAL | {"overlay", "bcachefs", "jfs", "reiserfs", "vfat", "exfat", "ntfs3", "nilfs2"}
+
+Identity = tuple[str, int, int]  # of a folder: the kernel's number of its mount, device, inode
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,12 @@ def _parsed(mountinfo: str) -> _Table:
         fields = [unescape(field) for field in left.split(" ")[:5]]
         if len(fields) < 5 or not right:
             continue
-        identity, parent, device, root, point = fields
-        seen[identity] = (device, root, point)
-        if parent != identity and _shows_the_same(seen[identity], seen.get(parent)):
-            by_id[identity] = by_id[parent]
+        number, parent, device, root, point = fields
+        seen[number] = (device, root, point)
+        if parent != number and _shows_the_same(seen[number], seen.get(parent)):
+            by_id[number] = by_id[parent]
         else:
-            by_id[identity] = mount = Mount(point, right.split(" ")[0], device, root)
+            by_id[number] = mount = Mount(point, right.split(" ")[0], device, root)
             mounts.append(mount)
     return _Table(tuple(mounts), {mount.point: mount for mount in mounts}, by_id)
 
@@ -96,10 +98,9 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
 
 def mount_of_opened(descriptor: int, path: str) -> Mount:
     """Return the mount that a path was opened on, whatever has been mounted or has gone since."""
-    mountinfo = table()
-    with contextlib.suppress(OSError, KeyError):
-        return _parsed(mountinfo).by_id[mount_id(descriptor)]
-    return mount_of(path, mountinfo)
+    mountinfo, opened = table(), identity(descriptor)
+    mount = _parsed(mountinfo).by_id.get(opened[0]) if opened else None
+    return mount or mount_of(path, mountinfo)
 
 
 def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
@@ -112,13 +113,23 @@ def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
     return [mount for point, mount in seen.items() if point != path and is_below(point, path)]
 
 
-def mount_id(descriptor: int) -> str:
-    """Return the kernel's number of the mount that something was opened on.
+def identity(folder: str | int) -> Identity | None:
+    """Return which folder lies at a path, or was opened; None where that cannot be told.
 
-    The same disk mounted again has another one. Empty where the kernel tells none.
+    The same disk mounted again has another mount number, unless nothing held the one of before.
     """
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
-        return next((line[7:].strip() for line in lines if line.startswith("mnt_id:")), "")
+    try:
+        descriptor = os.open(folder, _LOOK) if isinstance(folder, str) else folder
+        try:
+            stat = os.fstat(descriptor)
+            with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
+                mount_id = lines.read().partition("mnt_id:")[2].partition("\n")[0].strip()
+        finally:
+            if descriptor != folder:
+                os.close(descriptor)
+    except OSError:
+        return None
+    return mount_id, stat.st_dev, stat.st_ino
 
 
 def is_below(path: str, point: str) -> bool:

@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from watchconv.errors import EnvironmentTrouble
@@ -48,16 +49,19 @@ class WorkDirectories:
     """The work directories of one outbox. May be used from any thread."""
 
     def __init__(self, folders: Folders) -> None:
-        self._folders = folders
-
-    @property
-    def outbox(self) -> str:
-        """The outbox that they are in."""
-        return self._folders.outbox
+        self._folders, self.outbox = folders, folders.outbox
 
     def path(self, job_id: int, run: int) -> str:
         """Return the path of an attempt's work directory."""
         return os.path.join(self._folders.work, str(job_id), str(run))
+
+    def open(self, *below: int) -> OpenFolder:
+        """Open the folder of all work, of a job, or of an attempt: (job, run).
+
+        Raises FileNotFoundError, EnvironmentTrouble.
+        """
+        with self._folders.open("outbox") as outbox:
+            return outbox.open(os.path.join(WORK_DIR, *map(str, below)), links=False)
 
     def make(self, job_id: int, run: int, source: str) -> str:
         """Make an attempt's work directory anew and return its path.
@@ -67,17 +71,18 @@ class WorkDirectories:
         """
         path = self.path(job_id, run)
         try:
-            with self._folders.open("outbox") as outbox, suppress(FileExistsError):
-                os.mkdir(WORK_DIR, 0o700, dir_fd=outbox)
-            with self._open() as root:
+            with self._folders.open("outbox") as outbox:
                 with suppress(FileExistsError):
-                    os.mkdir(str(job_id), 0o700, dir_fd=root.descriptor)
-                with root.open(str(job_id), links=False) as folder:
-                    shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
-                    os.mkdir(str(run), 0o700, dir_fd=folder.descriptor)
-                    if (name := readable_name(path, source)) != source:
-                        link = os.path.join(str(run), os.path.basename(name))
-                        os.symlink(source, link, dir_fd=folder.descriptor)
+                    os.mkdir(WORK_DIR, 0o700, dir_fd=outbox.descriptor)
+                with outbox.open(WORK_DIR, links=False) as root:
+                    with suppress(FileExistsError):
+                        os.mkdir(str(job_id), 0o700, dir_fd=root.descriptor)
+                    with root.open(str(job_id), links=False) as folder:
+                        shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
+                        os.mkdir(str(run), 0o700, dir_fd=folder.descriptor)
+                        if (name := readable_name(path, source)) != source:
+                            link = os.path.join(str(run), os.path.basename(name))
+                            os.symlink(source, link, dir_fd=folder.descriptor)
         except OSError as error:
             raise EnvironmentTrouble(
                 f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
@@ -91,7 +96,7 @@ class WorkDirectories:
 
         Its manifest tells of the new run then. Raises OSError, EnvironmentTrouble.
         """
-        with self._open(str(job_id)) as folder:
+        with self.open(job_id) as folder:
             manifest = _read_manifest(folder)
             with folder.open(str(old_run), links=False) as made:
                 sizes = {made.at(output.file).stat().st_size == output.size for output in outputs}
@@ -104,51 +109,40 @@ class WorkDirectories:
         self.write_manifest(job_id, replace(manifest, run=run))
         return True
 
-    def open(self, job_id: int, run: int) -> OpenFolder:
-        """Open an attempt's work directory. Raises FileNotFoundError, EnvironmentTrouble."""
-        return self._open(f"{job_id}/{run}")
-
-    def _open(self, below: str = "") -> OpenFolder:
-        with self._folders.open("outbox") as outbox:
-            root = OpenFolder(outbox, self._folders.outbox)
-            return root.open(os.path.join(WORK_DIR, below).rstrip("/"), links=False)
-
     def write_manifest(self, job_id: int, manifest: Manifest) -> None:
         """Write a job's manifest: whole, and on disk. Raises OSError, EnvironmentTrouble."""
-        row = {name: getattr(manifest, name) for name in Manifest.__slots__}
-        row["outputs"] = [(o.file, o.suffix, o.size, o.role) for o in manifest.outputs]
-        with self._open(str(job_id)) as folder:
-            scratch = folder.at(f"{_MANIFEST}.part")
-            scratch.remove()
-            with open(scratch.open(os.O_CREAT | os.O_EXCL | os.O_WRONLY), "wb") as writer:
-                writer.write(json.dumps(row).encode())
+        content = json.dumps(asdict(manifest)).encode()
+        with self.open(job_id) as folder:
+            here, part = folder.descriptor, f"{_MANIFEST}.part"
+            with suppress(FileNotFoundError):  # a crash's
+                os.unlink(part, dir_fd=here)
+            with open(part, "xb", opener=partial(os.open, mode=0o600, dir_fd=here)) as writer:
+                writer.write(content)
                 writer.flush()
                 os.fsync(writer.fileno())
-            scratch.rename(folder.at(_MANIFEST), replace=True)
-            sync_folder(folder.descriptor)
+            os.rename(part, _MANIFEST, src_dir_fd=here, dst_dir_fd=here)
+            sync_folder(here)
 
     def read_manifest(self, job_id: int) -> Manifest | None:
         """Return a job's manifest; None where there is none that can be used."""
-        try:
-            with self._open(str(job_id)) as folder:
-                return _read_manifest(folder)
-        except (OSError, EnvironmentTrouble):
-            return None
+        with suppress(OSError, EnvironmentTrouble), self.open(job_id) as folder:
+            return _read_manifest(folder)
+        return None
 
     def remove(self, job_id: int) -> None:
         """Remove all work on a job, if there is any; what cannot be is left to ``sweep``."""
-        with suppress(OSError, EnvironmentTrouble), self._open() as folder:
+        with suppress(OSError, EnvironmentTrouble), self.open() as folder:
             shutil.rmtree(str(job_id), ignore_errors=True, dir_fd=folder.descriptor)
 
     def remove_attempt(self, job_id: int, run: int) -> None:
         """Remove an attempt's work, if there is any, and the manifest that tells of it."""
         with suppress(OSError, EnvironmentTrouble):
-            with self._open(str(job_id)) as folder:
+            with self.open(job_id) as folder:
                 manifest = _read_manifest(folder)
                 if manifest and manifest.run == run:
-                    folder.at(_MANIFEST).remove()
+                    os.unlink(_MANIFEST, dir_fd=folder.descriptor)
                 shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
-            with self._open() as above:
+            with self.open() as above:
                 os.rmdir(str(job_id), dir_fd=above.descriptor)  # unless something is left in it
 
     def sweep(self, open_among: Callable[[Collection[int]], Iterable[Job]]) -> int:
@@ -158,27 +152,23 @@ class WorkDirectories:
         the names were listed: what is begun meanwhile is not among these. Of such a job, the last
         run stays and the one that its manifest tells of.
         """
-        with suppress(OSError, EnvironmentTrouble), self._open() as folder:
-            if not (names := os.listdir(folder.descriptor)):
-                return 0
+        removed = 0
+        with suppress(OSError, EnvironmentTrouble), self.open() as root:
+            names = os.listdir(root.descriptor)
             numbers = [int(name) for name in names if name.isdecimal() and name.isascii()]
-            jobs = {str(job.id): job for job in open_among(numbers)}
-            removed = _remove_others(folder, names, set(jobs))
-            for name in jobs.keys() & set(names):
-                with suppress(OSError), folder.open(name, links=False) as runs:
-                    kept = {_MANIFEST, str(jobs[name].run)}
-                    if manifest := _read_manifest(runs):
-                        kept.add(str(manifest.run))
-                    removed += _remove_others(runs, os.listdir(runs.descriptor), kept)
-            return removed
-        return 0  # there is none, or the next sweep sees to it
-
-
-def _remove_others(folder: OpenFolder, names: Iterable[str], kept: set[str]) -> int:
-    others = set(names) - kept
-    for name in others:
-        shutil.rmtree(name, ignore_errors=True, dir_fd=folder.descriptor)
-    return len(others)
+            jobs = {str(job.id): job for job in open_among(numbers)} if names else {}
+            for name in names:
+                if name not in jobs:
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=root.descriptor)
+                    removed += 1
+                    continue
+                with suppress(OSError), root.open(name, links=False) as folder:
+                    manifest = _read_manifest(folder)
+                    kept = {_MANIFEST, str(jobs[name].run), str(manifest.run if manifest else "")}
+                    for other in set(os.listdir(folder.descriptor)) - kept:
+                        shutil.rmtree(other, ignore_errors=True, dir_fd=folder.descriptor)
+                        removed += 1
+        return removed
 
 
 def _read_manifest(folder: OpenFolder) -> Manifest | None:
@@ -187,8 +177,8 @@ def _read_manifest(folder: OpenFolder) -> Manifest | None:
             row = json.load(reader)
         row["plan"] = tuple(row["plan"])
         row["outputs"] = tuple(
-            OutputFile(file, suffix, size, OutputRole(role))
-            for file, suffix, size, role in row["outputs"]
+            OutputFile(made["file"], made["suffix"], made["size"], OutputRole(made["role"]))
+            for made in row["outputs"]
         )
         return Manifest(**row)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
