@@ -301,7 +301,8 @@ class _Supervisor:
 
     def _reap(self) -> None:
         """Kill what is left of the group, while the unreaped child still keeps its number; reap."""
-        self._signal(signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):  # this process ignores SIGCHLD: nothing was kept
             _, status, usage = os.wait4(self.pid, 0)
             self.reaped = os.waitstatus_to_exitcode(status), usage
