@@ -44,9 +44,9 @@ LAYERS = [
 PRINTING = ("cli", "commands", "__main__")
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 450
-MOST_LINES = 13_000
-MOST_MODULES = 95
-MOST_NAMED_ONCE = 0.12  # of all functions: private ones that one place calls
+MOST_LINES = 13_900
+MOST_MODULES = 98
+MOST_NAMED_ONCE = 0.133  # of all functions: private ones that one place calls
 MOST_PARAMETERS = 6  # of a constructor, beside self
 
 
