@@ -299,7 +299,7 @@ def test_a_share_without_events_is_polled_by_itself(
 
     assert (
         f"the inbox is on fuse ({place.inbox}), where not every change makes an event:"
-        " it is looked at every 30 s"
+        " it is scanned every 30 s"
     ) in place.log()
     assert disks.tree() == ["done/trip/1.mkv", "outbox/trip/1.mkv"]
 
