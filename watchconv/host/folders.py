@@ -66,7 +66,7 @@ class Folders:
         self._descriptors: dict[str, int] = {}
         self._identities: dict[str, mounts.Identity] = {}
         # these are replaced, never changed, so that whoever reads one may go on with it
-        self._known: dict[str, Mount] = {}
+        self._known: dict[str, Mount] = {}  # the mounts on which the folders were well
         self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
         self._inbox_mounts: list[Mount] = []
         self._learning = threading.Lock()
@@ -81,9 +81,9 @@ class Folders:
         """Lock the folders as far as they are there, and return how they are.
 
         A folder that is another one than before, or mounted again, is opened and locked anew; one
-        that is not there any more is let go of, so that its disk can be unmounted. Where nothing
-        has changed since the last check, mounts below the inbox included, and that found all well,
-        its very answer is returned. Raises AlreadyRunning when another daemon has a lock.
+        that is not there any more is let go of, so that its disk can be unmounted. Where all was
+        well and nothing has changed, mounts below the inbox included, the very object of the last
+        check is returned. Raises AlreadyRunning when another daemon has a lock.
         """
         changed = self._mountinfo != mounts.table() or bool(self.state.problems)
         for path in (state_dir, self.inbox, self.outbox):
@@ -142,8 +142,8 @@ class Folders:
     def open(self, name: str) -> OpenFolder:
         """Open a folder, if it is the one we know: inbox, outbox, done or error.
 
-        Inbox and outbox must be the very folders that ``check`` locked, done and error of those
-        that were well or on the same mount. Raises EnvironmentTrouble where it is another, or none.
+        Inbox and outbox must be the very folders that ``check`` locked; done and error must lie on
+        the mount where they were well. Raises EnvironmentTrouble where that is not so.
         """
         path = self.by_name[name]
         try:

@@ -97,7 +97,7 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
 
 
 def mount_of_identity(folder: Identity, mountinfo: str) -> Mount | None:
-    """Return the mount that a folder is on, whatever was mounted over it; None: not in the table."""
+    """Return the mount that a folder is on, whatever covers it; None where the table has none."""
     return _parsed(mountinfo).by_id.get(folder[0])
 
 

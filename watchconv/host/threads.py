@@ -21,9 +21,8 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 
     A wait that is cancelled leaves the call running. The thread is a daemon thread: one that a dead
     mount holds keeps the program from nothing, least of all from ending. A pool would keep its
-    threads for an idle daemon, and wait for each of them at the end.
-
-    Raises what the function raises, and EnvironmentTrouble where no thread can be started.
+    threads for an idle daemon, and wait for each of them at the end. Raises EnvironmentTrouble
+    where no thread can be started.
     """
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
