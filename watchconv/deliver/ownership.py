@@ -96,12 +96,9 @@ def own(descriptor: int, ownership: Ownership, like: int) -> None:
     may be anybody's.
     """
     new, above = os.fstat(descriptor), os.fstat(like)
-    path, has, is_folder = (
-        f"/proc/self/fd/{descriptor}",
-        new.st_mode & 0o7777,
-        st.S_ISDIR(new.st_mode),
-    )
-    if is_folder:  # setgid was asked for and not inherited, or an ACL took something away
+    path, has = f"/proc/self/fd/{descriptor}", new.st_mode & 0o7777
+    if is_folder := st.S_ISDIR(new.st_mode):
+        # setgid was asked for and not inherited, or an ACL took something away
         mode = ownership.folder_mode
         mode = has | (above.st_mode & 0o2777 if mode is None else mode)
     elif (mode := ownership.mode) is None:  # a sticky folder, as /tmp, is nobody's

@@ -29,11 +29,9 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 
     def call() -> None:
         try:
-            result = function(*args, **kwargs)
+            future.set_result(function(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
-        else:
-            future.set_result(result)
 
     name = getattr(function, "__name__", "call").strip("_")
     try:
