@@ -285,7 +285,7 @@ def test_on_success_keep_converts_once_and_again_only_when_replaced(
         assert {"a.mkv"} == tree(place.inbox)
         assert daemon.stop() == 0
 
-    with Daemon(place):
+    with Daemon(place) as daemon:
         drop(clip, place.inbox / "b.mkv")
         place.wait_for("b.mkv", "done")
 
@@ -296,6 +296,7 @@ def test_on_success_keep_converts_once_and_again_only_when_replaced(
         wait_until((place.outbox / "a (2).webm").exists)
 
         assert place.wait_for("a.mkv", "done")["id"] != first
+        assert daemon.stop() == 0
 
     assert sorted(job["source"] for job in place.jobs()) == ["a.mkv", "a.mkv", "b.mkv"]
     assert {"a.webm", "a (2).webm", "b.webm"} == tree(place.outbox)
@@ -519,7 +520,7 @@ def test_a_failed_file_moved_back_by_hand_is_a_new_order(tmp_path: Path, clip: P
 
 def test_the_outbox_shows_no_name_before_the_output_is_whole(quick: Place, clips: Path) -> None:
     source = tiny_clip(clips, "three.mkv", 3)
-    with Daemon(quick):
+    with Daemon(quick) as daemon:
         drop(source, quick.inbox / "slow/a.mkv")
         seen: set[str] = set()
 
@@ -531,6 +532,7 @@ def test_the_outbox_shows_no_name_before_the_output_is_whole(quick: Place, clips
             return (quick.done / "slow/a.mkv").exists()
 
         wait_until(is_done)
+        assert daemon.stop() == 0
 
     assert {"slow/a.webm"} == seen
     assert {"slow/a.webm"} == tree(quick.outbox)  # and no work is left behind

@@ -20,7 +20,7 @@ from watchconv.host.folders import Folders, Missing
 from watchconv.host.mounts import Mount, is_below, mount_of, mounts_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -520,6 +520,80 @@ def test_the_table_of_mounts_is_read_once_by_a_check_and_not_for_what_is_held(
     opens(house, "outbox")
 
     assert len(reads) == 1
+
+
+def test_a_check_of_folders_that_are_as_they_were_gives_the_very_answer_of_before(
+    house: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The scan goes by it: nothing is different, mounts below the inbox included."""
+    state = str(tmp_path / "state")
+
+    def make_anew() -> None:
+        os.rmdir(house.outbox)
+        os.mkdir(house.outbox)
+
+    changes: list[Callable[[], object]] = [
+        lambda: mounted(monkeypatch, f"{house.inbox}/camera"),
+        lambda: mounted(monkeypatch),
+        lambda: os.rename(house.inbox, tmp_path / "old inbox"),  # trouble: asked anew each time …
+        lambda: os.mkdir(house.inbox),  # … until it is over
+        lambda: house.remember({f"{house.inbox}/disk": f"{house.inbox}/disk"}),
+        house.forget,
+        lambda: os.rename(house.done, tmp_path / "old done"),
+        lambda: os.rename(tmp_path / "old done", house.done),
+        make_anew,
+        lambda: os.rename(state, tmp_path / "elsewhere"),
+        lambda: os.mkdir(state),
+    ]
+    last = house.check(state)
+    for number, change in enumerate(changes):
+        change()
+        now = house.check(state)
+        again = house.check(state)
+
+        assert now is not last, number
+        assert (again is now) == (not now.problems and os.path.isdir(state)), number
+        assert house.state is again
+        last = again
+
+    assert last.problems == ()
+
+
+@pytest.mark.parametrize("name", ["inbox", "outbox", "done", "error"])
+def test_a_folder_that_cannot_be_written_any_more_is_told_by_the_next_check(name: str) -> None:
+    with open_folder() as folder:
+        house = four(folder)
+        house.make()
+        (folder / "state").mkdir()
+        for path in (*house.by_name.values(), str(folder / "state")):
+            os.chmod(path, 0o777)
+        with as_nobody():
+            first = house.check(str(folder / "state"))
+            assert house.check(str(folder / "state")) is first
+        os.chmod(house.by_name[name], 0o555)
+        with as_nobody():
+            problems = house.check(str(folder / "state")).problems
+        house.unlock()
+
+    assert (first.problems, len(problems)) == ((), 1)
+    assert f"the {name} {house.by_name[name]} cannot be written" in problems[0]
+
+
+def test_a_bare_mount_point_that_a_check_sees_in_the_last_moment_is_not_taken_for_done(
+    house: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The table still has the mount; the folder that is opened lies on the one around it."""
+    found = room.identity(house.done)
+    assert found
+    around = f"{found[0]} 1 98:0 / / rw - ext4 /dev/x rw"
+    monkeypatch.setattr(room, "table", lambda: f"{around}\n{line(house.done, 'ext4')}")
+
+    assert house.check(str(tmp_path / "state")).problems == ()
+
+    monkeypatch.setattr(room, "table", lambda: around)
+
+    assert not opens(house, "done")
+    assert opens(house, "error")
 
 
 REAL_MOUNT = """

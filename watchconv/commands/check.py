@@ -119,7 +119,7 @@ def look_at_state(config: Config) -> Iterator[Finding]:
 
 def look_at_folders(config: Config, *, make: bool) -> Iterator[Finding]:
     """Yield whether files can go their way through the folders; make those that are missing."""
-    from watchconv.deliver.ownership import Ownership
+    from watchconv.deliver.destination import DeliverySettings
 
     folders = Folders(config.inbox, config.outbox, config.done, config.error)
     if make:
@@ -146,7 +146,7 @@ def look_at_folders(config: Config, *, make: bool) -> Iterator[Finding]:
         with suppress(OSError):  # a daemon has begun to use it
             os.rmdir(folders.work)
     yield found
-    for sentence in Ownership.of(config).lacks():
+    for sentence in DeliverySettings.of(config).ownership.lacks():
         yield False, sentence
     free = folders.free_bytes()
     enough = free >= config.min_free

@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from watchconv.config import load_apart
-from watchconv.deliver.ownership import Ownership
+from watchconv.deliver.destination import DeliverySettings
 from watchconv.encode.program import examine_program, find_program, find_unusable, missing_encoders
 from watchconv.errors import ConfigError
 from watchconv.process.sandbox.support import ready
@@ -72,4 +72,4 @@ def _demand_usable(config: Config, program: Program, known: Collection[str] = ()
 
 
 def _lacks(config: Config) -> tuple[str, ...]:
-    return (*ready(config.sandbox), *Ownership.of(config).lacks())
+    return (*ready(config.sandbox), *DeliverySettings.of(config).ownership.lacks())

@@ -8,7 +8,7 @@ was encoded. ``tests/test_destination.py`` asks this of every destination.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from watchconv.deliver.move import Expected
@@ -39,37 +39,37 @@ class DeliverySettings:
     @classmethod
     def of(cls, config: Config) -> DeliverySettings:
         """Return what is configured."""
-        return cls(config.on_success, config.preserve_mtime, Ownership.of(config))
+        owner = Ownership(config.owner, config.group, config.mode, config.directory_mode)
+        return cls(config.on_success, config.preserve_mtime, owner)
 
 
 @dataclass(frozen=True, slots=True)
-class ToOutbox:
-    """Deliver the outputs, and do with the original what was intended."""
-
+class _Order:
     job_id: int
     run: int  # whose work is delivered
     source: str  # the original, relative to the inbox
     expected: Expected  # how the original was when it was encoded
     settings: DeliverySettings
+    # of the outputs, in their order, relative to the outbox
+    names: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ToOutbox(_Order):
+    """Deliver the outputs, and do with the original what was intended."""
+
     outputs: tuple[OutputFile, ...]
-    names: tuple[str, ...]  # of the outputs, in their order, relative to the outbox
     original: str | None  # where the original goes, relative to done/; None: not there
     delete: bool  # the original was to be deleted
 
 
 @dataclass(frozen=True, slots=True)
-class ToError:
+class ToError(_Order):
     """Move the original to error/, and write a report beside it."""
 
-    job_id: int
-    run: int
-    source: str
-    expected: Expected
-    settings: DeliverySettings
     original: str  # where the original goes, relative to error/
     reason: str  # one sentence for a person: the report's first line
     report: str
-    names: tuple[str, ...] = ()  # no output is delivered
 
 
 DeliveryOrder = ToOutbox | ToError
@@ -106,18 +106,10 @@ class Destination(Protocol):
 
 def order_of(job: Job, settings: DeliverySettings) -> DeliveryOrder:
     """Return what the row of a job that is being delivered orders."""
-    expected = Expected(job.size, job.mtime_ns)
+    what = (job.id, job.run, job.source, Expected(job.size, job.mtime_ns), settings)
     if job.verdict is not Verdict.ENCODED:
-        original, reason, report = job.original or job.source, job.reason or "", job.report or ""
-        return ToError(job.id, job.run, job.source, expected, settings, original, reason, report)
-    return ToOutbox(
-        job.id,
-        job.run,
-        job.source,
-        expected,
-        settings,
-        job.outputs,
-        tuple(output.name or "" for output in job.outputs),
-        job.original if job.on_success is OnSuccess.MOVE else None,
-        job.on_success is OnSuccess.DELETE,
-    )
+        return ToError(*what, job.original or job.source, job.reason or "", job.report or "")
+    original = job.original if job.on_success is OnSuccess.MOVE else None
+    names = tuple(output.name or "" for output in job.outputs)
+    deletes = job.on_success is OnSuccess.DELETE
+    return ToOutbox(*what, job.outputs, original, deletes, names=names)

@@ -16,7 +16,7 @@ import threading
 from contextlib import suppress
 from io import FileIO
 from stat import S_IFREG, S_ISREG
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from watchconv.deliver.ownership import own
 from watchconv.host.files import Place, closing, sync_folder, whole_paths
@@ -121,7 +121,7 @@ def _check_unchanged(place: Place, before: os.stat_result) -> None:
         raise OSError(errno.EBUSY, "it was changed while it was copied")
 
 
-def copy(source: Place, writer: FileIO) -> None:
+def copy(source: Place, writer: BinaryIO) -> None:
     """Copy content, and mode, owner and times where allowed, into a new file; sync it.
 
     Holes stay holes: a file may announce a terabyte and hold a few bytes.
@@ -245,23 +245,19 @@ def delete(place: Place, original: Expected, job_id: int, *, wanted: bool) -> No
     while True:  # first what an earlier try has hidden, then what this one does
         if wanted and original.lies_at(hidden):
             hidden.remove()
-        elif hidden.exists():
-            put_back(hidden, place, job_id)
+        number = 1
+        while hidden.exists():  # it is to stay, or it is another file
+            if number == MOST_NAMES:
+                raise all_taken(place.path)
+            name, path = numbered(place.name, number), numbered(place.path, number)
+            with suppress(*TAKEN):
+                move(hidden, Place(place.folder, name, path), job_id, ours=False)
+            number += 1
         if not wanted or not original.lies_at(place):
             break
         with whole_paths(place, hidden):
             os.rename(place.name, hidden.name, src_dir_fd=place.folder, dst_dir_fd=hidden.folder)
     sync_folder(place.folder)
-
-
-def put_back(hidden: Place, place: Place, job_id: int) -> None:
-    """Move a file to the first free form of a name in the same folder."""
-    for number in range(1, MOST_NAMES):
-        with suppress(*TAKEN):
-            name, path = numbered(place.name, number), numbered(place.path, number)
-            move(hidden, Place(place.folder, name, path), job_id, ours=False)
-            return
-    raise all_taken(place.path)
 
 
 def all_taken(wish: str) -> FileExistsError:
@@ -276,9 +272,8 @@ def publish_text(place: Place, text: str, job_id: int, ownership: Ownership) -> 
     """
     scratch = scratch_of(place, job_id)
     with scratch.create() as writer:
-        content = memoryview(text.encode("utf-8", "backslashreplace"))
-        while content:
-            content = content[writer.write(content) or 0 :]
+        writer.write(text.encode("utf-8", "backslashreplace"))
+        writer.flush()
         own(writer.fileno(), ownership, place.folder)
         os.fsync(writer.fileno())
     try:

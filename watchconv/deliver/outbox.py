@@ -278,6 +278,8 @@ def _settle(root: OpenFolder, name: str, order: DeliveryOrder, *, own_it: bool) 
 
 
 def _own_original(place: Place, order: DeliveryOrder) -> None:
-    if order.settings.ownership.is_set:
+    """Give an original an owner, group and mode where any was asked for."""
+    asked = order.settings.ownership
+    if (asked.user, asked.group, asked.mode) != (None, None, None):
         with closing(place.open(os.O_PATH)) as handle:
-            own(handle, order.settings.ownership, place.folder)
+            own(handle, asked, place.folder)

@@ -15,12 +15,8 @@ import stat as st
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from watchconv.host.files import OpenFolder, sync_folder
-
-if TYPE_CHECKING:
-    from watchconv.config import Config
 
 _CAP_CHOWN = 1 << 0
 _SET_IDS = 0o6000
@@ -37,25 +33,13 @@ class Ownership:
     mode: int | None = None
     folder_mode: int | None = None
 
-    @classmethod
-    def of(cls, config: Config) -> Ownership:
-        """Return what is configured."""
-        return cls(config.owner, config.group, config.mode, config.directory_mode)
-
-    @property
-    def is_set(self) -> bool:
-        """Whether any of it was asked for."""
-        return (self.user, self.group, self.mode) != (None, None, None)
-
     def lacks(self) -> list[str]:
         """Return what was asked for that this process may not do, a sentence each."""
-        said = []
-        us = os.geteuid()
+        said, us = [], os.geteuid()
         may_chown = us == 0
-        with suppress(OSError, ValueError), open("/proc/self/status", "rb") as lines:
-            for line in lines:
-                if line.startswith(b"CapEff:"):
-                    may_chown = bool(int(line.split()[1], 16) & _CAP_CHOWN)
+        with suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as status:
+            capabilities = status.read().partition(b"CapEff:")[2].split()[0]
+            may_chown = bool(int(capabilities, 16) & _CAP_CHOWN)
         if self.user not in (None, us) and not may_chown:
             said.append(
                 f"owner: what is delivered cannot be given to user {self.user}, that needs root or"
@@ -74,33 +58,34 @@ def make_folder(root: OpenFolder, relative: str, ownership: Ownership) -> OpenFo
 
     Raises NotADirectoryError where a file has the name of one.
     """
-    with suppress(FileNotFoundError):
+    try:
         return root.open(relative)
-    path = ""
-    for part in relative.split("/"):
-        above, path = path, os.path.join(path, part)
-        with root.open(above) as parent:
-            mode = ownership.folder_mode
-            if mode is None:
-                mode = os.fstat(parent.descriptor).st_mode
-            try:
-                with _umask:  # it is the whole process's
-                    before = os.umask(0)
-                    try:
-                        os.mkdir(part, mode & 0o1777, dir_fd=parent.descriptor)
-                    finally:
-                        os.umask(before)
-            except OSError as error:
-                error.filename = os.path.join(root.path, path)
-                if not isinstance(error, FileExistsError):
-                    raise
-                if not parent.is_folder(part):
-                    code, why = errno.ENOTDIR, "a file is in the place"
-                    raise NotADirectoryError(code, why, error.filename) from None
-            else:
-                with parent.open(part) as folder:
-                    own(folder.descriptor, ownership, parent.descriptor)
-                    sync_folder(parent.descriptor)
+    except FileNotFoundError:
+        if not relative:
+            raise
+    above, name = os.path.split(relative)
+    with make_folder(root, above, ownership) as parent:
+        mode = ownership.folder_mode
+        if mode is None:
+            mode = os.fstat(parent.descriptor).st_mode
+        try:
+            with _umask:  # it is the whole process's
+                before = os.umask(0)
+                try:
+                    os.mkdir(name, mode & 0o1777, dir_fd=parent.descriptor)
+                finally:
+                    os.umask(before)
+        except OSError as error:
+            error.filename = os.path.join(parent.path, name)
+            if not isinstance(error, FileExistsError):
+                raise
+            if not parent.is_folder(name):  # a dangling link, perhaps: opening that says less
+                code, why = errno.ENOTDIR, "a file is in the place"
+                raise NotADirectoryError(code, why, error.filename) from None
+        else:
+            with parent.open(name) as folder:
+                own(folder.descriptor, ownership, parent.descriptor)
+            sync_folder(parent.descriptor)
     return root.open(relative)
 
 
@@ -111,13 +96,12 @@ def own(descriptor: int, ownership: Ownership, like: int) -> None:
     may be anybody's.
     """
     new, above = os.fstat(descriptor), os.fstat(like)
-    path, has, is_folder = f"/proc/self/fd/{descriptor}", new.st_mode & 0o7777, False
-    if st.S_ISDIR(new.st_mode):
-        is_folder, mode = True, ownership.folder_mode
+    path, has = f"/proc/self/fd/{descriptor}", new.st_mode & 0o7777
+    if is_folder := st.S_ISDIR(new.st_mode):
         # setgid was asked for and not inherited, or an ACL took something away
+        mode = ownership.folder_mode
         mode = has | (above.st_mode & 0o2777 if mode is None else mode)
-    elif (mode := ownership.mode) is None:
-        # a sticky folder, as /tmp, is nobody's
+    elif (mode := ownership.mode) is None:  # a sticky folder, as /tmp, is nobody's
         mode = above.st_mode & (0o644 if above.st_mode & st.S_ISVTX else 0o666)
     if mode != has:
         try:

@@ -49,15 +49,13 @@ class Reports:
         with self._filing:
             if not self.is_free(error, original, order.job_id):
                 raise FileExistsError(errno.EEXIST, "the report's name is taken", original)
-            text = "\n".join(
-                (order.reason, f"{REPORT_MARK}{json.dumps([order.job_id, original])}", order.report)
-            )
-            ownership = order.settings.ownership
+            mark = f"{REPORT_MARK}{json.dumps([order.job_id, original])}"
+            text, owner = f"{order.reason}\n{mark}\n{order.report}", order.settings.ownership
             folder, name = os.path.split(report_of(original))
-            with make_folder(error, folder, ownership) as beside:
+            with make_folder(error, folder, owner) as beside:
                 place = beside.at(name)
                 place.remove()  # ours, or an orphan: anybody's else was refused above
-                publish_text(place, text, order.job_id, ownership)
+                publish_text(place, text, order.job_id, owner)
             self._on_their_way.add(original)
         try:
             yield
@@ -73,25 +71,22 @@ class Reports:
         if mark is None:
             return False
         # asked in this order: it is on its way until it is there
-        return mark[0] == job_id or not (
-            mark[1] in self._on_their_way or error.at(mark[1]).exists()
-        )
+        counts = mark[1] in self._on_their_way or error.at(mark[1]).exists()
+        return mark[0] == job_id or not counts
 
     def remove(self, error: OpenFolder, original: str, job_id: int) -> None:
         """Remove the report of an original, if there is one of this job."""
         report = error.at(report_of(original))
-        mark = _read_mark(report)
-        if mark and mark[0] == job_id:
+        if (mark := _read_mark(report)) and mark[0] == job_id:
             report.remove()
 
     def remove_stale(self, error: OpenFolder, original: str) -> None:
         """Remove the report of an original that somebody has taken out of error/ by hand."""
         report = error.at(report_of(original))
-        if error.at(original).exists() or not report.exists():
-            return
-        with self._filing, suppress(OSError):
-            if _read_mark(report) and self.is_free(error, original):
-                report.remove()
+        if report.exists() and not error.at(original).exists():
+            with self._filing, suppress(OSError):
+                if _read_mark(report) and self.is_free(error, original):
+                    report.remove()
 
 
 def _read_mark(report: Place) -> tuple[int, str] | None:

@@ -243,7 +243,7 @@ class _LocalAttempt:
         if compare(self._assignment.original, self._assignment.identity):
             return None
         with suppress(FileNotFoundError):
-            if work.take_over(job.id, kept.run, job.run, kept.outputs):
+            if work.take_over(job.id, kept, job.run):
                 log_job(log, job, "what an earlier attempt has proven is used")
                 return Encoded(kept.outputs)
         return None

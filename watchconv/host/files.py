@@ -12,8 +12,7 @@ import os
 import stat as st
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,10 +88,10 @@ class Place(NamedTuple):
         with suppress(FileNotFoundError), whole_paths(self):
             os.unlink(self.name, dir_fd=self.folder)
 
-    def create(self) -> FileIO:
+    def create(self) -> BinaryIO:
         """Create a file of our own anew; what lies here, a link too, is removed."""
         self.remove()
-        return FileIO(self.open(os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w")
+        return open(self.open(os.O_CREAT | os.O_EXCL | os.O_WRONLY), "wb")
 
 
 @contextmanager

@@ -61,12 +61,12 @@ class Folders:
         self.state = FolderState(0, ())  # what the last check found
         self._mountinfo: str | None = None  # the table of mounts that it went by
         self._generation = 0
-        # inbox, outbox and state are held open under a lock: nothing else gets their identity then;
-        # done and error are not, so that they can be unmounted while nothing is delivered
+        # inbox, outbox and state are held open under a lock, and nothing else gets their identity;
+        # done and error are only known, so that they can be unmounted while nothing is delivered
         self._descriptors: dict[str, int] = {}
         self._identities: dict[str, mounts.Identity] = {}
         # these are replaced, never changed, so that whoever reads one may go on with it
-        self._known: dict[str, Mount] = {}
+        self._known: dict[str, Mount] = {}  # the mounts on which the folders were well
         self._below: dict[str, Mount] = {}  # the mounts that were seen below the inbox, by point
         self._inbox_mounts: list[Mount] = []
         self._learning = threading.Lock()
@@ -81,9 +81,9 @@ class Folders:
         """Lock the folders as far as they are there, and return how they are.
 
         A folder that is another one than before, or mounted again, is opened and locked anew; one
-        that is not there any more is let go of, so that its disk can be unmounted. Where nothing
-        has changed since the last check, mounts below the inbox included, and that found all well,
-        its very answer is returned. Raises AlreadyRunning when another daemon has a lock.
+        that is not there any more is let go of, so that its disk can be unmounted. Where all was
+        well and nothing has changed, mounts below the inbox included, the very object of the last
+        check is returned. Raises AlreadyRunning when another daemon has a lock.
         """
         changed = self._mountinfo != mounts.table() or bool(self.state.problems)
         for path in (state_dir, self.inbox, self.outbox):
@@ -119,11 +119,17 @@ class Folders:
             mount = mount_of(path, mountinfo)
             if problem := self._problem(name, path, mount):
                 found.append(problem)
+                if path not in (self.inbox, self.outbox):
+                    self._identities.pop(path, None)
                 continue
             with self._learning:
                 known = self._known.get(path)
                 if known is None or len(mount.point) > len(known.point):
                     self._known = {**self._known, path: mount}
+            if path not in (self.inbox, self.outbox):  # not if it is bare, or new, by now
+                identity = mounts.identity(path)
+                if identity and mounts.mount_of_identity(identity, mountinfo) == mount:
+                    self._identities[path] = identity
         return found
 
     def is_current(self, generation: int) -> bool:
@@ -136,8 +142,8 @@ class Folders:
     def open(self, name: str) -> OpenFolder:
         """Open a folder, if it is the one we know: inbox, outbox, done or error.
 
-        Inbox and outbox must be the very folders that ``check`` locked. Raises EnvironmentTrouble
-        where it is another folder, or none.
+        Inbox and outbox must be the very folders that ``check`` locked; done and error must lie on
+        the mount where they were well. Raises EnvironmentTrouble where that is not so.
         """
         path = self.by_name[name]
         try:
@@ -145,15 +151,17 @@ class Folders:
         except OSError as error:
             problem = self._problem(name, path, mount_of(path))
             raise EnvironmentTrouble(problem or f"the {name} {path}: {error.strerror}") from error
-        folder = OpenFolder(descriptor, path)
-        if mounts.identity(descriptor) != self._identities.get(path, ()):
-            problem = self._problem(name, path, mounts.mount_of_opened(descriptor, path))
+        identity = mounts.identity(descriptor)
+        if identity != self._identities.get(path, ()):
+            mountinfo = mounts.table()
+            mount = identity and mounts.mount_of_identity(identity, mountinfo)
+            problem = self._problem(name, path, mount or mount_of(path, mountinfo))
             if path in (self.inbox, self.outbox) and not problem:
                 problem = f"the {name} {path} is no longer the folder it was: is it mounted?"
             if problem:
                 os.close(descriptor)
                 raise EnvironmentTrouble(problem)
-        return folder
+        return OpenFolder(descriptor, path)
 
     def why_missing(self, source: str) -> Missing:
         """Return what it means that nothing lies under a name of the inbox."""
@@ -188,8 +196,8 @@ class Folders:
             self._known = self._known | {path: known[path] for path in ours}
             self._below = self._below | {path: known[path] for path in below}
         self._mountinfo = None  # the next check looks at all anew
-        for path in (self.inbox, self.outbox):
-            if self._missed(path, mount_of(path)):  # a bare mount point was locked, unknowing
+        for path in ours:
+            if self._missed(path, mount_of(path)):  # a bare mount point was taken, unknowing
                 self._let_go(path)
 
     def forget(self) -> None:
@@ -211,8 +219,9 @@ class Folders:
     def _lock(self, path: str) -> None:
         """Open a folder and lock it, if it is the one we know."""
         descriptor = os.open(path, FOLDER)
-        identity = mounts.identity(descriptor)
-        if not identity or self._missed(path, mounts.mount_of_opened(descriptor, path)):
+        identity, mountinfo = mounts.identity(descriptor), mounts.table()
+        mount = identity and mounts.mount_of_identity(identity, mountinfo)
+        if not identity or self._missed(path, mount or mount_of(path, mountinfo)):
             os.close(descriptor)
             return
         try:
@@ -230,9 +239,9 @@ class Folders:
         self._descriptors[path], self._identities[path] = descriptor, identity
 
     def _let_go(self, path: str) -> None:
-        if self._identities.pop(path, None) is None:
+        self._identities.pop(path, None)
+        if (descriptor := self._descriptors.pop(path, None)) is None:
             return
-        descriptor = self._descriptors.pop(path)
         self._generation += path in self.by_name.values()
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that only begins may have a copy

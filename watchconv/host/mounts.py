@@ -96,11 +96,9 @@ def mount_of(path: str, mountinfo: str | None = None) -> Mount:
     return points.get(path, Mount("/", "unknown"))
 
 
-def mount_of_opened(descriptor: int, path: str) -> Mount:
-    """Return the mount that a path was opened on, whatever has been mounted or has gone since."""
-    mountinfo, opened = table(), identity(descriptor)
-    mount = _parsed(mountinfo).by_id.get(opened[0]) if opened else None
-    return mount or mount_of(path, mountinfo)
+def mount_of_identity(folder: Identity, mountinfo: str) -> Mount | None:
+    """Return the mount that a folder is on, whatever covers it; None where the table has none."""
+    return _parsed(mountinfo).by_id.get(folder[0])
 
 
 def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
@@ -116,20 +114,20 @@ def mounts_below(path: str, mountinfo: str | None = None) -> list[Mount]:
 def identity(folder: str | int) -> Identity | None:
     """Return which folder lies at a path, or was opened; None where that cannot be told.
 
-    The same disk mounted again has another mount number, unless nothing held the one of before.
+    The same disk mounted again has another number, as long as the mount of before is held open.
     """
     try:
         descriptor = os.open(folder, _LOOK) if isinstance(folder, str) else folder
         try:
             stat = os.fstat(descriptor)
             with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
-                mount_id = lines.read().partition("mnt_id:")[2].partition("\n")[0].strip()
+                number = lines.read().partition("mnt_id:")[2].partition("\n")[0].strip()
         finally:
             if descriptor != folder:
                 os.close(descriptor)
     except OSError:
         return None
-    return mount_id, stat.st_dev, stat.st_ino
+    return number, stat.st_dev, stat.st_ino
 
 
 def is_below(path: str, point: str) -> bool:

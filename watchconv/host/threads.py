@@ -21,20 +21,17 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 
     A wait that is cancelled leaves the call running. The thread is a daemon thread: one that a dead
     mount holds keeps the program from nothing, least of all from ending. A pool would keep its
-    threads for an idle daemon, and wait for each of them at the end.
-
-    Raises what the function raises, and EnvironmentTrouble where no thread can be started.
+    threads for an idle daemon, and wait for each of them at the end. Raises EnvironmentTrouble
+    where no thread can be started.
     """
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 
     def call() -> None:
         try:
-            result = function(*args, **kwargs)
+            future.set_result(function(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
-        else:
-            future.set_result(result)
 
     name = getattr(function, "__name__", "call").strip("_")
     try:

@@ -89,23 +89,20 @@ class WorkDirectories:
             ) from error
         return path
 
-    def take_over(
-        self, job_id: int, old_run: int, run: int, outputs: tuple[OutputFile, ...]
-    ) -> bool:
+    def take_over(self, job_id: int, manifest: Manifest, run: int) -> bool:
         """Give an attempt the directory of an earlier one; False where its outputs are not there.
 
-        Its manifest tells of the new run then. Raises OSError, EnvironmentTrouble.
+        The job's manifest tells of the new run then. Raises OSError, EnvironmentTrouble.
         """
         with self.open(job_id) as folder:
-            manifest = _read_manifest(folder)
-            with folder.open(str(old_run), links=False) as made:
-                sizes = {made.at(output.file).stat().st_size == output.size for output in outputs}
-            if manifest is None or sizes != {True}:
-                return False
-            if old_run != run:
-                shutil.rmtree(str(run), ignore_errors=True, dir_fd=folder.descriptor)
-                both = {"src_dir_fd": folder.descriptor, "dst_dir_fd": folder.descriptor}
-                os.rename(str(old_run), str(run), **both)
+            here, before, now = folder.descriptor, str(manifest.run), str(run)
+            with folder.open(before, links=False) as made:
+                for output in manifest.outputs:
+                    if made.at(output.file).stat().st_size != output.size:
+                        return False
+            if before != now:
+                shutil.rmtree(now, ignore_errors=True, dir_fd=here)
+                os.rename(before, now, src_dir_fd=here, dst_dir_fd=here)
         self.write_manifest(job_id, replace(manifest, run=run))
         return True
 
