@@ -6,7 +6,7 @@ a delivery moves files by what the row intends. Imports point down this list, ne
 
     cli, commands       what a person types, and the only print()
     daemon              scan loop, dispatcher, workers, deliveries, lifecycle
-    intake              the inbox: scan, watch, filters, settling, routing
+    intake              the inbox: scan, watch, filters, settling, admission
     encode              one attempt: plan, run ffmpeg, classify its end, verify the output
     deliver             publish the output, move the original, roll forward
     media               what a file is: the probe worker, durations, containers

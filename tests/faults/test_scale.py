@@ -142,7 +142,8 @@ QUESTIONS: dict[str, Callable[[Journal], object]] = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_no_question_of_the_daemon_reads_the_history(journal: Journal, question: str) -> None:
-    assert steps(journal, lambda: QUESTIONS[question](journal)) <= 20_000
+    # some 60 for each of 400 names; whoever reads the history takes several for each of its rows
+    assert steps(journal, lambda: QUESTIONS[question](journal)) <= 40_000
 
 
 @pytest.mark.timeout(300)
