@@ -178,7 +178,7 @@ def look_at_events(config: Config) -> Iterator[Finding]:
     if mount.has_events:
         yield True, f"changes in the inbox make events ({mount.fs_type})"
     else:
-        yield None, f"{mount.fs_type} gives no sure events: the inbox is looked at every 30 s"
+        yield None, f"{mount.fs_type} gives no sure events: the inbox is scanned every 30 s"
     if not mount.proves_writers or exported_by_nfs(config.inbox):
         seconds = config.settle_network_seconds
         yield None, f"no proof of writers there: files must be left alone for {seconds:g} s"
