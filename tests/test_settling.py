@@ -102,6 +102,14 @@ def test_a_clock_that_is_stepped_ages_nothing() -> None:
     assert with_proof(seen, 3600.0) == pytest.approx(3600 - 1.5, abs=1e-3)
 
 
+def test_a_file_that_changed_is_no_older_than_its_last_observation() -> None:
+    """The clock that is put forward is not the one that its ctime comes from."""
+    before = see(see(changed=WALL - 0.5), after=1.0, changed=WALL - 0.5)
+    seen = see(before, after=3.0, changed=WALL + 2.5, size=6, stepped=86_400)
+
+    assert with_proof(seen, 3600.0) == pytest.approx(3600 - 2.0, abs=1e-3)
+
+
 def test_mtime_counts_for_nothing() -> None:
     assert with_proof(see(mtime_ns=0), 2.0) == 2.0
 
