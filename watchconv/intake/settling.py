@@ -85,7 +85,8 @@ def observe(
     condition = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
     if last is None or last.condition != condition:
         age = max(0.0, wall_now - stat.st_ctime_ns / 1e9)
-        if last is not None:  # it changed since then, whatever a stepped wall clock says
+        if last is not None and stat.st_ctime_ns >= last.condition[2]:  # else it is another file
+            # it changed since it was last seen, whatever a stepped wall clock says
             age = min(age, now - last.since - last.watched)
         return Observation(condition, now, age=age, appeared=appeared)
     scans, appeared = last.scans + own_scan, last.appeared or appeared
