@@ -68,6 +68,13 @@ async def delivering(bench: Bench, many: int) -> list[Job]:
     return found
 
 
+async def begin_one(bench: Bench) -> Job:
+    """Begin the delivery of one job."""
+    (job,) = await delivering(bench, 1)
+    await bench.deliveries.begin(job)
+    return job
+
+
 class Noted:
     """Stands between deliveries and a destination: notes who is at work, and holds them up."""
 
@@ -135,8 +142,7 @@ def test_a_second_signal_does_not_wait_for_deliveries(
     async def steps(bench: Bench) -> None:
         noted = Noted(monkeypatch, bench.destination)
         noted.open.clear()
-        (job,) = await delivering(bench, 1)
-        await bench.deliveries.begin(job)
+        await begin_one(bench)
         await until(lambda: noted.at_work)
         ending = asyncio.create_task(bench.deliveries.finish(3600))
         await asyncio.sleep(0)
@@ -157,8 +163,7 @@ def test_a_stop_waits_for_deliveries_no_longer_than_the_grace(
     async def steps(bench: Bench) -> None:
         noted = Noted(monkeypatch, bench.destination)
         noted.open.clear()
-        (job,) = await delivering(bench, 1)
-        await bench.deliveries.begin(job)
+        await begin_one(bench)
 
         assert not await bench.deliveries.finish(0.01)
 
@@ -177,8 +182,7 @@ def test_what_cannot_be_delivered_is_trouble_and_tried_again_by_itself(
         noted = Noted(monkeypatch, bench.destination)
         noted.fails = 3
         bench.start(bench.deliveries.run())
-        (job,) = await delivering(bench, 1)
-        await bench.deliveries.begin(job)
+        job = await begin_one(bench)
         await until(lambda: bench.deliveries.stuck)
         assert bench.troubles.has(Trouble.DELIVERY)
         (sentence,) = bench.troubles.sentences
@@ -200,8 +204,7 @@ def test_what_is_stuck_is_tried_again_when_a_folder_is_back(
         noted = Noted(monkeypatch, bench.destination)
         noted.fails = 1
         bench.start(bench.deliveries.run())
-        (job,) = await delivering(bench, 1)
-        await bench.deliveries.begin(job)
+        job = await begin_one(bench)
         await until(lambda: bench.deliveries.stuck)
         bench.signals.retry_deliveries.set()
         await bench.wait_for(job.id, JobState.FAILED)
@@ -214,8 +217,7 @@ def test_a_row_that_was_read_long_ago_is_not_delivered_again(
 ) -> None:
     async def steps(bench: Bench) -> None:
         noted = Noted(monkeypatch, bench.destination)
-        (job,) = await delivering(bench, 1)
-        await bench.deliveries.begin(job)
+        job = await begin_one(bench)
         await bench.wait_for(job.id, JobState.FAILED)
         await until(lambda: not bench.deliveries.tasks)
         await bench.deliveries.begin(job, again=True)
@@ -304,10 +306,9 @@ def test_a_bug_in_a_delivery_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
             raise ZeroDivisionError
 
         monkeypatch.setattr(type(bench.destination), "deliver", fail)
-        (job,) = await delivering(bench, 1)
-        await bench.deliveries.begin(job)
+        await begin_one(bench)
         with pytest.raises(ZeroDivisionError):
-            await bench.deliveries.bug
+            await bench.signals.bug
 
     with_bench(tmp_path, steps)
 

@@ -33,6 +33,13 @@ class Signals:
         self.mounts_learnt = asyncio.Event()  # other mounts are to be remembered: maintenance
         self.status = asyncio.Event()  # status may show something else
         self.once = asyncio.Event()  # run --once may be over
+        # what ended a task that nobody waits for: the daemon ends, and raises it
+        self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def report_bug(self, error: BaseException) -> None:
+        """Have the daemon end with the error of a task; the first one counts."""
+        if not self.bug.done():
+            self.bug.set_exception(error)
 
     def changed(self, *, work: bool = False) -> None:
         """Announce that something has changed that is shown, or that an end may depend on.

@@ -48,49 +48,46 @@ class Control:
         self._context, self._journal = context, context.journal
         self._dispatcher, self._deliveries = dispatcher, deliveries
         self._destination = destination
+        self._put_off = False
 
     async def run(self) -> None:
-        """Carry out what is asked for, for ever: at each wake-up, and what was put off."""
+        """Serve at each wake-up, for ever, and try again what was put off."""
         signals = self._context.signals
         while True:
-            signals.requests.clear()
-            all_done = await self.serve()
             signals.mounts_learnt.set()  # perhaps mounts are to be forgotten
             signals.changed()
-            await wait_at_most(signals.requests, None if all_done else RETRY_SECONDS)
+            await wait_at_most(signals.requests, RETRY_SECONDS if self._put_off else None)
+            signals.requests.clear()
+            await self.serve()
 
-    async def serve(self) -> bool:
-        """Carry out what is asked for; report what cannot be done now, and return whether all is.
+    async def serve(self) -> None:
+        """Do all that was asked for and not yet done; report what cannot be done now. Idempotent.
 
-        Idempotent.
+        Called once before ``run``: a pause and a cancel come before the first claim.
         """
-        troubles = self._context.troubles
+        journal, troubles = self._journal, self._context.troubles
+        put_off: EnvironmentTrouble | JournalError | None = None
         try:
-            await self.carry_out()
-        except (EnvironmentTrouble, JournalError) as error:
-            troubles.report(Trouble.REQUESTS, str(error), blocks=False)
-            return False
-        troubles.clear(Trouble.REQUESTS)
-        return True
-
-    async def carry_out(self) -> None:
-        """Do all that was asked for and not yet done. Idempotent."""
-        self._dispatcher.set_paused(await self._journal.ask(Journal.setting, PAUSED) is not None)
-        put_off = None
-        for job in await self._journal.ask(requests.noted):
-            try:
-                if job.request is Request.RETRY:
-                    await self._retry(job)
-                elif attempt := self._dispatcher.attempts.get(job.id):
-                    attempt.stop(kill=True)  # its worker sees the request
-                elif job.state is JobState.QUEUED:
-                    await self._deliveries.cancel(job)
-                elif job.state is not JobState.RUNNING:
-                    await self._journal.ask(requests.drop, job.id)
-            except EnvironmentTrouble as trouble:
-                put_off = trouble
+            self._dispatcher.set_paused(await journal.ask(Journal.setting, PAUSED) is not None)
+            for job in await journal.ask(requests.noted):
+                try:
+                    if job.request is Request.RETRY:
+                        await self._retry(job)
+                    elif attempt := self._dispatcher.attempts.get(job.id):
+                        attempt.stop(kill=True)  # its worker sees the request
+                    elif job.state is JobState.QUEUED:
+                        await self._deliveries.cancel(job)
+                    elif job.state is not JobState.RUNNING:
+                        await journal.ask(requests.drop, job.id)
+                except EnvironmentTrouble as trouble:  # the others may be possible
+                    put_off = trouble
+        except JournalError as error:
+            put_off = error
         if put_off:
-            raise put_off
+            troubles.report(Trouble.REQUESTS, str(put_off), blocks=False)
+        else:
+            troubles.clear(Trouble.REQUESTS)
+        self._put_off = put_off is not None
 
     async def _retry(self, job: Job) -> None:
         name = printable(job.original or job.source)

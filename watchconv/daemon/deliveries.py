@@ -67,7 +67,6 @@ class Deliveries:
         self._stuck: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.failed = 0  # jobs that have ended in error/
-        self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def stuck(self) -> int:
@@ -184,9 +183,10 @@ class Deliveries:
         task = self.tasks[job.id] = asyncio.create_task(self._deliver(job, again))
 
         def end(task: asyncio.Task[None]) -> None:
+            """Forget the task."""
             self.tasks.pop(job.id, None)
-            if not task.cancelled() and (bug := task.exception()) and not self.bug.done():
-                self.bug.set_exception(bug)
+            if not task.cancelled() and (bug := task.exception()):
+                self._signals.report_bug(bug)
             self._signals.changed()
 
         task.add_done_callback(end)

@@ -55,7 +55,6 @@ class Dispatcher:
         self._turns = 0  # grows each time that it looks for a job
         self.attempts: dict[int, Attempt] = {}  # under way, by job
         self.paused = False
-        self.bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def resize(self, jobs: int) -> None:
         """Let so many encodes run at once, from now on; none that runs is ended for it."""
@@ -106,6 +105,7 @@ class Dispatcher:
         self._tasks.add(task)
 
         def end(task: asyncio.Task[None]) -> None:
+            """Forget the attempt, and give its slot back if it has it still."""
             self._tasks.discard(task)
             del self.attempts[job.id]
             attempt.release_slot()
@@ -114,8 +114,8 @@ class Dispatcher:
             if isinstance(error, JournalError):
                 words = "stays running: the next start takes it up"
                 log_job(log, job, words, level=logging.WARNING)
-            elif error and not self.bug.done():
-                self.bug.set_exception(error)
+            elif error:
+                self._signals.report_bug(error)
 
         task.add_done_callback(end)
         self._signals.changed()

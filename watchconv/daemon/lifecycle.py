@@ -123,15 +123,13 @@ class Daemon:
             tasks.add(asyncio.create_task(app.once.run(), name="ready"))
         stopped = asyncio.create_task(signals.stop.wait(), name="stop")
         ends: set[asyncio.Future[Any]] = {t for t in tasks if t.get_name() not in SHORT_TASKS}
-        bugs = (app.deliveries.bug, app.dispatcher.bug)
-        await asyncio.wait({*ends, *bugs, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*ends, signals.bug, stopped}, return_when=asyncio.FIRST_COMPLETED)
         longest = 2 * app.context.config.now.stop_grace_seconds + STOP_SECONDS
         notify("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={longest * 1e6:.0f}")
         signals.stop.set()
         await self._stop_all(app, {*tasks, stopped})
-        for bug in bugs:
-            if bug.done():
-                bug.result()
+        if signals.bug.done():
+            signals.bug.result()
         log.info("stopped")
         return int(self._stopped_early or app.once.exit_code) if self._once else 0
 

@@ -28,6 +28,7 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     future.set_running_or_notify_cancel()
 
     def call() -> None:
+        """Hand what comes of it, a bug too, to who waits."""
         try:
             future.set_result(function(*args, **kwargs))
         except BaseException as error:
