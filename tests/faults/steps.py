@@ -286,7 +286,6 @@ def hurry() -> None:
     from watchconv.daemon import control, deliveries, dispatcher, maintenance, scan_loop, worker
     from watchconv.deliver import move
     from watchconv.encode import engine
-    from watchconv.intake import admit
     from watchconv.journal import jobs
 
     waits = {
@@ -296,7 +295,6 @@ def hurry() -> None:
         dispatcher: ["JOURNAL_SECONDS", "SPACE_SECONDS"],
         worker: ["TROUBLE_SECONDS", "UNMOUNTED_SECONDS"],
         maintenance: ["RETRY_SECONDS"],
-        admit: ["LATER_SECONDS"],
         engine: ["LATER_SECONDS"],
         jobs: ["BACKOFF_LIMIT_SECONDS"],
         policy: ["BACKOFF_LIMIT_SECONDS"],

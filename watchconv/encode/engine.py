@@ -349,9 +349,14 @@ def compare(path: str, identity: Identity) -> Stale | Gone | Interrupted | None:
     except (FileNotFoundError, NotADirectoryError):
         return Gone()
     except OSError as error:
-        reason = f"it cannot be read now: {error.strerror}"
-        return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)
+        return read_error(error)
     return Stale()
+
+
+def read_error(error: OSError) -> Interrupted:
+    """Return what an attempt comes to whose original cannot be read now: the disk may recover."""
+    reason = f"it cannot be read now: {error.strerror}"
+    return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)
 
 
 @functools.lru_cache(maxsize=1)

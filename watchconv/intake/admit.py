@@ -1,7 +1,7 @@
 """The original of a claimed job, opened before an attempt.
 
 What is probed is the very regular file that the job is about, opened without following links; an
-attempt counts only if that file lies under its name untouched after it (``encode.attempt``). Only
+attempt counts only if that file lies under its name untouched after it (``engine.compare``). Only
 what will not pass (no right to read it, an empty or truncated file) condemns a file.
 """
 
@@ -11,6 +11,7 @@ import errno
 import os
 from dataclasses import dataclass
 
+from watchconv.encode.engine import read_error
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.media.container import Ending, container_end
@@ -22,11 +23,9 @@ from watchconv.model import (
     Job,
     Rejected,
     Stale,
-    WaitReason,
     mtime_ns,
 )
 
-LATER_SECONDS = 15.0
 # nothing there; or no regular file there, or a link on the way
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -76,7 +75,4 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
 
 def _unreadable(error: OSError) -> Gone | Interrupted:
     """Return what it means that an original cannot be read: it is gone, or the disk fails."""
-    if error.errno in _GONE:
-        return Gone()
-    reason = f"it cannot be read now: {error.strerror}"
-    return Interrupted(reason, LATER_SECONDS, wait_reason=WaitReason.READ_ERROR)
+    return Gone() if error.errno in _GONE else read_error(error)
