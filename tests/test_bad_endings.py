@@ -11,24 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.daemon import Daemon, drop, tiny_clip
+from tests.daemon import Daemon, drop
 from tests.fake_place import FRAMES, FakePlace, files_in, is_alive
 from tests.waiting import LONG, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Path:
-    folder = tmp_path / "gates"
-    folder.mkdir()
-    return folder
 
 
 class Bad(NamedTuple):
@@ -57,7 +45,7 @@ ENDING = {
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Bad]:
+def bad(tmp_path_factory: pytest.TempPathFactory, long_clip: Path) -> Iterator[Bad]:
     folder = tmp_path_factory.mktemp("bad")
     limits: dict[str, Any] = {"max_attempts": 2, "jobs": len(ENDING)}
     stalled = FakePlace(folder / "stalled", STALLING, stall_seconds=1, **limits)
@@ -66,7 +54,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Bad]:
     with Daemon(stalled), Daemon(ended):
         for place, names in ((stalled, STALLING), (ended, ENDING)):
             for name in names:
-                drop(clip, place.inbox / name)
+                drop(long_clip, place.inbox / name)
         for place, names in ((stalled, STALLING), (ended, ENDING)):
             wait_until(
                 lambda place=place, names=names: (  # type: ignore[misc]
@@ -116,12 +104,12 @@ def test_a_failed_attempt_is_tried_again_after_five_seconds(bad: Bad) -> None:
 
 
 def test_a_job_over_its_time_limit_fails_at_once_and_the_figure_is_told(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     limit = {"seconds": 1, "per_second": 0.25}  # the clip takes 2 s
     place = FakePlace(tmp_path / "videos", {"long*": "slow:600"}, time_limit=limit, max_attempts=3)
     with Daemon(place):
-        drop(clip, place.inbox / "long.mkv")
+        drop(long_clip, place.inbox / "long.mkv")
         place.wait_for("long.mkv", "failed")
 
         first, *rest = place.report("long.mkv")
@@ -132,11 +120,11 @@ def test_a_job_over_its_time_limit_fails_at_once_and_the_figure_is_told(
 
 
 def test_an_output_over_its_limit_fails_at_once_and_the_figure_is_told(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     place = FakePlace(tmp_path / "videos", {"bomb*": "swell"}, max_output="1MiB", max_attempts=3)
     with Daemon(place):
-        drop(clip, place.inbox / "bomb.mkv")
+        drop(long_clip, place.inbox / "bomb.mkv")
         place.wait_for("bomb.mkv", "failed")
 
         first, *rest = place.report("bomb.mkv")
@@ -147,7 +135,7 @@ def test_an_output_over_its_limit_fails_at_once_and_the_figure_is_told(
 
 @pytest.mark.parametrize(("filters", "limited"), [("null", True), ("hwupload", False)])
 def test_a_child_has_its_limits_but_no_address_space_where_hardware_encodes(
-    tmp_path: Path, clip: Path, gates: Path, filters: str, limited: bool
+    tmp_path: Path, long_clip: Path, gates: Path, filters: str, limited: bool
 ) -> None:
     profile = {"suffix": ".mkv", "args": f"-vf {filters} -c:v libx264"}
     place = FakePlace(
@@ -155,7 +143,7 @@ def test_a_child_has_its_limits_but_no_address_space_where_hardware_encodes(
         nice=12, profile="own", profiles={"own": profile},
     )  # fmt: skip
     with Daemon(place) as daemon:
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         (pid,) = wait_until(lambda: place.children("a.mkv"))
         wait_until(lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 1024)
 
@@ -167,15 +155,17 @@ def test_a_child_has_its_limits_but_no_address_space_where_hardware_encodes(
         wait_until((place.done / "a.mkv").exists, what=daemon.log)
 
 
-def test_floods_of_words_leave_the_memory_of_the_daemon_flat(tmp_path: Path, clip: Path) -> None:
+def test_floods_of_words_leave_the_memory_of_the_daemon_flat(
+    tmp_path: Path, long_clip: Path
+) -> None:
     plan = {"1mb*": "flood", "deluge*": "deluge", "torrent*": "torrent"}
     place = FakePlace(tmp_path / "videos", plan)
     with Daemon(place) as daemon:
-        drop(clip, place.inbox / "before.mkv")
+        drop(long_clip, place.inbox / "before.mkv")
         place.wait_for("before.mkv", "done")
         before = resident_mb(daemon.pid)
         for name in ("1mb.mkv", "deluge.mkv", "torrent.mkv"):
-            drop(clip, place.inbox / name)
+            drop(long_clip, place.inbox / name)
         most = before
         ended = [place.done / "1mb.mkv", place.error / "deluge.mkv", place.done / "torrent.mkv"]
         deadline = time.monotonic() + LONG
@@ -197,11 +187,11 @@ def resident_mb(pid: int) -> float:
 
 
 def test_a_grandchild_that_is_left_behind_is_dead_after_the_job(
-    tmp_path: Path, clip: Path, gates: Path
+    tmp_path: Path, long_clip: Path, gates: Path
 ) -> None:
     place = FakePlace(tmp_path / "videos", otherwise=f"leaves:{gates}")
     with Daemon(place):
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         wait_until(lambda: len(place.children()) == 2)
         both = place.children()
         (gates / "all").touch()

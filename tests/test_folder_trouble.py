@@ -9,9 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.daemon import Daemon, drop, tiny_clip
+from tests.daemon import Daemon, drop
 from tests.fake_place import CopyPlace
 from tests.places import make_folder
 from tests.waiting import wait_until
@@ -24,12 +22,6 @@ from watchconv.journal.jobs import MOUNTS, Journal
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of two frames."""
-    return tiny_clip(tmp_path_factory.mktemp("clips"))
 
 
 def test_a_report_that_cannot_be_removed_does_not_end_the_daemon(

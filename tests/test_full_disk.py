@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, FakePlace, files_in
+from tests.daemon import Daemon, drop
+from tests.fake_place import FakePlace, files_in
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
 
 
 class FullDisk(NamedTuple):
@@ -28,14 +23,14 @@ class FullDisk(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def full_disk(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[FullDisk]:
+def full_disk(tmp_path_factory: pytest.TempPathFactory, long_clip: Path) -> Iterator[FullDisk]:
     folder = tmp_path_factory.mktemp("full")
     marker = folder / "the disk is full"
     marker.touch()
     place = FakePlace(folder / "videos", otherwise=f"full-while:{marker}", max_attempts=1)
     with Daemon(place) as daemon:
         for name in ("a.mkv", "b.mkv"):
-            drop(clip, place.inbox / name)
+            drop(long_clip, place.inbox / name)
         wait_until(lambda: len(place.transitions("running→queued")) == 2, what=daemon.log)
         yield FullDisk(place, daemon, marker)
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
-from tests.daemon import CHECKOUT, Daemon, Place, drop, run_program, tiny_clip
-from tests.fake_place import FRAMES, FakePlace, files_in
+from tests.daemon import CHECKOUT, Daemon, Place, drop, run_program
+from tests.fake_place import FakePlace, files_in
 from tests.waiting import wait_until
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
 
 
 def test_a_configured_ffmpeg_that_is_not_there_is_bad_configuration(tmp_path: Path) -> None:
@@ -67,12 +60,12 @@ def test_a_profile_that_needs_an_encoder_which_ffmpeg_lacks_is_bad_configuration
 
 
 def test_an_ffmpeg_that_vanishes_is_trouble_and_costs_no_attempt(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     place = FakePlace(tmp_path / "videos", max_attempts=1)
     with Daemon(place) as daemon:
         Path(place.ffmpeg).unlink()
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         wait_until(lambda: place.transitions("running→queued"), what=daemon.log)
         wait_until(lambda: place.live()["state"] == "trouble")
         assert "could not be started" in " ".join(place.status()["trouble"])
@@ -81,7 +74,7 @@ def test_an_ffmpeg_that_vanishes_is_trouble_and_costs_no_attempt(
         assert daemon.stop() == 0
     place.plan()
     with Daemon(place) as daemon:  # what failed waits for a minute, so that others go first
-        drop(clip, place.inbox / "b.mkv")
+        drop(long_clip, place.inbox / "b.mkv")
         place.wait_for("b.mkv", "done")
 
         assert place.job("b.mkv")["state"] == "done"

@@ -50,11 +50,6 @@ SHAPE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S")
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"))
-
-
-@pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[Daemon]:
     """A daemon that was given every name at once, good videos and bad ones."""
     place = Place(tmp_path_factory.mktemp("names") / "videos", {**QUICK, "profile": "remux"})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.daemon import Daemon, Place, drop, tiny_clip
+from tests.daemon import Daemon, Place, drop
 from tests.fake_place import COPY, EAGER, CopyPlace
 from tests.places import copy, move
 from tests.waiting import wait_until
@@ -18,12 +18,6 @@ from watchconv.deliver.reports import REPORT_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of two frames."""
-    return tiny_clip(tmp_path_factory.mktemp("clips"))
 
 
 FEW = "import watchconv.intake.settling as w; w.LIMIT = 3"

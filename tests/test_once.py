@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.daemon import Daemon, drop, tiny_clip
+from tests.daemon import Daemon, drop
 from tests.fake_place import CopyPlace
 from tests.parts import until, with_app
 from tests.waiting import wait_until
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from watchconv.daemon.app import App
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of two frames."""
-    return tiny_clip(tmp_path_factory.mktemp("clips"))
 
 
 def test_run_once_does_not_end_before_the_file_that_changed_is_done(

@@ -7,21 +7,14 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, FakePlace, files_in
+from tests.daemon import Daemon, drop
+from tests.fake_place import FakePlace, files_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
-def test_a_profile_decides_how_much_an_output_must_prove(tmp_path: Path, clip: Path) -> None:
+def test_a_profile_decides_how_much_an_output_must_prove(tmp_path: Path, long_clip: Path) -> None:
     levels = {"nothing": "off", "streams": "streams", "everything": "full"}
     profiles = {
         name: {"suffix": ".mkv", "args": "-c:v libx264", "verify": level}
@@ -31,7 +24,7 @@ def test_a_profile_decides_how_much_an_output_must_prove(tmp_path: Path, clip: P
     place = FakePlace(tmp_path / "videos", plan, profiles=profiles)
     names = {f"{profile}/{what}.mkv" for profile in levels for what in ("half", "few", "none")}
     for name in names:
-        drop(clip, place.inbox / name)
+        drop(long_clip, place.inbox / name)
     with Daemon(place):
         good = {"nothing/half.mkv", "nothing/few.mkv", "streams/few.mkv"}
         for name in names:
@@ -42,7 +35,7 @@ def test_a_profile_decides_how_much_an_output_must_prove(tmp_path: Path, clip: P
 
 
 def test_the_arguments_of_a_profile_reach_ffmpeg_as_they_are_written(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     args = [
         "-c:v",
@@ -56,7 +49,7 @@ def test_the_arguments_of_a_profile_reach_ffmpeg_as_they_are_written(
     place = FakePlace(tmp_path / "videos", otherwise="argv", profiles={"own": own}, profile="own")
     name = "-f concat:x 'y' %03d.mkv"
     with Daemon(place):
-        drop(clip, place.inbox / name)
+        drop(long_clip, place.inbox / name)
         place.wait_for(name, "failed")
     (said,) = [line for line in place.report(name) if line.startswith("argv ")]
     argv = json.loads(said.removeprefix("argv "))
@@ -74,5 +67,5 @@ def test_the_arguments_of_a_profile_reach_ffmpeg_as_they_are_written(
     assert {"hls", "concat", "image2", "dash"}.isdisjoint(options["-format_whitelist"].split(","))
     assert options["-progress"] == "pipe:1"
     assert "-nostdin" in before
-    explained = place.say("explain", str(clip))
+    explained = place.say("explain", str(long_clip))
     assert shlex.join(args) in explained

@@ -6,30 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, NEVER, CopyPlace, FakePlace, files_in
+from tests.daemon import Daemon, drop
+from tests.fake_place import NEVER, CopyPlace, FakePlace, files_in
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Path:
-    folder = tmp_path / "gates"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of two frames."""
-    return tiny_clip(tmp_path_factory.mktemp("clips"))
 
 
 def test_a_retry_and_a_move_back_by_hand_make_one_job(tmp_path: Path, clip: Path) -> None:

@@ -9,26 +9,19 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, FakePlace, files_in, is_alive
+from tests.fake_place import FakePlace, files_in, is_alive
 from tests.waiting import LONG, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
 def test_a_killed_daemon_takes_its_child_along_and_the_next_does_the_job_once(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     place = FakePlace(tmp_path / "videos", otherwise="stubborn", max_attempts=3)
-    drop(clip, place.inbox / "a.mkv")
+    drop(long_clip, place.inbox / "a.mkv")
     with Daemon(place) as daemon:
         wait_until(place.children)
         daemon.signal(signal.SIGKILL)
@@ -47,9 +40,11 @@ def test_a_killed_daemon_takes_its_child_along_and_the_next_does_the_job_once(
         assert files_in(place.inbox) == files_in(place.error) == set()
 
 
-def test_a_file_that_takes_the_daemon_down_runs_out_of_attempts(tmp_path: Path, clip: Path) -> None:
+def test_a_file_that_takes_the_daemon_down_runs_out_of_attempts(
+    tmp_path: Path, long_clip: Path
+) -> None:
     place = FakePlace(tmp_path / "videos", {"bad*": "hang"}, max_attempts=2)
-    drop(clip, place.inbox / "bad.mkv")
+    drop(long_clip, place.inbox / "bad.mkv")
     for _ in (1, 2):
         with Daemon(place) as daemon:
             wait_until(place.children)
@@ -57,7 +52,7 @@ def test_a_file_that_takes_the_daemon_down_runs_out_of_attempts(tmp_path: Path, 
             daemon.wait()
             wait_until(lambda: not place.children())
     with Daemon(place):
-        drop(clip, place.inbox / "good.mkv")
+        drop(long_clip, place.inbox / "good.mkv")
         place.wait_for("good.mkv", "done")
         place.wait_for("bad.mkv", "failed")
 
@@ -69,7 +64,7 @@ def test_a_file_that_takes_the_daemon_down_runs_out_of_attempts(tmp_path: Path, 
 
 
 def test_what_an_earlier_daemon_left_behind_is_ended_at_the_start_and_nothing_else(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     place = FakePlace(tmp_path / "videos", otherwise="escapes")
     sleeper = [sys.executable, "-IS", "-c", "import time; time.sleep(3600)"]
@@ -82,7 +77,7 @@ def test_what_an_earlier_daemon_left_behind_is_ended_at_the_start_and_nothing_el
             return process
 
         with Daemon(place) as daemon:
-            drop(clip, place.inbox / "a.mkv")
+            drop(long_clip, place.inbox / "a.mkv")
             place.wait_for("a.mkv", "done")
             (stray,) = place.children()  # it has left the group, and does not die with the daemon
             daemon.stop()
@@ -97,16 +92,16 @@ def test_what_an_earlier_daemon_left_behind_is_ended_at_the_start_and_nothing_el
 
 
 def test_originals_that_are_kept_are_not_done_again_after_a_restart(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     place = FakePlace(tmp_path / "videos", on_success="keep", frames=None)
     with Daemon(place) as daemon:
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         wait_until((place.outbox / "a.webm").exists)
         wait_until(lambda: place.transitions("delivering→done"))
         daemon.stop()
     with Daemon(place):
-        drop(clip, place.inbox / "b.mkv")  # when it is done, the inbox has been looked at
+        drop(long_clip, place.inbox / "b.mkv")  # when it is done, the inbox has been looked at
         place.wait_for("b.mkv", "done")
         assert files_in(place.inbox) == {"a.mkv", "b.mkv"}
         assert files_in(place.outbox) == {"a.webm", "b.webm"}

@@ -7,27 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, FakePlace, files_in
+from tests.fake_place import FakePlace, files_in
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Path:
-    folder = tmp_path / "gates"
-    folder.mkdir()
-    return folder
-
-
 def test_progress_has_percent_speed_and_eta_and_never_passes_the_whole(
-    tmp_path: Path, clip: Path, gates: Path
+    tmp_path: Path, long_clip: Path, gates: Path
 ) -> None:
     place = FakePlace(
         tmp_path / "videos", {"steady*": f"gate:{gates}", "over*": f"overrun:{gates}"}
@@ -40,11 +28,11 @@ def test_progress_has_percent_speed_and_eta_and_never_passes_the_whole(
         return next((row for row in rows if row["source"] == name), {})
 
     with Daemon(place):
-        drop(clip, place.inbox / "over.mkv")
+        drop(long_clip, place.inbox / "over.mkv")
         # far past the end of the input no percent is true
         row = wait_until(lambda: (row := shown("over.mkv")).get("out_seconds", 0) > 3.5 and row)
         assert row
-        drop(clip, place.inbox / "steady.mkv")
+        drop(long_clip, place.inbox / "steady.mkv")
         wait_until(lambda: shown("steady.mkv").get("speed"))
         rows = {row["source"]: row for row in place.status()["running"]}
         (gates / "all").touch()
@@ -78,11 +66,13 @@ def test_a_job_of_unknown_length_shows_no_percent(tmp_path: Path, gates: Path) -
 
 
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
-def test_never_more_children_than_jobs_are_alive(tmp_path: Path, clip: Path, sandbox: str) -> None:
+def test_never_more_children_than_jobs_are_alive(
+    tmp_path: Path, long_clip: Path, sandbox: str
+) -> None:
     place = FakePlace(tmp_path / "videos", otherwise="slow:0.2-0.4", jobs=3, sandbox=sandbox)
     names = {f"{number:02}.mkv" for number in range(20)}
     for name in names:
-        drop(clip, place.inbox / name)
+        drop(long_clip, place.inbox / name)
     most = 0
 
     def done() -> bool:

@@ -7,36 +7,22 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, NEVER, CopyPlace, FakePlace, files_in
+from tests.daemon import Daemon, drop
+from tests.fake_place import NEVER, CopyPlace, FakePlace, files_in
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Path:
-    folder = tmp_path / "gates"
-    folder.mkdir()
-    return folder
-
-
 def test_a_stop_gives_the_grace_then_terms_then_kills_and_refunds(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     notes = tmp_path / "notes"
     place = FakePlace(
         tmp_path / "videos", otherwise=f"notes-term:{notes}", sandbox="off", stop_grace_seconds=1
     )
-    drop(clip, place.inbox / "a.mkv")
+    drop(long_clip, place.inbox / "a.mkv")
     with Daemon(place) as daemon:
         wait_until(lambda: notes.exists() and "ready" in notes.read_text())
         began = time.monotonic()
@@ -54,9 +40,9 @@ def test_a_stop_gives_the_grace_then_terms_then_kills_and_refunds(
         assert files_in(place.outbox) == set()
 
 
-def test_a_second_signal_stops_at_once(tmp_path: Path, clip: Path) -> None:
+def test_a_second_signal_stops_at_once(tmp_path: Path, long_clip: Path) -> None:
     place = FakePlace(tmp_path / "videos", otherwise="stubborn", stop_grace_seconds=NEVER)
-    drop(clip, place.inbox / "a.mkv")
+    drop(long_clip, place.inbox / "a.mkv")
     with Daemon(place) as daemon:
         wait_until(place.children)
         daemon.signal(signal.SIGTERM)
@@ -71,14 +57,14 @@ def test_a_second_signal_stops_at_once(tmp_path: Path, clip: Path) -> None:
 
 
 def test_a_job_that_finishes_within_the_grace_is_delivered_and_no_other_begins(
-    tmp_path: Path, clip: Path, gates: Path
+    tmp_path: Path, long_clip: Path, gates: Path
 ) -> None:
     plan = {"a*": f"gate:{gates}"}
     place = FakePlace(tmp_path / "videos", plan, jobs=1, stop_grace_seconds=NEVER)
-    drop(clip, place.inbox / "a.mkv")
+    drop(long_clip, place.inbox / "a.mkv")
     with Daemon(place) as daemon:
         wait_until(place.children)
-        drop(clip, place.inbox / "b.mkv")
+        drop(long_clip, place.inbox / "b.mkv")
         wait_until(lambda: len(re.findall(r"queued b.mkv", daemon.log())) == 1)
         daemon.signal(signal.SIGTERM)
         wait_until(lambda: "stopping" in daemon.log())
@@ -106,13 +92,13 @@ InboxScanner.scan = hang
 
 
 def test_a_daemon_whose_scan_hangs_on_a_dead_mount_can_be_stopped(
-    tmp_path: Path, clip: Path
+    tmp_path: Path, long_clip: Path
 ) -> None:
     """It waited for the thread of the scan, for ever: only SIGKILL was left."""
     place = CopyPlace(tmp_path / "videos", tweak=HANGING)
     with Daemon(place) as daemon:
         (place.root / "dead").touch()
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         wait_until((place.root / "hung").exists)
 
         assert daemon.stop() == 0

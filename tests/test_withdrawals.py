@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.daemon import Daemon, drop, tiny_clip
-from tests.fake_place import FRAMES, CopyPlace, FakePlace, files_in
+from tests.fake_place import CopyPlace, FakePlace, files_in
 from tests.waiting import wait_until
 from watchconv.host.folders import Folders
 from watchconv.intake.filters import NameFilter
@@ -22,24 +22,6 @@ from watchconv.model import Candidate, Job, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
-@pytest.fixture
-def gates(tmp_path: Path) -> Path:
-    folder = tmp_path / "gates"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of two frames."""
-    return tiny_clip(tmp_path_factory.mktemp("clips"))
 
 
 def test_a_backlog_that_is_deleted_while_workers_take_from_it_is_withdrawn(

@@ -15,7 +15,7 @@ import pytest
 
 from tests import daemon as harness
 from tests.clips import FFMPEG
-from tests.daemon import Daemon, Place, drop, is_ffmpeg, most_megabytes, tiny_clip
+from tests.daemon import Daemon, Place, drop, is_ffmpeg, most_megabytes
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from watchconv.process.spawn import find_orphans
@@ -53,11 +53,6 @@ ENDS_BADLY = {
 }
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
 def plan() -> dict[str, str]:
     told = {name: behaviour for name, (behaviour, _) in ENDS_BADLY.items()}
     return {f"{name}.mkv": behaviour for name, behaviour in (ENDS_WELL | told).items()}
@@ -84,17 +79,17 @@ class ChildExit:
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Iterator[ChildExit]:
+def ended(tmp_path_factory: pytest.TempPathFactory, long_clip: Path) -> Iterator[ChildExit]:
     """All have come to their end, and the daemon still lives."""
     folder = tmp_path_factory.mktemp("children")
     program = write_fake(folder / "bin", plan(), frames=FRAMES)
     place = Place(folder / "videos", {**SETTINGS, "ffmpeg": program})
     with Daemon(place) as daemon:
-        drop(clip, place.inbox / "first.mkv")
+        drop(long_clip, place.inbox / "first.mkv")
         place.wait_for("first.mkv", "done")
         before = Resting.of(daemon.pid)
         for name in (*plan(), *GOOD):
-            drop(clip, place.inbox / name)
+            drop(long_clip, place.inbox / name)
         wait_until(lambda: is_through(place, len(GOOD) + len(plan()) + 1), what=daemon.log)
         after = Resting.of(daemon.pid)
 
@@ -119,7 +114,7 @@ def test_a_child_that_ends_badly_has_its_attempts_and_is_reported(
     assert "attempts: 2" in report
 
 
-def test_the_others_are_done_at_their_first_attempt(ended: ChildExit, clip: Path) -> None:
+def test_the_others_are_done_at_their_first_attempt(ended: ChildExit, long_clip: Path) -> None:
     names = {*GOOD, *(f"{name}.mkv" for name in ENDS_WELL), "first.mkv"}
     jobs = {job["source"]: job for job in ended.place.jobs() if job["state"] == "done"}
     outputs = [path for path in ended.place.outbox.rglob("*") if path.is_file()]
@@ -127,7 +122,7 @@ def test_the_others_are_done_at_their_first_attempt(ended: ChildExit, clip: Path
     assert jobs.keys() == names
     assert {job["attempt"] for job in jobs.values()} == {1}
     assert {path.name for path in outputs} == {name.replace(".mkv", ".webm") for name in names}
-    assert all(path.read_bytes().startswith(clip.read_bytes()) for path in outputs)
+    assert all(path.read_bytes().startswith(long_clip.read_bytes()) for path in outputs)
 
 
 def test_a_hundred_megabytes_of_words_leave_memory_flat(ended: ChildExit) -> None:
@@ -154,7 +149,7 @@ main()
 
 
 def test_an_output_that_is_still_written_and_a_slow_disk_are_no_stall(
-    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, long_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So is +faststart, and so are a busy NAS and a copy to another disk."""
     monkeypatch.setattr(harness, "PROGRAM", (sys.executable, "-c", SLOW_DISK))
@@ -162,10 +157,10 @@ def test_an_output_that_is_still_written_and_a_slow_disk_are_no_stall(
     settings = {**SETTINGS, "max_attempts": 1, "ffmpeg": program}
     place = Place(tmp_path / "videos", settings)
     with Daemon(place):
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         place.wait_for("a.mkv", "done")
 
-        assert (place.outbox / "a.webm").read_bytes() == clip.read_bytes()
+        assert (place.outbox / "a.webm").read_bytes() == long_clip.read_bytes()
 
 
 # An ffmpeg that cannot be started is the machine's fault: no job pays for it.
@@ -206,14 +201,14 @@ HARMS = [forbid, empty, spoil, cut, lose_its_interpreter, lose_its_libraries]
     ("harm", "sandbox"), [*((harm, "off") for harm in HARMS), (forbid, "auto"), (spoil, "auto")]
 )
 def test_a_program_that_cannot_be_started_costs_no_job_an_attempt(
-    tmp_path: Path, clip: Path, harm: Callable[[Path], None], sandbox: str
+    tmp_path: Path, long_clip: Path, harm: Callable[[Path], None], sandbox: str
 ) -> None:
     program = Path(write_fake(tmp_path / "bin", frames=FRAMES))
     settings = {**SETTINGS, "max_attempts": 1, "sandbox": sandbox, "ffmpeg": str(program)}
     place = Place(tmp_path / "videos", settings)
     with Daemon(place) as daemon:
         harm(program)
-        drop(clip, place.inbox / "a.mkv")
+        drop(long_clip, place.inbox / "a.mkv")
         wait_until(lambda: "running→" in daemon.log(), what=daemon.log)
         wait_until(lambda: place.live()["state"] == "trouble", what=daemon.log)
         job = place.job("a.mkv")

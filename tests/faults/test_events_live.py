@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemon import Daemon, Place, drop, tiny_clip
+from tests.daemon import Daemon, Place, drop
 from tests.fakes import write_fake
 from tests.waiting import wait_until
 from tests.wrapped import WrappedPlace
@@ -28,11 +28,6 @@ SETTINGS: dict[str, Any] = {
     "profiles": {"copy": {"suffix": ".mkv", "args": "-c copy", "verify": "off"}},
 }
 NEVER = 3600  # no test waits for a regular look so long
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
 
 
 def place_in(folder: Path, settings: Mapping[str, Any]) -> WrappedPlace:

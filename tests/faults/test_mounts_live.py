@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemon import FOLDERS, Daemon, tiny_clip
+from tests.daemon import FOLDERS, Daemon
 from tests.fakes import write_fake
 from tests.mounted import Disks
 from tests.waiting import wait_until
@@ -36,11 +36,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clips"), "clip.mkv", FRAMES / 10)
-
-
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
     """A folder: the encode of x ends when x is in it."""
@@ -56,10 +51,10 @@ def disks(tmp_path: Path, gate: Path) -> Iterator[Disks]:
         yield disks
 
 
-def put(clip: Path, target: Path) -> None:
+def put(long_clip: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     hidden = target.with_name(f".{target.name}.part")
-    shutil.copyfile(clip, hidden)
+    shutil.copyfile(long_clip, hidden)
     hidden.rename(target)
 
 
@@ -84,7 +79,7 @@ def check_said_once(disks: Disks) -> None:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_that_is_pulled_and_comes_back_costs_nothing(
-    disks: Disks, gate: Path, clip: Path, name: str
+    disks: Disks, gate: Path, long_clip: Path, name: str
 ) -> None:
     """One job runs, two are queued; then the disk is gone, for longer than the encode takes."""
     place = disks.place
@@ -92,7 +87,7 @@ def test_a_folder_that_is_pulled_and_comes_back_costs_nothing(
         disks.attach(folder)
     inbox = disks.see(place.inbox)
     for number in (1, 2, 3):
-        put(clip, inbox / f"trip/{number}.mkv")
+        put(long_clip, inbox / f"trip/{number}.mkv")
     with Daemon(place) as daemon:
         wait_until(lambda: daemon.encodes() and len(place.jobs("--state", "queued")) == 2)
         disks.pull(name)
@@ -123,7 +118,7 @@ def test_a_folder_that_is_pulled_and_comes_back_costs_nothing(
 
 
 def test_an_inbox_that_goes_and_comes_without_end_withdraws_nothing(
-    disks: Disks, gate: Path, clip: Path
+    disks: Disks, gate: Path, long_clip: Path
 ) -> None:
     """Looks are under way at every moment, some of them between going and coming."""
     place = disks.place
@@ -131,7 +126,7 @@ def test_an_inbox_that_goes_and_comes_without_end_withdraws_nothing(
         disks.attach(folder)
     names = [f"{number}.mkv" for number in range(40)]
     for name in names:
-        put(clip, disks.see(place.inbox) / name)
+        put(long_clip, disks.see(place.inbox) / name)
     with Daemon(place):
         wait_until(lambda: len(place.jobs("--state", "queued")) == 39)
         for _ in range(25):
@@ -151,19 +146,19 @@ def test_an_inbox_that_goes_and_comes_without_end_withdraws_nothing(
 
 
 def test_a_mount_below_the_inbox_takes_its_jobs_along_and_brings_them_back(
-    disks: Disks, gate: Path, clip: Path
+    disks: Disks, gate: Path, long_clip: Path
 ) -> None:
     place = disks.place
     (place.inbox / "camera").mkdir()
     disks.attach("inbox/camera")
     camera = disks.see(place.inbox) / "camera"
     for name in ("1.mkv", "2.mkv"):
-        put(clip, camera / name)
+        put(long_clip, camera / name)
     with Daemon(place) as daemon:
         wait_until(lambda: daemon.encodes() and len(place.jobs("--state", "queued")) == 1)
         disks.pull("inbox/camera")
         wait_until(lambda: told(disks, f"{place.inbox}/camera is not mounted"))
-        put(clip, disks.see(place.inbox) / "other.mkv")
+        put(long_clip, disks.see(place.inbox) / "other.mkv")
         open_gate(gate, "1.mkv", "2.mkv", "other.mkv")
         place.wait_for("other.mkv", "done")  # nobody waits for the camera
         wait_until(lambda: len(place.jobs("--state", "queued")) == 2)
@@ -179,14 +174,14 @@ def test_a_mount_below_the_inbox_takes_its_jobs_along_and_brings_them_back(
 
 
 def test_originals_that_are_kept_below_a_mount_are_not_converted_again(
-    disks: Disks, gate: Path, clip: Path
+    disks: Disks, gate: Path, long_clip: Path
 ) -> None:
     """Over a restart too: the daemon that comes later knows what was mounted."""
     place = disks.place
     place.configure({**SETTINGS, "on_success": "keep"})
     (place.inbox / "camera").mkdir()
     disks.attach("inbox/camera")
-    put(clip, disks.see(place.inbox) / "camera/1.mkv")
+    put(long_clip, disks.see(place.inbox) / "camera/1.mkv")
     open_gate(gate, "1.mkv", "other.mkv")
     with Daemon(place) as daemon:
         place.wait_for("camera/1.mkv", "done")
@@ -197,7 +192,7 @@ def test_originals_that_are_kept_below_a_mount_are_not_converted_again(
         wait_until(lambda: told(disks, "camera is not mounted") == 2)
         disks.attach("inbox/camera")
         wait_until(lambda: told(disks, "over: below the inbox") == 1)
-        put(clip, disks.see(place.inbox) / "other.mkv")
+        put(long_clip, disks.see(place.inbox) / "other.mkv")
         place.wait_for("other.mkv", "done")
 
         assert Counter(job["source"] for job in place.jobs()) == {
@@ -207,15 +202,15 @@ def test_originals_that_are_kept_below_a_mount_are_not_converted_again(
 
 
 def test_a_mount_that_is_gone_for_good_is_forgotten_while_the_daemon_runs(
-    disks: Disks, gate: Path, clip: Path
+    disks: Disks, gate: Path, long_clip: Path
 ) -> None:
     place = disks.place
     (place.inbox / "camera").mkdir()
     disks.attach("inbox/camera")
-    put(clip, disks.see(place.inbox) / "first.mkv")
+    put(long_clip, disks.see(place.inbox) / "first.mkv")
     with Daemon(place):
         place.wait_for("first.mkv", "running")
-        put(clip, disks.see(place.inbox) / "camera/1.mkv")
+        put(long_clip, disks.see(place.inbox) / "camera/1.mkv")
         wait_until(lambda: len(place.jobs()) == 2)
         disks.pull("inbox/camera")
         wait_until(lambda: told(disks, "camera is not mounted"))
@@ -228,16 +223,16 @@ def test_a_mount_that_is_gone_for_good_is_forgotten_while_the_daemon_runs(
 
 
 def test_what_is_mounted_below_a_running_inbox_is_found_at_once(
-    disks: Disks, gate: Path, clip: Path
+    disks: Disks, gate: Path, long_clip: Path
 ) -> None:
     place = disks.place
     (place.inbox / "camera").mkdir()
-    put(clip, disks.disk("inbox/camera") / "1.mkv")
+    put(long_clip, disks.disk("inbox/camera") / "1.mkv")
     open_gate(gate, "1.mkv", "2.mkv")
     with Daemon(place):
         disks.attach("inbox/camera")
         place.wait_for("camera/1.mkv", "done")
-        put(clip, disks.see(place.inbox) / "camera/2.mkv")
+        put(long_clip, disks.see(place.inbox) / "camera/2.mkv")
         place.wait_for("camera/2.mkv", "done")
 
 
@@ -246,13 +241,13 @@ def test_what_is_mounted_below_a_running_inbox_is_found_at_once(
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_that_becomes_read_only_is_waited_for(
-    disks: Disks, gate: Path, clip: Path, name: str
+    disks: Disks, gate: Path, long_clip: Path, name: str
 ) -> None:
     place = disks.place
     for folder in FOLDERS:
         disks.attach(folder)
     with Daemon(place):
-        put(clip, disks.see(place.inbox) / "1.mkv")
+        put(long_clip, disks.see(place.inbox) / "1.mkv")
         if name in ("done", "error"):
             place.wait_for("1.mkv", "running")
         else:
@@ -260,7 +255,7 @@ def test_a_folder_that_becomes_read_only_is_waited_for(
             place.wait_for("1.mkv", "done")
         disks.run("mount", "-o", "remount,bind,ro", place.root / name)
         open_gate(gate, "1.mkv", "2.mkv")
-        put(clip, disks.disk("inbox") / "2.mkv")
+        put(long_clip, disks.disk("inbox") / "2.mkv")
         disks.wait_for_state("trouble")
 
         assert place.live()["trouble"][0].endswith("its file system is mounted read-only")
@@ -288,13 +283,13 @@ def passthrough(disks: Disks) -> Disks:
 
 
 def test_a_share_without_events_is_polled_by_itself(
-    passthrough: Disks, gate: Path, clip: Path
+    passthrough: Disks, gate: Path, long_clip: Path
 ) -> None:
     """The wait is the real one: the configuration says nothing of polling."""
     disks, place = passthrough, passthrough.place
     open_gate(gate, "1.mkv")
     with Daemon(place):
-        put(clip, disks.disk("share") / "trip/1.mkv")
+        put(long_clip, disks.disk("share") / "trip/1.mkv")
         place.wait_for("trip/1.mkv", "done")
 
     assert (
@@ -305,17 +300,17 @@ def test_a_share_without_events_is_polled_by_itself(
 
 
 def test_a_share_whose_server_dies_is_trouble_until_it_is_there_again(
-    passthrough: Disks, gate: Path, clip: Path
+    passthrough: Disks, gate: Path, long_clip: Path
 ) -> None:
     disks, place = passthrough, passthrough.place
     place.configure({**SETTINGS, "scan_seconds": 1})
     open_gate(gate, "1.mkv", "2.mkv")
     with Daemon(place):
-        put(clip, disks.disk("share") / "1.mkv")
+        put(long_clip, disks.disk("share") / "1.mkv")
         place.wait_for("1.mkv", "done")
         end_servers(disks.store / "share")
         disks.wait_for_state("trouble")
-        put(clip, disks.disk("share") / "2.mkv")
+        put(long_clip, disks.disk("share") / "2.mkv")
         disks.pull("inbox")
         disks.run("bindfs", disks.store / "share", place.inbox)
         place.wait_for("2.mkv", "done")
