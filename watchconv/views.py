@@ -163,11 +163,19 @@ def _clock(seconds: float) -> str:
 
 def show_size(size: int) -> str:
     """Return a number of bytes in its largest unit: 512 B, 1.5 GiB, -3.0 MiB."""
-    if abs(size) < 1024:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
-        if abs(value) < 1024 or unit == "TiB":
-            break
-    return f"{value:.1f} {unit}"
+    value, unit = _in_largest_unit(size)
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def show_bytes(count: float) -> str:
+    """Return a size as it would be configured: 1 GiB, 6.29 MiB, 100 bytes."""
+    value, unit = _in_largest_unit(count)
+    return f"{value:.4g} {'bytes' if unit == 'B' else unit}"
+
+
+def _in_largest_unit(count: float) -> tuple[float, str]:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return count, unit
+        count /= 1024
+    return count, "TiB"

@@ -14,13 +14,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from watchconv.commands.jobs import open_journal
-from watchconv.config.problems import show_bytes
 from watchconv.errors import ConfigError, WatchconvError
 from watchconv.host import status_file
 from watchconv.host.folders import WORK_DIR, Folders, find_state
 from watchconv.host.mounts import exported_by_nfs, mount_of
 from watchconv.journal.jobs import MOUNTS
 from watchconv.names import printable
+from watchconv.views import show_bytes
 
 if TYPE_CHECKING:
     import argparse

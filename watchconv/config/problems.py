@@ -63,12 +63,3 @@ def show(value: object) -> str:
         case str():
             return f"'{value}'"
     return repr(value)[:60]
-
-
-def show_bytes(count: float) -> str:
-    """Return a size as people read it: 1 GiB, 6.29 MiB."""
-    units = iter(("bytes", "KiB", "MiB", "GiB", "TiB"))
-    unit = next(units)
-    while count >= 1024 and (larger := next(units, "")):
-        count, unit = count / 1024, larger
-    return f"{count:.4g} {unit}"

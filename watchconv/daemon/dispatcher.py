@@ -12,7 +12,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.config.problems import show_bytes
 from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.daemon.worker import Attempt
 from watchconv.errors import EnvironmentTrouble, JournalError
@@ -21,6 +20,7 @@ from watchconv.intake.filters import names_in_error
 from watchconv.journal import requests
 from watchconv.logs.format import log_job
 from watchconv.model import JobState, Trouble
+from watchconv.views import show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
