@@ -13,7 +13,7 @@ from tests.test_policy import JOB
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import Manifest, WorkDirectories, readable_name
-from watchconv.model import OutputFile
+from watchconv.model import JobState, OutputFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -65,6 +65,22 @@ def test_only_work_that_no_open_attempt_has_is_swept(work: WorkDirectories) -> N
 
     assert work.sweep(ask) == 4
     assert left(work) == ["2", "2/2", "3", "3/2", "3/3", "3/manifest.json", "4", "4/1"]
+
+
+def test_what_a_crashed_attempt_left_is_swept_while_its_job_is_queued_again(
+    work: WorkDirectories,
+) -> None:
+    for job_id in (1, 2, 3):
+        work.make(job_id, 1, "/a.mov")
+    work.write_manifest(3, PROVEN)
+    Path(work.path(1, 1)).parent.with_name("01").mkdir()  # nobody's
+
+    def ask(_: Collection[int]) -> list[Job]:
+        work.make(2, 2, "/a.mov")  # it is claimed just after it was asked for
+        return [replace(JOB, id=n, run=1, state=JobState.QUEUED) for n in (1, 2, 3)]
+
+    assert work.sweep(ask) == 3
+    assert left(work) == ["1", "2", "2/2", "3", "3/1", "3/manifest.json"]
 
 
 def test_a_manifest_is_read_as_it_was_written_and_goes_with_its_attempt(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import OpenFolder, sync_folder
 from watchconv.host.folders import WORK_DIR
-from watchconv.model import OutputFile, OutputRole
+from watchconv.model import JobState, OutputFile, OutputRole
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from watchconv.model import Job
 
 _MANIFEST = "manifest.json"
+_NUMBER = re.compile("[1-9][0-9]{0,17}")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -146,23 +147,27 @@ class WorkDirectories:
         """Remove what crashed attempts, or those whose outbox was away, left. Return how many.
 
         open_among gives which of some jobs are open: their work still counts. It is called after
-        the names were listed: what is begun meanwhile is not among these. Of such a job, the last
-        run stays and the one that its manifest tells of.
+        all was listed, so what is begun meanwhile is not touched. Of such a job, the run that its
+        manifest tells of stays and, unless it waits for its next one, the last.
         """
         removed = 0
         with suppress(OSError, EnvironmentTrouble), self.open() as root:
-            names = os.listdir(root.descriptor)
-            numbers = [int(name) for name in names if name.isdecimal() and name.isascii()]
-            jobs = {str(job.id): job for job in open_among(numbers)} if names else {}
-            for name in names:
-                if name not in jobs:
-                    shutil.rmtree(name, ignore_errors=True, dir_fd=root.descriptor)
-                    removed += 1
-                    continue
+            runs: dict[str, list[str]] = {name: [] for name in os.listdir(root.descriptor)}
+            numbered = [name for name in runs if _NUMBER.fullmatch(name)]
+            for name in numbered:
+                with suppress(OSError), root.open(name, links=False) as folder:
+                    runs[name] = os.listdir(folder.descriptor)
+            jobs = {str(job.id): job for job in open_among([*map(int, numbered)])} if runs else {}
+            for name in runs.keys() - jobs.keys():
+                shutil.rmtree(name, ignore_errors=True, dir_fd=root.descriptor)
+                removed += 1
+            for name, job in jobs.items():
                 with suppress(OSError), root.open(name, links=False) as folder:
                     manifest = _read_manifest(folder)
-                    kept = {_MANIFEST, str(jobs[name].run), str(manifest.run if manifest else "")}
-                    for other in set(os.listdir(folder.descriptor)) - kept:
+                    kept = {_MANIFEST, str(manifest.run if manifest else "")}
+                    if job.state is not JobState.QUEUED:
+                        kept.add(str(job.run))
+                    for other in set(runs[name]) - kept:
                         shutil.rmtree(other, ignore_errors=True, dir_fd=folder.descriptor)
                         removed += 1
         return removed
