@@ -101,8 +101,8 @@ def closing():
 
 
 def hang():
-    while True:
-        time.sleep(3600)
+    while True:  # in short sleeps: Python runs no handler for a signal just before a long one
+        time.sleep(0.05)
 
 
 WHOLE = "copy slow gate overrun leaves escapes flood torrent rewrites late heir"

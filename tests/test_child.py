@@ -214,7 +214,8 @@ def test_a_stopped_child_may_end_in_its_own_way_within_the_grace(base: Command) 
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(255))
 print("ready", flush=True)
-time.sleep(60)
+while True:
+    time.sleep(0.05)
 """
     child = start_speaking(python(base, code))
     child.stop()
@@ -345,7 +346,8 @@ def test_a_child_on_its_way_out_is_not_paused_any_more(base: Command) -> None:
 import os, signal, time
 signal.signal(signal.SIGTERM, lambda *_: time.sleep(0.3) or os._exit(7))
 print("ready", flush=True)
-time.sleep(60)
+while True:
+    time.sleep(0.05)
 """
     child = start_speaking(python(base, code))
     child.stop()

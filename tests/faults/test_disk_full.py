@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from tests.daemon import Daemon, Place, drop, tiny_clip
 from tests.fakes import write_fake
 from tests.test_crash import files_in, frames_of, leftovers_in
 from tests.waiting import wait_until
+from watchconv.errors import JournalError
+from watchconv.journal.database import SCHEMA_VERSION, WAL_PAGES, Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,6 +320,34 @@ def test_a_full_state_holds_up_new_files_until_there_is_room(
     assert leftovers_in(place) == []
 
 
+@contextlib.contextmanager
+def reading(state: Path) -> Iterator[None]:
+    """Look at the journal all the while, so that its log cannot begin anew in the room it has."""
+    with contextlib.closing(sqlite3.connect(state / "journal.sqlite")) as db:
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM job").fetchall()
+        yield
+
+
+@pytest.mark.parametrize("size", [512 * KIB, 2 * MIB])
+def test_a_small_state_is_not_filled_by_the_log_of_the_journal(
+    tmp_path: Path, small: Callable[[Path, int], Disk], size: int
+) -> None:
+    small(tmp_path / "state", size)
+    full = 0
+    with contextlib.closing(Database(str(tmp_path / "state"))) as database:
+        for count in range(1500):  # more in all than any of the disks holds
+            try:
+                with database.writing() as db:
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + count % 2}")
+            except JournalError:
+                full += 1
+                with database.writing() as db:  # there is room when it is tried again
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    assert bool(full) is (size < WAL_PAGES * 4 * KIB)
+
+
 def test_a_state_that_fills_during_an_encode_loses_no_work(
     tmp_path: Path, clip: Path, small: Callable[[Path, int], Disk]
 ) -> None:
@@ -325,10 +356,11 @@ def test_a_state_that_fills_during_an_encode_loses_no_work(
     with Daemon(place) as daemon:
         drop(clip, place.inbox / clip.name)
         wait_for(place, "queued→running")
-        filler = disk.fill()
-        wait_for(place, "is the disk full?")
+        with reading(place.state):
+            filler = disk.fill()
+            wait_for(place, "is the disk full?")
 
-        assert_untouched(place, clip)
+            assert_untouched(place, clip)
 
         filler.unlink()
         place.wait_for(clip.name, "done")

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 FILE_NAME = "journal.sqlite"
 SCHEMA_VERSION = len(MIGRATIONS)
 BUSY_SECONDS = 10
+WAL_PAGES = 256  # 1 MiB, a quarter of what SQLite lets the log grow to: state may be a small disk
 _HINTS = {
     sqlite3.SQLITE_FULL: "is the disk full?",
     sqlite3.SQLITE_READONLY: "is the state directory writable?",
@@ -76,6 +77,7 @@ class Database:
                 time.sleep(0.02)
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA cache_size = -1024")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
 
     def _bring_up_to_date(self, *, migrate: bool) -> None:
         """Carry out the migrations that are missing, in one transaction."""
@@ -99,6 +101,7 @@ class Database:
                 for statement in step.split(";;"):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {newest}")
+        self._empty_log()
         if copy:
             log.info("the journal is now of schema %d; as it was, it is in %s", newest, copy)
 
@@ -135,6 +138,8 @@ class Database:
                 raise
             if _code(error) == sqlite3.SQLITE_READONLY:
                 self._open_again()
+            elif _code(error) == sqlite3.SQLITE_FULL:
+                self._empty_log()
             raise _journal_error("write", self.path, error) from error
 
     def _open_again(self) -> None:
@@ -147,6 +152,14 @@ class Database:
             before, self._db = self._db, before
         if before is not self._db:
             before.close()
+
+    def _empty_log(self) -> None:
+        """Write what is committed into the file, so that the log begins anew in the room it has.
+
+        SQLite does this after a commit alone: a log that fills the disk would stay for ever.
+        """
+        with suppress(sqlite3.Error):  # there may be no room for this either
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a query and return all of its rows."""
