@@ -36,8 +36,9 @@ from watchconv.host.workdir import WorkDirectories
 from watchconv.intake.watch import Watcher
 from watchconv.journal.jobs import Journal
 from watchconv.journal.thread import JournalThread
+from watchconv.media.facts import Facts
 from watchconv.media.probe import ProbeWorker
-from watchconv.model import Candidate, Identity, MediaInfo, Verify
+from watchconv.model import Candidate, Identity, Verify
 from watchconv.policy import attempt_end
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class StandInWorker(Worker):
             if isinstance(end, Exception):
                 raise end
             return end
-        media = MediaInfo("matroska", 1.0, ())
+        media = Facts("matroska", 1.0, ())
         plan = EncodePlan((), (), (), ".mkv", Verify.OFF, None, uses_hardware=False)
         limits = AttemptLimits(0, 0, 0, 0, 0, 0, 0, "none", "off")
         identity = Identity(0, 0, job.size, job.mtime_ns, 0)

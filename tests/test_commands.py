@@ -39,7 +39,16 @@ from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.host import status_file
 from watchconv.host.folders import find_state, make_state
 from watchconv.journal.jobs import Journal
-from watchconv.model import Candidate, Cause, Intent, JobState, JobWarning, OutputFile, Verdict
+from watchconv.model import (
+    Candidate,
+    Cause,
+    Intent,
+    JobState,
+    JobWarning,
+    OutputFile,
+    Verdict,
+    WarningCause,
+)
 from watchconv.process.sandbox.support import support
 from watchconv.views import RunningJob, Status, show_size
 
@@ -395,7 +404,7 @@ def test_what_jobs_saved_is_summed_and_outlives_the_history(quiet: Place) -> Non
             job = journal.claim(2.0)
             assert job
             output = OutputFile("output.webm", ".webm", made, name=f"{name}.webm")
-            warning = JobWarning("subtitles", "left out: a track")
+            warning = JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track")
             journal.intend(job, Intent(Verdict.ENCODED, (output,), warnings=(warning,)))
             journal.finish(job.id, JobState.DONE, 3.0)
         lines = quiet.say("jobs")
@@ -406,7 +415,7 @@ def test_what_jobs_saved_is_summed_and_outlives_the_history(quiet: Place) -> Non
 
     assert nothing.splitlines()[0] == "in     0 bytes, 0 B, of 0 done jobs"
     assert lines.splitlines()[0].endswith("b.mkv → b.mkv.webm; warning: left out: a track")
-    assert rows[0]["warnings"] == [{"cause": "subtitles", "text": "left out: a track"}]
+    assert rows[0]["warnings"] == [{"cause": "track-left-out", "text": "left out: a track"}]
     assert quiet.say("jobs") == ""
     assert told.splitlines() == [
         f"in     {(4 << 30) + 1000} bytes, 4.0 GiB, of 2 done jobs",

@@ -13,25 +13,26 @@ from watchconv.encode.plan import (
     thread_args,
     time_changer,
 )
-from watchconv.model import Cause, MediaInfo, Profile, Rejected, Stream, Verify
+from watchconv.media.facts import Facts, Track
+from watchconv.model import Cause, Profile, Rejected, Verify
 
-VIDEO = Stream(0, "video", "h264", 30)
-AUDIO = Stream(1, "audio", "aac", 45)
-COVER = Stream(2, "video", "mjpeg", 1, attached_picture=True)
+VIDEO = Track(0, "video", "h264", 30)
+AUDIO = Track(1, "audio", "aac", 45)
+COVER = Track(2, "video", "mjpeg", 1, attached_picture=True)
 AUTO = ["-map", "auto", "-c:v", "libx264"]
 
 
-def media(*streams: Stream, demuxer: str = "matroska") -> MediaInfo:
-    return MediaInfo(demuxer, None, streams)
+def media(*streams: Track, demuxer: str = "matroska") -> Facts:
+    return Facts(demuxer, None, streams)
 
 
-def subtitle(codec: str) -> Stream:
-    return Stream(2, "subtitle", codec, None, language="eng")
+def subtitle(codec: str) -> Track:
+    return Track(2, "subtitle", codec, None, language="eng")
 
 
 def plan(
     args: str,
-    found: MediaInfo,
+    found: Facts,
     *,
     suffix: str = ".mkv",
     source: str = "/in/a",
@@ -115,15 +116,15 @@ def test_a_relative_path_is_a_bug(places: dict[str, str]) -> None:
             (AUDIO, COVER),
             ("no video: it holds no video stream, only audio and a cover picture", Cause.NOT_VIDEO),
         ),
-        ((Stream(0, "video", "h264", 30, 33, 3),), None),
+        ((Track(0, "video", "h264", 30, 33, 3),), None),
         (
-            (VIDEO, Stream(1, "video", "h264", 30, 10, 10)),
+            (VIDEO, Track(1, "video", "h264", 30, 10, 10)),
             ("its frames are too large: 100 pixels each; max_pixels allows 99", Cause.TOO_LARGE),
         ),
     ],
 )
 def test_what_is_no_video_or_too_large_is_refused(
-    streams: tuple[Stream, ...], refused: tuple[str, Cause] | None
+    streams: tuple[Track, ...], refused: tuple[str, Cause] | None
 ) -> None:
     wanted = Rejected(refused[0], cause=refused[1]) if refused else None
 
@@ -147,8 +148,8 @@ def test_the_maps_stand_where_auto_stood() -> None:
 
 
 def test_the_cover_the_empty_track_and_data_are_left_out_with_a_word() -> None:
-    empty = Stream(3, "video", "h264", 0)
-    data = Stream(4, "data", "unknown", 9)
+    empty = Track(3, "video", "h264", 0)
+    data = Track(4, "data", "unknown", 9)
 
     args, losses = choose_streams(AUTO, media(COVER, empty, VIDEO, data), ".mp4")
 
@@ -161,9 +162,9 @@ def test_the_cover_the_empty_track_and_data_are_left_out_with_a_word() -> None:
 
 
 def test_a_second_video_is_left_out_and_every_audio_is_kept() -> None:
-    second = Stream(2, "video", "h264", 30)
-    other = Stream(3, "audio", "ac3", None)
-    odd = Stream(4, "audio", "unknown", None)
+    second = Track(2, "video", "h264", 30)
+    other = Track(3, "audio", "ac3", None)
+    odd = Track(4, "audio", "unknown", None)
 
     args, losses = choose_streams(AUTO, media(VIDEO, AUDIO, second, other, odd), ".mp4")
 
@@ -203,7 +204,7 @@ def test_picture_subtitles_do_not_fit_into_webm() -> None:
 
 
 def test_subtitles_are_numbered_among_those_kept() -> None:
-    tracks = (subtitle("dvd_subtitle"), Stream(3, "subtitle", "ass", None))
+    tracks = (subtitle("dvd_subtitle"), Track(3, "subtitle", "ass", None))
 
     args, _ = choose_streams(AUTO, media(VIDEO, *tracks), ".webm")
 
@@ -235,7 +236,7 @@ def test_kinds_that_the_user_refuses_are_left_out_in_silence() -> None:
 
 
 def test_fonts_stay_in_matroska_and_other_attachments_do_not() -> None:
-    font, text = Stream(3, "attachment", "ttf", None), Stream(4, "attachment", "unknown", None)
+    font, text = Track(3, "attachment", "ttf", None), Track(4, "attachment", "unknown", None)
 
     args, losses = choose_streams(["-map", "auto", "-c", "copy"], media(VIDEO, font, text), ".mkv")
 

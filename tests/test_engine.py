@@ -24,6 +24,7 @@ from watchconv.encode.program import Program, version_of
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import WORK_DIR, Folders
 from watchconv.host.workdir import Manifest, WorkDirectories, output_name
+from watchconv.media.facts import Facts, Track
 from watchconv.media.probe import ProbeWorker
 from watchconv.model import (
     AttemptOutcome,
@@ -34,14 +35,13 @@ from watchconv.model import (
     Identity,
     Interrupted,
     JobWarning,
-    MediaInfo,
     Outcome,
     OutputFile,
     Profile,
     Rejected,
     Stale,
-    Stream,
     Verify,
+    WarningCause,
     mtime_ns,
 )
 
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 FRAMES = 20
 NEVER = 300.0
 PROFILE = Profile("p", ".mkv", ("-c:v", "libvpx"), Verify.FULL)
-MEDIA = MediaInfo("matroska", 2.0, (Stream(0, "video", "mpeg4", None),))
+WARNED = JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track")
+MEDIA = Facts("matroska", 2.0, (Track(0, "video", "mpeg4", None),))
 LIMITS = AttemptLimits(
     stall_seconds=NEVER,
     time_limit_seconds=NEVER,
@@ -90,7 +91,7 @@ class Kit:
         *,
         run: int = 1,
         profile: Profile = PROFILE,
-        media: MediaInfo = MEDIA,
+        media: Facts = MEDIA,
         **limits: Any,
     ) -> Assignment:
         """Put a file into the inbox, if it is not there yet, and assign an attempt at it."""
@@ -156,7 +157,9 @@ class FakeKit(Kit):
             "slow*": Script(seconds=0.4),
             "half*": Script(Broke("the output is not whole", cause=Cause.OUTPUT)),
             "away*": Script(trouble="its machine does not answer"),
-            "warned*": Script(warnings=(JobWarning("subtitles", "left out: a track"),)),
+            "warned*": Script(
+                warnings=(JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track"),)
+            ),
         }
         self.machines = FakeMachines(scripts, capacity=1)
         self.engine = FakeEngine(self.work, self.machines)
@@ -480,7 +483,7 @@ def test_an_attempt_that_ended_while_no_daemon_was_there_is_fetched(fake: FakeKi
     outcome = asyncio.run(second()).outcome
 
     assert isinstance(outcome, Encoded)
-    assert [warning.cause for warning in outcome.warnings] == ["subtitles"]
+    assert [warning.cause for warning in outcome.warnings] == [WarningCause.TRACK_LEFT_OUT]
 
 
 def test_the_machines_take_no_more_than_they_can(fake: FakeKit) -> None:

@@ -37,6 +37,7 @@ from watchconv.model import (
     Request,
     Verdict,
     WaitReason,
+    WarningCause,
 )
 
 if TYPE_CHECKING:
@@ -533,7 +534,7 @@ def test_only_queued_jobs_are_claimed(journal: Journal, state: JobState) -> None
 def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
     job_id = bring_to(journal, JobState.RUNNING)
     outputs = (made("a.webm"), made("a.jpg", 2))
-    warning = JobWarning("subtitles", "left out: a track \udce9")
+    warning = JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track \udce9")
     intent = Intent(
         Verdict.ENCODED, outputs, "a.mov", OnSuccess.MOVE, None, "why", "text", (warning,)
     )

@@ -32,6 +32,7 @@ from watchconv.model import (
     Savings,
     Statistic,
     WaitReason,
+    WarningCause,
 )
 
 if TYPE_CHECKING:
@@ -222,7 +223,9 @@ def test_the_history_of_the_newest_version_is_read(tmp_path: Path) -> None:
     assert failed and kept and queued
     assert (failed.cause, failed.encode_seconds) == (Cause.STALL, 25.0)
     assert attempts == [(run, AttemptOutcome.BROKE, Cause.STALL, 25.0) for run in (1, 2)]
-    assert kept.warnings == (JobWarning("subtitles", "left out: a track of subtitles \udce9"),)
+    assert kept.warnings == (
+        JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track of subtitles \udce9"),
+    )
     assert (kept.outputs[0].size, kept.media_seconds) == (40, 60.0)
     assert queued.wait_reason is WaitReason.UNMOUNTED
     assert savings == Savings(2, 108 + 108, 80)

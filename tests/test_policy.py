@@ -28,6 +28,7 @@ from watchconv.model import (
     Stale,
     Verdict,
     WaitReason,
+    WarningCause,
 )
 from watchconv.policy import (
     Close,
@@ -63,7 +64,7 @@ JOB = Job(
 
 
 MADE = (OutputFile("output.webm", ".webm", 1), OutputFile("poster.jpg", ".jpg", 2))
-WARNED = (JobWarning("subtitles", "left out: a track"),)
+WARNED = (JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track"),)
 REFUSED = Rejected("no video", "r", Cause.NOT_VIDEO)
 STALLED = Broke("it stalled", "r", Cause.STALL)
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-    from watchconv.model import Content, MediaInfo
+    from watchconv.media.facts import Content, Facts
 
 CLIP = MEDIA / "awesome'movie.mov"
 HOSTILE = MEDIA.parent / "hostile" / "make_hostile.py"
@@ -84,7 +84,7 @@ def working(limits: Limits | None = None) -> contextlib.closing[ProbeWorker]:
     return contextlib.closing(ProbeWorker("test-tag", limits))
 
 
-def probe(worker: ProbeWorker, path: Path, **options: Any) -> MediaInfo:
+def probe(worker: ProbeWorker, path: Path, **options: Any) -> Facts:
     with opened(path) as fd:
         return worker.probe(fd, **options)
 
@@ -94,7 +94,7 @@ def examine(worker: ProbeWorker, path: Path, **options: Any) -> tuple[Content, .
         return worker.examine(fd, os.fstat(fd).st_size, **options)
 
 
-def media_of(path: Path) -> MediaInfo:
+def media_of(path: Path) -> Facts:
     with working() as worker:
         return probe(worker, path)
 
@@ -222,7 +222,7 @@ def test_streams_carry_the_codecs_own_names() -> None:
     names = ("hdr10-av1.mp4", "media-sample.avi", "media-sample_with_pgs_subtitles.mkv")
     found = [media_of(MEDIA / name) for name in names]
 
-    assert [[f"{s.kind}/{s.codec}" for s in media.streams] for media in found] == [
+    assert [[f"{s.kind}/{s.codec}" for s in media.tracks] for media in found] == [
         ["video/av1", "audio/aac"],
         ["video/mpeg4", "audio/mp3"],
         ["video/h264", "audio/ac3", "subtitle/hdmv_pgs_subtitle"],
@@ -247,7 +247,7 @@ def test_samples_are_counted_only_where_the_container_has_a_whole_index(
     found = media_of(MEDIA / name)
 
     assert found.demuxer == demuxer
-    assert [stream.samples for stream in found.streams] == samples
+    assert [stream.samples for stream in found.tracks] == samples
 
 
 def test_tags_that_are_no_utf8_fail_nothing(tmp_path: Path) -> None:
@@ -259,14 +259,14 @@ def test_tags_that_are_no_utf8_fail_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert b"caf\xe9" in clip.read_bytes()
 
-    assert [stream.codec for stream in media_of(clip).streams] == ["mpeg4"]
+    assert [stream.codec for stream in media_of(clip).tracks] == ["mpeg4"]
 
 
 def test_a_cover_is_no_video() -> None:
     found = media_of(MEDIA / "metadata_gnre.mp4")
 
     assert [s.codec for s in found.videos] == ["h264"]
-    assert [s.codec for s in found.streams if s.attached_picture] == ["mjpeg"]
+    assert [s.codec for s in found.tracks if s.attached_picture] == ["mjpeg"]
 
 
 @pytest.mark.parametrize(

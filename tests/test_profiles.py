@@ -17,7 +17,8 @@ from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader, Stream
 from watchconv.encode.plan import EncodePlan, plan_encode
 from watchconv.encode.program import encoders_named, examine_program
 from watchconv.encode.verify import Finding, verify
-from watchconv.model import Broke, Cause, Content, MediaInfo, Profile, Stream, Verify
+from watchconv.media.facts import Content, Facts, Track
+from watchconv.model import Broke, Cause, Profile, Verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ class Run:
     tail: str
     counts: StreamCounts | None
     plan: EncodePlan
-    media: MediaInfo
+    media: Facts
     output: Path
 
     def decide(self) -> Finding:
@@ -40,17 +41,17 @@ class Run:
         return verify(self.counts, self.media, found, level=Verify.FULL, time_changer=changer)
 
 
-def probe(path: Path) -> MediaInfo:
+def probe(path: Path) -> Facts:
     with av.open(str(path)) as container:
         demuxer = container.format.name.split(",")[0]
         streams = tuple(_stream(s, indexed=demuxer in ("mov", "avi")) for s in container.streams)
-    return MediaInfo(demuxer, None, streams)
+    return Facts(demuxer, None, streams)
 
 
-def _stream(stream: av.stream.Stream, *, indexed: bool) -> Stream:
+def _stream(stream: av.stream.Stream, *, indexed: bool) -> Track:
     context = stream.codec_context
     name = context.name if context is not None else "unknown"
-    return Stream(
+    return Track(
         stream.index,
         stream.type,
         CODECS.get(name, name),
@@ -78,7 +79,7 @@ def contents(path: Path) -> list[Content]:
         ]
 
 
-def plan(path: Path, media: MediaInfo, profile: Profile, output: str) -> EncodePlan:
+def plan(path: Path, media: Facts, profile: Profile, output: str) -> EncodePlan:
     return plan_encode(
         profile,
         media,

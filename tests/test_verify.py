@@ -8,7 +8,8 @@ import pytest
 
 from watchconv.encode.ffmpeg_output import Route, StreamCount, StreamCounts
 from watchconv.encode.verify import Finding, verify
-from watchconv.model import Broke, Cause, Content, MediaInfo, Rejected, Stream, Verify
+from watchconv.media.facts import Content, Facts, Track
+from watchconv.model import Broke, Cause, Rejected, Verify
 
 
 def run(
@@ -31,8 +32,8 @@ def run(
     )
 
 
-def clip(samples: int | None) -> MediaInfo:
-    return MediaInfo("mov", None, (Stream(0, "video", "h264", samples),))
+def clip(samples: int | None) -> Facts:
+    return Facts("mov", None, (Track(0, "video", "h264", samples),))
 
 
 def video(packets: int, *, decodes: bool = True) -> Content:
@@ -87,7 +88,7 @@ def test_a_track_that_is_not_used_says_nothing_about_truncation() -> None:
     unused = StreamCount(0, 1, "data", 0, None, 0)
     counts = run(14, 14, 14)
     counts = replace(counts, inputs=(*counts.inputs, unused))
-    both = MediaInfo("mov", None, (*clip(14).streams, Stream(1, "data", "unknown", 99)))
+    both = Facts("mov", None, (*clip(14).tracks, Track(1, "data", "unknown", 99)))
 
     assert verify(counts, both, [video(14)], level=Verify.FULL, time_changer=None) == Finding()
 

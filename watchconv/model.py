@@ -212,10 +212,45 @@ class OutputFile:
     state: OutputState = OutputState.INTENDED
 
 
+class WarningCause(StrEnum):
+    """What a done job's output lacks of its original, or has otherwise."""
+
+    TRACK_LEFT_OUT = "track-left-out"
+    TRACK_CONVERTED = "track-converted"  # one that was to be copied
+    TONE_MAPPED = "tone-mapped"
+    DOLBY_VISION = "dolby-vision"
+    MASTERING = "mastering"  # mastering display and light level
+    DEINTERLACED = "deinterlaced"
+    ALPHA = "alpha"
+    DEPTH = "depth"  # bits cut
+    CHROMA = "chroma"
+    SHAPE = "shape"  # the size or aspect changes on the way
+    LAYOUT = "layout"
+    SAMPLE_RATE = "sample-rate"
+    STYLE = "style"  # of subtitles
+    CAPTIONS = "captions"
+    CHAPTERS = "chapters"
+    COVER = "cover"
+    FONTS = "fonts"
+    TITLES = "titles"
+    FLAGS = "flags"
+    DATE = "date"
+    PLACE = "place"
+    TAGS = "tags"
+    TIMECODE = "timecode"
+    PROJECTION = "projection"
+    GAPS = "gaps"  # the original holds less than its time
+    SALVAGED = "salvaged"  # the original is not whole
+    UNPROVEN = "unproven"  # a promise could not be proven
+    ORIGINAL_KEPT = "original-kept"  # on_success: delete fell back to move
+    SIZE = "size"  # the size guard delivered the original
+    FALLBACK = "fallback"  # another encoder than the first of the profile
+
+
 class JobWarning(NamedTuple):
     """What a person should know of a job although it is done."""
 
-    cause: str
+    cause: WarningCause
     text: str
 
 
@@ -349,46 +384,6 @@ class Progress:
     speed: float | None
     fraction: float | None
     eta_seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """One stream of an input, as the probe saw it."""
-
-    index: int
-    kind: str  # video, audio, subtitle, data, attachment
-    codec: str  # ffmpeg's codec name; "unknown" where there is no decoder
-    samples: int | None  # packets that the container's own index lists; None: it has none
-    width: int = 0
-    height: int = 0
-    pixel_format: str = ""
-    attached_picture: bool = False
-    language: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
-    """What the probe found in an input."""
-
-    demuxer: str  # one name that ffmpeg's -f takes
-    duration_seconds: float | None  # proven by packets, never what a header says; None: unknown
-    streams: tuple[Stream, ...]
-
-    @property
-    def videos(self) -> tuple[Stream, ...]:
-        """The streams that make this a video: no attached pictures."""
-        return tuple(s for s in self.streams if s.kind == "video" and not s.attached_picture)
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """One stream of an output, as it was read back from the file."""
-
-    index: int
-    kind: str
-    codec: str
-    packets: int
-    decodes: bool  # its first packets give at least one frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ from watchconv.encode.plan import plan_encode, refusal, time_changer
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.media import FORMATS
+from watchconv.media.facts import Content, Facts
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
-from watchconv.model import Broke, Content, MediaInfo, Verify
+from watchconv.model import Broke, Verify
 from watchconv.names import NAME_MAX_BYTES, with_suffix
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
 ) -> None:
     answer = {"media": {"demuxer": demuxer, "duration": duration, "streams": streams}}
     media = parse_reply(json.dumps(answer).encode())
-    assert isinstance(media, MediaInfo)
+    assert isinstance(media, Facts)
     refused = refusal(media, 1 << 27)
 
     assert refused is None or refused.reason.isprintable()
@@ -110,7 +111,7 @@ contents = st.lists(st.builds(Content, small, kinds, words, counts, st.booleans(
 def test_all_counts_get_a_verdict(
     said: StreamCounts | None, outputs: tuple[Content, ...], level: Verify, args: list[str]
 ) -> None:
-    media, changer = MediaInfo("mov", None, ()), time_changer(args)
+    media, changer = Facts("mov", None, ()), time_changer(args)
 
     fault, _ = verify(said, media, outputs, level=level, time_changer=changer)
 

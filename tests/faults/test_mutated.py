@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from watchconv.model import Job, MediaInfo
+    from watchconv.media.facts import Facts
+    from watchconv.model import Job
 
 EVERYTHING = os.environ.get("WATCHCONV_FAULTS") == "all"
 CLIPS = 20_000 if EVERYTHING else 5000
@@ -169,7 +170,7 @@ class Tried:
         return "lost a worker" if "in a row" in failed.reason else "refused"
 
 
-def plan(media: MediaInfo) -> str:
+def plan(media: Facts) -> str:
     """Do all that is done with a probe's answer before ffmpeg starts."""
     length = media.duration_seconds
     assert length is None or (math.isfinite(length) and length >= 0)

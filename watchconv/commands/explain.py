@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watchconv.config import Config
-    from watchconv.model import MediaInfo, Profile
+    from watchconv.media.facts import Facts
+    from watchconv.model import Profile
 
 _UNOPENED = {
     errno.ENOENT: "there is no such file",
@@ -89,7 +90,7 @@ def explain_file(config: Config, path: str, chosen: str | None) -> Iterator[str]
     length = media.duration_seconds
     shown = "length unknown" if length is None else f"{length:.2f} s"
     yield f"container: {media.demuxer}, {shown}"
-    for stream in media.streams:
+    for stream in media.tracks:
         parts = [
             stream.kind,
             stream.codec,
@@ -124,7 +125,7 @@ def _profile(config: Config, source: str, chosen: str | None) -> Profile:
 
 
 def explain_encode(
-    config: Config, path: str, source: str, profile: Profile, media: MediaInfo
+    config: Config, path: str, source: str, profile: Profile, media: Facts
 ) -> Iterator[str]:
     """Yield what the encode plan holds, for one encode alone and for one among others."""
     from watchconv.encode.plan import plan_encode

@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from watchconv.encode.plan import EncodePlan
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
+    from watchconv.media.facts import Facts
     from watchconv.media.probe import ProbeWorker
-    from watchconv.model import Job, MediaInfo, Progress
+    from watchconv.model import Job, Progress
     from watchconv.process.child import ChildExit
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Assignment:
     job: Job
     original: str  # its path
     identity: Identity  # the original as it was probed
-    media: MediaInfo
+    media: Facts
     plan: EncodePlan
     limits: AttemptLimits
 

@@ -18,7 +18,8 @@ from watchconv.model import Cause, Rejected
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from watchconv.model import MediaInfo, Profile, Stream, Verify
+    from watchconv.media.facts import Facts, Track
+    from watchconv.model import Profile, Verify
 
 # progress goes to stdout; stderr carries the closing counts, which need -v verbose
 _OPTIONS = ("-hide_banner", "-nostdin", "-nostats", "-v", "verbose", "-y", "-progress", "pipe:1")
@@ -40,7 +41,7 @@ class EncodePlan:
 
 def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     profile: Profile,
-    media: MediaInfo,
+    media: Facts,
     *,
     program: str,
     source: str,
@@ -69,11 +70,11 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     return EncodePlan(*words, *judged, uses_hardware(args))
 
 
-def refusal(media: MediaInfo, max_pixels: int) -> Rejected | None:
+def refusal(media: Facts, max_pixels: int) -> Rejected | None:
     """Return why a file is no video that is converted here, or None."""
     videos = media.videos
     if not videos:
-        kinds = {"a cover picture" if s.attached_picture else s.kind for s in media.streams}
+        kinds = {"a cover picture" if s.attached_picture else s.kind for s in media.tracks}
         held = " and ".join(sorted(kinds, reverse=True)) or "nothing"
         reason = f"no video: it holds no video stream, only {held}"
         return Rejected(reason, cause=Cause.NOT_VIDEO)
@@ -103,9 +104,7 @@ _SUBTITLES = {
 _NONE_OF_A_KIND = {"video": "-vn", "audio": "-an", "subtitle": "-sn"}
 
 
-def choose_streams(
-    args: Sequence[str], media: MediaInfo, suffix: str
-) -> tuple[list[str], list[str]]:
+def choose_streams(args: Sequence[str], media: Facts, suffix: str) -> tuple[list[str], list[str]]:
     """Return args with ``-map auto`` expanded, and a sentence for each stream that is left out.
 
     Kept are the first video that is no cover and not empty, every audio that can be decoded, the
@@ -126,7 +125,7 @@ def choose_streams(
     codecs: list[str] = []
     losses: list[str] = []
     has_video = False
-    for stream in media.streams:
+    for stream in media.tracks:
         if _NONE_OF_A_KIND.get(stream.kind) in args:
             continue
         if loss := _loss(stream, suffix, named, has_video=has_video):
@@ -141,7 +140,7 @@ def choose_streams(
     return [*args[:at], *maps, *args[at + 2 :], *codecs], losses
 
 
-def _loss(stream: Stream, suffix: str, named: str | None, *, has_video: bool) -> str | None:
+def _loss(stream: Track, suffix: str, named: str | None, *, has_video: bool) -> str | None:
     """Return why a stream is left out; None for one that is kept."""
     match stream.kind:
         case "video" if stream.attached_picture:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from watchconv.encode.ffmpeg_output import StreamCount, StreamCounts
-    from watchconv.model import Content, MediaInfo
+    from watchconv.media.facts import Content, Facts
 
     Inputs = Mapping[tuple[int, int], StreamCount]  # by file and stream
 
@@ -32,7 +32,7 @@ class Finding(NamedTuple):
 
 def verify(
     counts: StreamCounts | None,
-    media: MediaInfo,
+    media: Facts,
     outputs: Sequence[Content],
     *,
     level: Verify,
@@ -83,10 +83,10 @@ def _is_short(there: int, wanted: int) -> bool:
     return there < wanted * 0.9 and wanted - there > 3
 
 
-def _input_fault(counts: StreamCounts, inputs: Inputs, media: MediaInfo | None) -> Rejected | None:
+def _input_fault(counts: StreamCounts, inputs: Inputs, media: Facts | None) -> Rejected | None:
     """Return what is wrong with the input: it is cut (by its own index, in media), or damaged."""
     used = dict(counts.routes)
-    for stream in media.streams if media else ():
+    for stream in media.tracks if media else ():
         count = inputs.get((0, stream.index))
         if count is None or stream.samples is None or count[:2] not in used:
             continue

@@ -15,16 +15,7 @@ from watchconv.encode.engine import read_error
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.media.container import Ending, container_end
-from watchconv.model import (
-    Cause,
-    Gone,
-    Identity,
-    Interrupted,
-    Job,
-    Rejected,
-    Stale,
-    mtime_ns,
-)
+from watchconv.model import Cause, Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
 
 # nothing there; or no regular file there, or a link on the way
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})

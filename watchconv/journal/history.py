@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import fields
-from itertools import starmap
 from typing import TYPE_CHECKING
 
 from watchconv.journal.database import Database
@@ -28,6 +27,7 @@ from watchconv.model import (
     Statistic,
     Verdict,
     WaitReason,
+    WarningCause,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +71,10 @@ class History(Database):
             for name, kind in _KINDS.items():
                 if job[name] is not None:
                     job[name] = kind(job[name])
-            job["warnings"] = tuple(starmap(JobWarning, json.loads(job["warnings"] or "[]")))
+            job["warnings"] = tuple(
+                JobWarning(WarningCause(cause), text)
+                for cause, text in json.loads(job["warnings"] or "[]")
+            )
             outputs = []
             for *names, size, role, state in json.loads(job["outputs"]):
                 file, suffix, name = map(os.fsdecode, map(bytes.fromhex, names))

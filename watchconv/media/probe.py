@@ -22,8 +22,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from watchconv.media.facts import Content, Facts
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed, nonsense, parse_reply, read_hello
-from watchconv.model import Cause, Content, MediaInfo
+from watchconv.model import Cause
 from watchconv.process.sandbox.support import SandboxMode, support
 from watchconv.process.spawn import environment, spawn
 from watchconv.process.stop import StoppableLock, StopSignal, wait_readable
@@ -162,14 +163,14 @@ class ProbeWorker:
         child = self._children[-1] if self._children else None
         return child.pid if child and not child.is_over else None
 
-    def probe(self, fd: int, *, sandbox: str = "auto", stop: StopSignal | None = None) -> MediaInfo:
+    def probe(self, fd: int, *, sandbox: str = "auto", stop: StopSignal | None = None) -> Facts:
         """Return what the open file is. The descriptor stays the caller's, its position unmoved.
 
         Raises Stopped as soon as a stop is requested, else ProbeFailed: a file's fault if it is
         ``hopeless``, or our own trouble (NoWorker: the machine's).
         """
         found = self._ask(b"probe", fd, self._limits.probe_seconds, sandbox, stop)
-        if isinstance(found, MediaInfo):
+        if isinstance(found, Facts):
             return found
         raise nonsense()
 
@@ -201,7 +202,7 @@ class ProbeWorker:
 
     def _ask(
         self, request: bytes, fd: int, limit_seconds: float, sandbox: str, stop: StopSignal | None
-    ) -> MediaInfo | tuple[Content, ...]:
+    ) -> Facts | tuple[Content, ...]:
         """Ask, and once more with a fresh child when the first is lost over it."""
         stop = stop or StopSignal()
         tries, is_forgiven = 0, False

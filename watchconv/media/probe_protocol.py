@@ -1,6 +1,6 @@
 """The probe worker's answers, which the daemon does not trust.
 
-Whatever the bytes, an answer is understood as ``MediaInfo`` or ``Content`` values within their
+Whatever the bytes, an answer is understood as ``Facts`` or ``Content`` values within their
 bounds, or it is a ``ProbeFailed``; what it says in words is cut and printable.
 """
 
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from watchconv.errors import WatchconvError
 from watchconv.media import DEMUXERS, KINDS
-from watchconv.model import Cause, Content, MediaInfo, Stream
+from watchconv.media.facts import Content, Facts, Track
+from watchconv.model import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,13 +49,13 @@ class NoWorker(ProbeFailed):
         )
 
 
-def parse_reply(reply: bytes) -> MediaInfo | tuple[Content, ...]:
+def parse_reply(reply: bytes) -> Facts | tuple[Content, ...]:
     """Return what the child answered; raise ProbeFailed for any other bytes."""
     match _parse_object(reply):
         case {"media": {"demuxer": str(demuxer), "duration": seconds, "streams": list(rows)}}:
             is_length = isinstance(seconds, float) and math.isfinite(seconds) and seconds >= 0
             if demuxer in DEMUXERS and (seconds is None or is_length):
-                return MediaInfo(demuxer, seconds, tuple(starmap(Stream, _checked(rows, _STREAM))))
+                return Facts(demuxer, seconds, tuple(starmap(Track, _checked(rows, _STREAM))))
         case {"contents": list(rows)}:
             return tuple(starmap(Content, _checked(rows, _CONTENT)))
         case {"refused": str(reason), "cause": str(cause)} if cause in REFUSALS:
@@ -81,7 +82,7 @@ def _parse_object(message: bytes) -> object:
         return None
 
 
-# The values of a row: the fields of ``model.Stream`` and ``model.Content`` in their order.
+# The values of a row: the fields of ``facts.Track`` and ``model.Content`` in their order.
 _STREAM = ((int,), (str,), (str,), (int, NoneType), (int,), (int,), (str,), (bool,), (str,))
 _CONTENT = ((int,), (str,), (str,), (int,), (bool,))
 
