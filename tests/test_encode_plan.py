@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from watchconv.config.profiles import BUILTIN
+from watchconv.encode.decision import Action
 from watchconv.encode.plan import (
     EncodePlan,
     choose_streams,
@@ -14,7 +17,10 @@ from watchconv.encode.plan import (
     time_changer,
 )
 from watchconv.media.facts import Facts, Track
-from watchconv.model import Cause, Profile, Rejected, Verify
+from watchconv.model import Cause, JobWarning, Profile, Rejected, Verify, WarningCause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VIDEO = Track(0, "video", "h264", 30)
 AUDIO = Track(1, "audio", "aac", 45)
@@ -28,6 +34,14 @@ def media(*streams: Track, demuxer: str = "matroska") -> Facts:
 
 def subtitle(codec: str) -> Track:
     return Track(2, "subtitle", codec, None, language="eng")
+
+
+def left_out(text: str) -> JobWarning:
+    return JobWarning(WarningCause.TRACK_LEFT_OUT, text)
+
+
+def texts(warnings: Sequence[JobWarning]) -> list[str]:
+    return [warning.text for warning in warnings]
 
 
 def plan(
@@ -64,12 +78,19 @@ def test_a_plan_holds_all_that_an_encode_and_its_judgement_need() -> None:
     assert made == EncodePlan(
         args=args,
         argv=made.argv,
-        losses=("video track 2 (mjpeg): a cover picture is not kept",),
         suffix=".webm",
         verify=Verify.STREAMS,
         time_changer="-r",
         uses_hardware=False,
+        decisions=made.decisions,
+        warnings=(left_out("video track 2 (mjpeg) is left out: a cover picture is not kept"),),
+        frame_factor=None,
     )
+    assert [(d.track, d.action, d.ordinal) for d in made.decisions] == [
+        (0, Action.ENCODE, 0),
+        (1, Action.ENCODE, 0),
+        (2, Action.LEAVE, None),
+    ]
     assert made.argv[0] == "/bin/ffmpeg"
     assert made.argv[-len(args) - 3 :] == ("-i", "file:/in/a", *args, "file:/work/o")
     assert plan("-c:v h264_nvenc", found).uses_hardware
@@ -137,27 +158,27 @@ def test_what_is_no_video_or_too_large_is_refused(
 def test_arguments_without_auto_are_not_changed() -> None:
     args = ["-map", "0", "-c", "copy"]
 
-    assert choose_streams(args, media(VIDEO, AUDIO), ".mkv") == (args, [])
+    assert choose_streams(args, media(VIDEO, AUDIO), ".mkv") == (args, [], [])
 
 
 def test_the_maps_stand_where_auto_stood() -> None:
-    args, losses = choose_streams(["-y", *AUTO], media(VIDEO, AUDIO), ".mp4")
+    args, _, losses = choose_streams(["-y", *AUTO], media(VIDEO, AUDIO), ".mp4")
 
     assert args == ["-y", "-map", "0:0", "-map", "0:1", "-c:v", "libx264"]
-    assert losses == []
+    assert texts(losses) == []
 
 
 def test_the_cover_the_empty_track_and_data_are_left_out_with_a_word() -> None:
     empty = Track(3, "video", "h264", 0)
     data = Track(4, "data", "unknown", 9)
 
-    args, losses = choose_streams(AUTO, media(COVER, empty, VIDEO, data), ".mp4")
+    args, _, losses = choose_streams(AUTO, media(COVER, empty, VIDEO, data), ".mp4")
 
     assert args == ["-map", "0:0", "-c:v", "libx264"]
-    assert losses == [
-        "video track 2 (mjpeg): a cover picture is not kept",
-        "video track 3 (h264): it is empty",
-        "data track 4 (unknown): data does not go into .mp4",
+    assert texts(losses) == [
+        "video track 2 (mjpeg) is left out: a cover picture is not kept",
+        "video track 3 (h264) is left out: it is empty",
+        "data track 4 (unknown) is left out: data does not go into .mp4",
     ]
 
 
@@ -166,12 +187,12 @@ def test_a_second_video_is_left_out_and_every_audio_is_kept() -> None:
     other = Track(3, "audio", "ac3", None)
     odd = Track(4, "audio", "unknown", None)
 
-    args, losses = choose_streams(AUTO, media(VIDEO, AUDIO, second, other, odd), ".mp4")
+    args, _, losses = choose_streams(AUTO, media(VIDEO, AUDIO, second, other, odd), ".mp4")
 
     assert args[:6] == ["-map", "0:0", "-map", "0:1", "-map", "0:3"]
-    assert losses == [
-        "video track 2 (h264): only the first video is kept",
-        "audio track 4 (unknown): this codec is unknown",
+    assert texts(losses) == [
+        "video track 2 (h264) is left out: only the first video is kept",
+        "audio track 4 (unknown) is left out: this codec is unknown",
     ]
 
 
@@ -190,29 +211,31 @@ def test_a_second_video_is_left_out_and_every_audio_is_kept() -> None:
     ],
 )
 def test_subtitles_become_what_the_container_takes(codec: str, suffix: str, becomes: str) -> None:
-    args, losses = choose_streams(AUTO, media(VIDEO, subtitle(codec)), suffix)
+    args, _, losses = choose_streams(AUTO, media(VIDEO, subtitle(codec)), suffix)
 
     assert args[-2:] == ["-c:s:0", becomes]
-    assert losses == []
+    assert texts(losses) == []
 
 
 def test_picture_subtitles_do_not_fit_into_webm() -> None:
-    args, losses = choose_streams(AUTO, media(VIDEO, subtitle("hdmv_pgs_subtitle")), ".webm")
+    args, _, losses = choose_streams(AUTO, media(VIDEO, subtitle("hdmv_pgs_subtitle")), ".webm")
 
     assert args == ["-map", "0:0", "-c:v", "libx264"]
-    assert losses == ["subtitle track 2 (hdmv_pgs_subtitle, eng): webm holds no picture subtitles"]
+    assert texts(losses) == [
+        "subtitle track 2 (hdmv_pgs_subtitle, eng) is left out: webm holds no picture subtitles"
+    ]
 
 
 def test_subtitles_are_numbered_among_those_kept() -> None:
     tracks = (subtitle("dvd_subtitle"), Track(3, "subtitle", "ass", None))
 
-    args, _ = choose_streams(AUTO, media(VIDEO, *tracks), ".webm")
+    args, *_ = choose_streams(AUTO, media(VIDEO, *tracks), ".webm")
 
     assert args[-2:] == ["-c:s:0", "webvtt"]
 
 
 def test_a_codec_that_the_user_names_is_not_overruled() -> None:
-    args, _ = choose_streams([*AUTO, "-c:s", "ass"], media(VIDEO, subtitle("subrip")), ".mkv")
+    args, *_ = choose_streams([*AUTO, "-c:s", "ass"], media(VIDEO, subtitle("subrip")), ".mkv")
 
     assert args[-2:] == ["-c:s", "ass"]
 
@@ -220,28 +243,34 @@ def test_a_codec_that_the_user_names_is_not_overruled() -> None:
 def test_picture_subtitles_cannot_become_the_text_that_the_user_names() -> None:
     tracks = media(VIDEO, subtitle("dvd_subtitle"))
 
-    args, losses = choose_streams([*AUTO, "-c:s", "ass"], tracks, ".mkv")
+    args, _, losses = choose_streams([*AUTO, "-c:s", "ass"], tracks, ".mkv")
 
     assert "0:2" not in args
-    assert losses == ["subtitle track 2 (dvd_subtitle, eng): picture subtitles cannot become ass"]
+    assert texts(losses) == [
+        "subtitle track 2 (dvd_subtitle, eng) is left out: picture subtitles cannot become ass"
+    ]
 
 
 def test_kinds_that_the_user_refuses_are_left_out_in_silence() -> None:
     tracks = media(VIDEO, AUDIO, subtitle("subrip"))
 
-    args, losses = choose_streams([*AUTO, "-an", "-sn"], tracks, ".mkv")
+    args, _, losses = choose_streams([*AUTO, "-an", "-sn"], tracks, ".mkv")
 
     assert args == ["-map", "0:0", "-c:v", "libx264", "-an", "-sn"]
-    assert losses == []
+    assert texts(losses) == []
 
 
 def test_fonts_stay_in_matroska_and_other_attachments_do_not() -> None:
     font, text = Track(3, "attachment", "ttf", None), Track(4, "attachment", "unknown", None)
 
-    args, losses = choose_streams(["-map", "auto", "-c", "copy"], media(VIDEO, font, text), ".mkv")
+    args, _, losses = choose_streams(
+        ["-map", "auto", "-c", "copy"], media(VIDEO, font, text), ".mkv"
+    )
 
     assert args == ["-map", "0:0", "-map", "0:3", "-c", "copy"]
-    assert losses == ["attachment track 4 (unknown): attachments of this kind do not go into .mkv"]
+    assert texts(losses) == [
+        "attachment track 4 (unknown) is left out: attachments of this kind do not go into .mkv"
+    ]
 
 
 # threads

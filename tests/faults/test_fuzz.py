@@ -73,7 +73,7 @@ def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
             max_pixels=1 << 27,
         )
         argv = plan.argv
-        assert all(loss.isprintable() for loss in plan.losses)
+        assert all(warning.text.isprintable() for warning in plan.warnings)
         assert argv[argv.index("-f") + 1] == demuxer
         assert [word for word in argv if ":/" in word] == ["file:/in/a", "file:/work/o"]
         assert not any("\0" in word for word in argv)

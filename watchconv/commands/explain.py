@@ -149,8 +149,8 @@ def explain_encode(
         )
         for parallel in (1, config.jobs)
     )
-    for loss in alone.losses:
-        yield f"left out: {loss}"
+    for warning in alone.warnings:
+        yield f"warning: {warning.text}"
     falls = f", falls back to streams because of {alone.time_changer}" if alone.time_changer else ""
     yield f"verify: {alone.verify}{falls}"
     if "copy" not in alone.args and (decoded := codecs_decoded(program.path)):

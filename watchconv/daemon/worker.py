@@ -207,8 +207,8 @@ class Worker:
             parallel=attempt.parallel,
             max_pixels=config.max_pixels,
         )
-        for loss in plan.losses:
-            log_job(log, job, f"left out: {loss}")
+        for warning in plan.warnings:
+            log_job(log, job, warning.text)
         limits = AttemptLimits(
             stall_seconds=config.stall_seconds,
             time_limit_seconds=config.time_limit.seconds,

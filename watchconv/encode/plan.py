@@ -7,18 +7,21 @@ playlist, no data reference, no network (tried with 5.1 and 9.0).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from watchconv.encode.decision import Action, Decision
 from watchconv.encode.program import encoders_named, uses_hardware
 from watchconv.media import FORMATS
-from watchconv.model import Cause, Rejected
+from watchconv.media.facts import Track
+from watchconv.model import Cause, JobWarning, Rejected, WarningCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from watchconv.media.facts import Facts, Track
+    from watchconv.media.facts import Facts
     from watchconv.model import Profile, Verify
 
 # progress goes to stdout; stderr carries the closing counts, which need -v verbose
@@ -32,11 +35,14 @@ class EncodePlan:
 
     args: tuple[str, ...]  # between input and output, as they are run
     argv: tuple[str, ...]  # the whole command line
-    losses: tuple[str, ...]  # a sentence for each stream that is left out
     suffix: str
     verify: Verify
     time_changer: str | None  # what makes the output's frames differ from the input's
     uses_hardware: bool
+    decisions: tuple[Decision, ...] = ()  # one for each track; none where ffmpeg chooses itself
+    warnings: tuple[JobWarning, ...] = ()  # what the output lacks, or has otherwise
+    keeps: frozenset[str] = frozenset()  # of chapters, date, place, tags: what it has to have
+    frame_factor: float | None = 1.0  # frames out for each that is decoded; None: nobody knows
 
 
 def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
@@ -57,17 +63,27 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     """
     if not (source.startswith("/") and output.startswith("/")):
         raise ValueError(f"not absolute: {source!r} or {output!r}")
-    args, losses = choose_streams(profile.args, media, profile.suffix)
-    args += thread_args(args, cores, parallel)
+    chosen = choose_streams(profile.args, media, profile.suffix)
+    args = chosen.args + thread_args(chosen.args, cores, parallel)
     argv = [program, *_OPTIONS, *_ONE_LOCAL_FILE, "-f", media.demuxer]
     if media.demuxer == "mov":
         argv += ["-enable_drefs", "0"]
     if "copy" in args:  # AVI and MPEG-PS hold packets without times, which Matroska refuses
         argv += ["-fflags", "+genpts"]
     argv += ["-max_pixels", str(max_pixels), "-i", f"file:{source}", *args, f"file:{output}"]
-    words = tuple(args), tuple(argv), tuple(losses)
-    judged = profile.suffix, profile.verify, time_changer(args)
-    return EncodePlan(*words, *judged, uses_hardware(args))
+    changer = time_changer(args)
+    return EncodePlan(
+        args=tuple(args),
+        argv=tuple(argv),
+        suffix=profile.suffix,
+        verify=profile.verify,
+        time_changer=changer,
+        uses_hardware=uses_hardware(args),
+        decisions=tuple(chosen.decisions),
+        warnings=tuple(chosen.warnings),
+        keeps=frozenset({"chapters"} if media.chapters and chosen.decisions else ()),
+        frame_factor=None if changer else 1.0,
+    )
 
 
 def refusal(media: Facts, max_pixels: int) -> Rejected | None:
@@ -104,8 +120,16 @@ _SUBTITLES = {
 _NONE_OF_A_KIND = {"video": "-vn", "audio": "-an", "subtitle": "-sn"}
 
 
-def choose_streams(args: Sequence[str], media: Facts, suffix: str) -> tuple[list[str], list[str]]:
-    """Return args with ``-map auto`` expanded, and a sentence for each stream that is left out.
+class Chosen(NamedTuple):
+    """The tracks that go, as arguments; what is decided about each; what is lost."""
+
+    args: list[str]
+    decisions: list[Decision]
+    warnings: list[JobWarning]
+
+
+def choose_streams(args: Sequence[str], media: Facts, suffix: str) -> Chosen:
+    """Return args with ``-map auto`` expanded, a decision for each track, and what is lost.
 
     Kept are the first video that is no cover and not empty, every audio that can be decoded, the
     subtitles that the container holds (text ones are converted to its own kind), and fonts where
@@ -114,7 +138,7 @@ def choose_streams(args: Sequence[str], media: Facts, suffix: str) -> tuple[list
     """
     pairs = list(pairwise(args))
     if ("-map", "auto") not in pairs:
-        return list(args), []
+        return Chosen(list(args), [], [])
     at = pairs.index(("-map", "auto"))
     suffix = suffix.lower()
     named = None  # a bare -c copy names no subtitle codec: it may be one that does not fit
@@ -123,21 +147,44 @@ def choose_streams(args: Sequence[str], media: Facts, suffix: str) -> tuple[list
             named = value if named is None else named
     maps: list[str] = []
     codecs: list[str] = []
-    losses: list[str] = []
-    has_video = False
+    decisions: list[Decision] = []
+    warnings: list[JobWarning] = []
+    ordinals: Counter[str] = Counter()
     for stream in media.tracks:
         if _NONE_OF_A_KIND.get(stream.kind) in args:
+            why = f"the profile wants no {stream.kind}"
+            decisions.append(Decision(stream.index, stream.kind, Action.LEAVE, why))
             continue
-        if loss := _loss(stream, suffix, named, has_video=has_video):
+        if loss := _loss(stream, suffix, named, has_video=ordinals["video"] > 0):
+            decisions.append(Decision(stream.index, stream.kind, Action.LEAVE, loss))
             language = f", {stream.language}" if stream.language else ""
             track = f"{stream.kind} track {stream.index} ({stream.codec}{language})"
-            losses.append(f"{track}: {loss}")
+            text = f"{track} is left out: {loss}"
+            warnings.append(JobWarning(WarningCause.TRACK_LEFT_OUT, text))
             continue
-        has_video |= stream.kind == "video"
         maps += ["-map", f"0:{stream.index}"]
+        ordinal = ordinals[stream.kind]
         if stream.kind == "subtitle" and named is None:
-            codecs += [f"-c:s:{len(codecs) // 2}", _SUBTITLES[suffix][stream.codec]]
-    return [*args[:at], *maps, *args[at + 2 :], *codecs], losses
+            codecs += [f"-c:s:{ordinal}", _SUBTITLES[suffix][stream.codec]]
+        decisions.append(_kept(stream, ordinal, [*args, *codecs]))
+        ordinals[stream.kind] += 1
+    return Chosen([*args[:at], *maps, *args[at + 2 :], *codecs], decisions, warnings)
+
+
+def _kept(stream: Track, ordinal: int, args: Sequence[str]) -> Decision:
+    """Return what becomes of a track that goes, by the last codec that args name for it."""
+    letter, codec = stream.kind[0], None
+    options = {f"-{name}{of}" for name in ("c", "codec") for of in ("", f":{letter}")}
+    options |= {f"-{letter}codec", f"-c:{letter}:{ordinal}", f"-codec:{letter}:{ordinal}"}
+    for option, value in pairwise(args):
+        codec = value if option in options else codec
+    if codec == "copy" or stream.kind == "attachment":
+        return Decision(stream.index, stream.kind, Action.COPY, "it is copied as it is", ordinal)
+    is_text = stream.kind == "subtitle"
+    action = Action.CONVERT if is_text else Action.ENCODE
+    why = f"the profile names {codec}" if codec else "ffmpeg chooses its encoder"
+    free = dict.fromkeys(f.name for f in fields(Track) if f.name not in ("index", "kind"))
+    return Decision(stream.index, stream.kind, action, why, ordinal, free)
 
 
 def _loss(stream: Track, suffix: str, named: str | None, *, has_video: bool) -> str | None:
