@@ -557,10 +557,14 @@ def test_retry_while_the_daemon_is_down_takes_effect_when_it_starts(
     with Daemon(quiet) as daemon:
         job_id = failed(quiet, clip, "a.mkv")
         assert daemon.stop() == 0
-    quiet.say("retry", job_id)
+    told = quiet.say("retry", "--salvage", job_id)
     quiet.say("pause")
     with Daemon(quiet):
         assert quiet.wait_for("wrong/a.mkv", "queued")["id"] == job_id
+
+    assert f"job {job_id} will be retried, and what is there of its original salvaged" in told
+    with closing(Journal(str(quiet.state))) as journal:
+        assert [job.salvage for job in journal.jobs()] == [True]
 
 
 def test_a_retry_does_not_overwrite_what_was_dropped_meanwhile(quiet: Place, clip: Path) -> None:

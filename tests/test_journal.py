@@ -536,7 +536,7 @@ def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
     outputs = (made("a.webm"), made("a.jpg", 2))
     warning = JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track \udce9")
     intent = Intent(
-        Verdict.ENCODED, outputs, "a.mov", OnSuccess.MOVE, None, "why", "text", (warning,)
+        Verdict.ENCODED, outputs, "a.mov", OnSuccess.MOVE, None, "why", "text", (warning,), "{}"
     )
     intended = journal.intend(get(journal, job_id), intent, STOPPED)
 
@@ -550,6 +550,7 @@ def test_a_delivery_is_intended_retargeted_and_closed(journal: Journal) -> None:
         intended.reason,
         intended.report,
         intended.warnings,
+        journal.receipt(job_id),
     )
     assert (intended.output, get(journal, job_id)) == ("a.webm", intended)
 
@@ -696,6 +697,28 @@ def test_a_job_that_is_to_be_cancelled_is_not_claimed(journal: Journal) -> None:
     claimed = journal.claim(NOW)
 
     assert claimed and claimed.id == 1
+
+
+@pytest.mark.parametrize("salvage", [True, False])
+def test_a_retry_forgets_the_receipt_and_carries_what_is_to_be_salvaged(
+    journal: Journal, salvage: bool
+) -> None:
+    job_id = bring_to(journal, JobState.RUNNING)
+    failed = Intent(Verdict.FAILED, original="a.mov", reason="r", receipt="{}")
+    journal.intend(get(journal, job_id), failed)
+    journal.finish(job_id, JobState.FAILED, NOW)
+    requests.note(journal, job_id, Request.RETRY, salvage=not salvage)
+    requests.note(journal, job_id, Request.RETRY, salvage=salvage)
+
+    assert journal.receipt(job_id) == "{}"
+
+    requests.begin_retry(journal, job_id, "trip/a.mov")
+    job = journal.retry(job_id, 8, 12, "mp4", NOW)
+
+    assert job
+    assert (job.salvage, journal.receipt(job_id)) == (salvage, None)
+    assert claim(journal).salvage == salvage
+    assert journal.receipt(job_id + 1) is None
 
 
 def test_a_retry_keeps_id_and_begins_anew(journal: Journal) -> None:

@@ -212,8 +212,9 @@ def test_a_delivery_that_an_earlier_version_began_saves_nothing_that_is_not_know
         assert journal.savings() == Savings(3, 0, 0)
 
 
-def test_the_history_of_the_newest_version_is_read(tmp_path: Path) -> None:
-    state = thaw(tmp_path / "state", 3)
+@pytest.mark.parametrize("version", [3, 4])
+def test_the_history_of_a_later_version_is_read(tmp_path: Path, version: int) -> None:
+    state = thaw(tmp_path / "state", version)
     with opened(Journal, state) as journal:
         failed, kept, queued = (journal.get(job_id) for job_id in (2, 3, 9))
         attempts = [(a.run, a.outcome, a.cause, a.cpu_seconds) for a in journal.attempts(2)]
@@ -231,6 +232,18 @@ def test_the_history_of_the_newest_version_is_read(tmp_path: Path) -> None:
     assert savings == Savings(2, 108 + 108, 80)
     assert [event.kind for event in events[-2:]] == [EventKind.TROUBLE, EventKind.CLEARED]
     assert {event.cause for event in events if event.job == 2} == {None, "backoff", "stall"}
+
+
+def test_receipts_and_what_is_to_be_salvaged_are_read(tmp_path: Path) -> None:
+    """A journal from before them has none, and salvages nothing."""
+    found = {}
+    for version in (3, 4):
+        with opened(Journal, thaw(tmp_path / str(version), version)) as journal:
+            receipts = [journal.receipt(job_id) for job_id in (1, 2, 4)]
+            found[version] = receipts, [job.id for job in journal.jobs() if job.salvage]
+
+    whole = '{"receipt": 1, "facts_in": {"container": "matroska"}}'
+    assert found == {3: ([None] * 3, []), 4: ([whole, '{"receipt": 1}', None], [10])}
 
 
 # what is to come

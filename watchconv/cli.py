@@ -134,7 +134,12 @@ def make_parser() -> argparse.ArgumentParser:
     saved = "bytes in, out and saved, of all time"
     jobs = add("jobs", "the history", json="for programs", saved=saved)
     jobs.add_argument("--state", metavar="STATE", help="only the jobs in this state")
-    retry = add("retry", "failed jobs back into the inbox", all="every failed job")
+    retry = add(
+        "retry",
+        "failed jobs back into the inbox",
+        all="every failed job",
+        salvage="take what is there of files that are not whole",
+    )
     retry.add_argument("jobs", metavar="JOB", type=int, nargs="*")
     cancel = add("cancel", "end queued or running jobs")
     cancel.add_argument("jobs", metavar="JOB", type=int, nargs="+")

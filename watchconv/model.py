@@ -283,6 +283,7 @@ class Job:
     encode_seconds: float = 0.0  # of its attempts since it was queued or retried
     media_seconds: float | None = None  # how long the original plays
     warnings: tuple[JobWarning, ...] = ()
+    salvage: bool = False  # what is there of its original is wanted, be it not whole
     outputs: tuple[OutputFile, ...] = ()  # intended while DELIVERING, delivered when DONE
 
     @property
@@ -302,6 +303,7 @@ class Intent(NamedTuple):
     reason: str | None = None
     report: str | None = None
     warnings: tuple[JobWarning, ...] = ()
+    receipt: str | None = None  # JSON, see ``encode.receipt``
 
 
 @dataclass(frozen=True, slots=True)

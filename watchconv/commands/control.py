@@ -41,7 +41,7 @@ def retry(config: Config, arguments: argparse.Namespace) -> int:
         if not ids:
             print("no failed jobs" if not gone else "no other failed jobs")
             return 0
-    return _request(config, journal, ids, Request.RETRY)
+    return _request(config, journal, ids, Request.RETRY, salvage=arguments.salvage)
 
 
 def cancel(config: Config, arguments: argparse.Namespace) -> int:
@@ -49,11 +49,23 @@ def cancel(config: Config, arguments: argparse.Namespace) -> int:
     return _request(config, open_journal(config), arguments.jobs, Request.CANCEL)
 
 
-def _request(config: Config, journal: Journal | None, ids: Sequence[int], request: Request) -> int:
+def _request(
+    config: Config,
+    journal: Journal | None,
+    ids: Sequence[int],
+    request: Request,
+    *,
+    salvage: bool = False,
+) -> int:
     problems = 0
     done = "retried" if request is Request.RETRY else "cancelled"
+    if salvage:
+        done += ", and what is there of its original salvaged"
     for job_id in ids:
-        if problem := _problem(config, journal, job_id, request):
+        problem = _problem(config, journal, job_id, request)
+        if problem is None and journal:
+            problem = requests.note(journal, job_id, request, salvage=salvage)
+        if problem:
             print(f"watchconv: {problem}", file=sys.stderr)
             problems += 1
         else:
@@ -74,7 +86,7 @@ def _problem(config: Config, journal: Journal | None, job_id: int, request: Requ
     if job and request is Request.RETRY and _is_gone(config, job):
         original = os.path.join(config.error, job.original or "")
         return f"job {job_id} cannot be retried: its original {original} is gone"
-    return requests.note(journal, job_id, request)
+    return None
 
 
 def _is_gone(config: Config, job: Job) -> bool:

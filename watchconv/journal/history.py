@@ -71,6 +71,7 @@ class History(Database):
             for name, kind in _KINDS.items():
                 if job[name] is not None:
                     job[name] = kind(job[name])
+            job["salvage"] = bool(job["salvage"])
             job["warnings"] = tuple(
                 JobWarning(WarningCause(cause), text)
                 for cause, text in json.loads(job["warnings"] or "[]")
@@ -118,6 +119,12 @@ class History(Database):
         for state, jobs in self.read("SELECT state, jobs FROM tally"):
             counts[JobState(state)] = jobs
         return counts
+
+    def receipt(self, job_id: int) -> str | None:
+        """Return what a job's last attempt found, as it was intended with; None: nothing."""
+        rows = self.read("SELECT receipt FROM job WHERE id = ?", (job_id,))
+        receipt: str | None = rows[0][0] if rows else None
+        return receipt
 
     def attempts(self, job_id: int) -> list[Attempt]:
         """Return all attempts at a job, oldest first, those before a retry too."""

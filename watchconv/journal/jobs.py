@@ -198,7 +198,7 @@ class Journal(History):
         """
         columns = (
             "verdict = ?, original = ?, on_success = ?, cause = ?, wait_reason = NULL, reason = ?,"
-            " report = ?, warnings = ?, request = NULL"
+            " report = ?, warnings = ?, receipt = ?, request = NULL"
         )
         values = (
             intent.verdict,
@@ -208,6 +208,7 @@ class Journal(History):
             intent.reason,
             intent.report,
             json.dumps(intent.warnings) if intent.warnings else None,
+            intent.receipt,
         )
         return self._advance(job.id, job.state, JobState.DELIVERING, columns, values, ended, intent)
 
@@ -254,7 +255,7 @@ class Journal(History):
             "size = ?, mtime_ns = ?, profile = ?, attempt = 0, stale = 0, not_before = 0,"
             " queued_at = ?, started_at = NULL, ended_at = NULL, verdict = NULL, original = NULL,"
             " on_success = NULL, cause = NULL, reason = NULL, report = NULL, request = NULL,"
-            " warnings = NULL, encode_seconds = 0, media_seconds = NULL"
+            " warnings = NULL, receipt = NULL, encode_seconds = 0, media_seconds = NULL"
         )
         values = (size, mtime_ns, profile, now)
         return self._advance(job_id, JobState.FAILED, JobState.QUEUED, columns, values)

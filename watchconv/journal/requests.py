@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from watchconv.model import Job
 
 
-def note(journal: Journal, job_id: int, request: Request) -> str | None:
-    """Note a request for the daemon. Returns why it cannot be noted, as a sentence, or None."""
+def note(journal: Journal, job_id: int, request: Request, *, salvage: bool = False) -> str | None:
+    """Note a request for the daemon. Returns why it cannot be noted, as a sentence, or None.
+
+    salvage goes with a retry: what is there of the original is wanted, be it not whole.
+    """
     if request is Request.RETRY:
         wants, done = [JobState.FAILED], "retried"
     else:
@@ -30,7 +33,8 @@ def note(journal: Journal, job_id: int, request: Request) -> str | None:
             return f"there is no job {job_id}"
         if row[0] not in wants:
             return f"job {job_id} is {row[0]}: only a {' or '.join(wants)} job can be {done}"
-        db.execute("UPDATE job SET request = ? WHERE id = ?", (request, job_id))
+        values = (request, salvage, job_id)
+        db.execute("UPDATE job SET request = ?, salvage = ? WHERE id = ?", values)
     return None
 
 

@@ -142,4 +142,11 @@ CREATE INDEX job_claim ON job (priority DESC, id) WHERE state = 'queued' AND req
 CREATE INDEX job_waiting ON job (wait_reason) WHERE state = 'queued' AND wait_reason IS NOT NULL
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _DISPOSAL, _HISTORY)  # the first makes version 1 of nothing
+# The receipt comes last: SQLite reads a row up to the column that is asked for.
+_RECEIPT = """
+ALTER TABLE job ADD COLUMN salvage INTEGER NOT NULL DEFAULT 0;;
+ALTER TABLE job ADD COLUMN receipt TEXT
+"""
+
+# the first makes version 1 of nothing
+MIGRATIONS: tuple[str, ...] = (_FIRST, _DISPOSAL, _HISTORY, _RECEIPT)
