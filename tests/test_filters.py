@@ -202,7 +202,10 @@ def test_a_file_may_have_failed_in_the_folder_of_any_profile(source: str) -> Non
         ("phone x/a.mov", "phone x"),
         ("trip/mp4/a.mov", "webm"),
         ("mp4", "webm"),
-        ("MP4/a.mov", "webm"),
+        ("MP4/a.mov", "mp4"),
+        ("Mp4/trip/a.mov", "mp4"),
+        ("Phone X/a.mov", "phone x"),
+        ("MP4", "webm"),
         ("mp4 /a.mov", "webm"),
         ("unknown/a.mov", "webm"),
     ],
@@ -210,6 +213,19 @@ def test_a_file_may_have_failed_in_the_folder_of_any_profile(source: str) -> Non
 def test_the_first_folder_picks_the_profile_where_it_is_one(source: str, profile: str) -> None:
 
     assert profile == profile_for(source, PROFILES, "webm")
+
+
+@pytest.mark.parametrize(("first", "profile"), [("tv", "tv"), ("TV", "TV"), ("Tv", "tv")])
+def test_the_very_name_of_a_profile_comes_before_one_in_another_case(
+    first: str, profile: str
+) -> None:
+    assert profile_for(f"{first}/a.mov", ["tv", "TV", "webm"], "webm") == profile
+
+
+def test_a_file_may_have_failed_in_a_profiles_folder_in_another_case() -> None:
+    names = names_in_error("MP4/a.mov", PROFILES)
+
+    assert names == ["a.mov", "webm/a.mov", "mp4/a.mov", "phone x/a.mov", "MP4/a.mov"]
 
 
 @given(st.lists(st.text("amp4.é ", min_size=1, max_size=9), min_size=1, max_size=5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,9 @@ from watchconv.views import (
     Present,
     RunningJob,
     Status,
+    WaitingFile,
     job_json,
+    moment,
     status_json,
 )
 
@@ -61,9 +64,29 @@ def test_a_status_has_all_of_its_fields() -> None:
                 "eta_seconds": 9.0,
             }
         ],
+        "waiting": [],
+        "waiting_files": [],
         "trouble": ["no room"],
         "saved_bytes": 600,
     }
+
+
+def test_a_status_names_who_waits_for_what_and_since_when() -> None:
+    file = WaitingFile("caf\udce9.mov", "incomplete", "it ends too early", time.time() - 60)
+    shown = status_json(present(replace(SAID, waiting_files=[file])))
+    (row,) = shown["waiting"]
+
+    assert 60 <= row["seconds"] < 600
+    assert row == {
+        "source": "caf\udce9.mov",
+        "cause": "incomplete",
+        "reason": "it ends too early",
+        "since": moment(file.since),
+        "seconds": row["seconds"],
+    }
+    assert shown["waiting_files"] == [
+        {"source": "caf\udce9.mov", "why": "it ends too early", "since": moment(file.since)}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,16 @@ class RunningJob:
 
 
 @dataclass(slots=True)
+class WaitingFile:
+    """A file of the inbox that is no job yet."""
+
+    source: str
+    cause: str  # for machines
+    reason: str  # for people
+    since: float  # wall clock; when it began to wait for this
+
+
+@dataclass(slots=True)
 class Status:
     """What the daemon says of itself."""
 
@@ -40,6 +51,7 @@ class Status:
     ignored: int = 0
     running: list[RunningJob] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
+    waiting_files: list[WaitingFile] = field(default_factory=list)  # the longest, 100 at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,7 @@ class Present:
 def status_json(present: Present) -> dict[str, Any]:
     """Return what ``status --json`` prints."""
     status, counts = present.status, present.counts
+    waiting = [waiting_json(file) for file in (status.waiting_files if status else [])]
     running = [asdict(row) for row in present.running]
     for row in running:
         del row["out_seconds"]  # it is for describing the job to people
@@ -92,9 +105,20 @@ def status_json(present: Present) -> dict[str, Any]:
             "ignored": status.ignored if status else 0,
         },
         "running": running,
+        "waiting": waiting,
+        "waiting_files": [
+            {"source": row["source"], "why": row["reason"], "since": row["since"]}
+            for row in waiting
+        ],
         "trouble": status.trouble if status else [],
         "saved_bytes": present.savings.saved_bytes,
     }
+
+
+def waiting_json(file: WaitingFile) -> dict[str, Any]:
+    """Return one file of ``waiting`` in ``status --json``."""
+    seconds = round(max(0.0, time.time() - file.since), 1)
+    return asdict(file) | {"since": moment(file.since), "seconds": seconds}
 
 
 def job_json(job: Job) -> dict[str, Any]:
@@ -146,15 +170,15 @@ def describe_progress(row: RunningJob) -> str:
     if row.progress is not None:
         parts.append(f"{row.progress:.0%}")
     elif row.out_seconds is not None:
-        parts.append(f"{_clock(row.out_seconds)} done")
+        parts.append(f"{show_clock(row.out_seconds)} done")
     if row.speed is not None:
         parts.append(f"{row.speed:.2f}x")
     if row.eta_seconds is not None:
-        parts.append(f"{_clock(row.eta_seconds)} left")
+        parts.append(f"{show_clock(row.eta_seconds)} left")
     return ", ".join(parts) or "starting"
 
 
-def _clock(seconds: float) -> str:
+def show_clock(seconds: float) -> str:
     """Return a duration as 0:07 or 1:02:03."""
     minutes, left = divmod(round(seconds), 60)
     hours, rest = divmod(minutes, 60)

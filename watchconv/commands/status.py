@@ -13,13 +13,15 @@ from watchconv.host import status_file
 from watchconv.journal.jobs import PAUSED
 from watchconv.model import JobState, Savings
 from watchconv.names import printable
-from watchconv.views import Present, describe_progress, status_json
+from watchconv.views import Present, describe_progress, show_clock, status_json
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from watchconv.config import Config
+
+NAMED = 10  # waiting files; --json has more
 
 
 def status(config: Config, arguments: argparse.Namespace) -> int:
@@ -78,5 +80,11 @@ def _lines(config: Config, present: Present) -> Iterator[str]:
     for row in present.running:
         progress = "delivering" if row.id in delivering else describe_progress(row)
         yield printable(f"  job {row.id} [{row.profile}] {row.source}: {progress}")
+    named = now["waiting"][:NAMED]
+    for file in named:
+        since = show_clock(file["seconds"])
+        yield printable(f"  waiting for {since}: {file['source']}: {file['reason']}")
+    if (more := now["counts"]["waiting"] - len(named)) > 0:
+        yield f"  and {more} more wait"
     for sentence in now["trouble"]:
         yield f"  trouble: {printable(sentence)}"

@@ -90,12 +90,12 @@ class ProfileKeys(Group):
     verify: Verify = key(Verify.FULL, "how much an output must prove before it is delivered")
 
 
-# Names of containers and raw streams that ffmpeg's whitelisted demuxers open; .ogg is music,
-# .y4m, .nut, .wtv and .obu would need demuxers that are not on that list.
+# Names of containers and raw streams that ffmpeg's whitelisted demuxers open, those of recorders
+# and cameras too (.dav .wtv .mod .vro .insv .lrv .360); .ogg is music.
 _EXTENSIONS = (
     "mp4 m4v mov qt f4v mj2 3gp 3gpp 3g2 3gpp2 mkv mk3d webm avi divx flv wmv asf dvr-ms mpg mpeg "
-    "mpe m2p vob evo m1v m2v mpv ts mts m2ts m2t tod trp mxf ogv ogm ogx rm rmvb gif dv dif ivf "
-    "h264 264 h265 265 hevc"
+    "mpe m2p vob evo mod vro m1v m2v mpv ts mts m2ts m2t tod trp tp mxf ogv ogm ogx rm rmvb gif dv "
+    "dif ivf h264 264 h265 265 hevc obu dav wtv nut gxf y4m insv lrv 360"
 )
 
 

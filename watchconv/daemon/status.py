@@ -18,7 +18,7 @@ from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
 from watchconv.model import JobState, Trouble
 from watchconv.names import printable
-from watchconv.views import RunningJob, Status
+from watchconv.views import RunningJob, Status, WaitingFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +108,10 @@ class StatusPublisher:
             state="trouble" if troubles.degraded or troubles.has(Trouble.SPACE) else state,
             waiting=scanned.pending,
             ignored=scanned.ignored,
+            waiting_files=[
+                WaitingFile(file.source, file.reason, file.why, file.since)
+                for file in scanned.longest
+            ],
             running=[_row(attempt) for attempt in self._dispatcher.attempts.values()],
             trouble=troubles.sentences,
         )

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from watchconv.host.files import closing
-from watchconv.views import RunningJob, Status
+from watchconv.views import RunningJob, Status, WaitingFile
 
 FILE_NAME = "live.json"
 WAKE_FIFO = "wake.fifo"  # made by the daemon, where its state directory can hold one
@@ -34,7 +34,9 @@ def read(state_dir: str) -> Status | None:
     try:
         with open(os.path.join(state_dir, FILE_NAME), encoding="ascii") as reader:
             values = json.load(reader)
-        status = Status(**values | {"running": [RunningJob(**row) for row in values["running"]]})
+        running = [RunningJob(**row) for row in values["running"]]
+        waiting = [WaitingFile(**row) for row in values["waiting_files"]]
+        status = Status(**values | {"running": running, "waiting_files": waiting})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return status if start_of(status.pid) == status.started else None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +35,22 @@ BUILTIN_IGNORE = (
 _matches_builtin = re.compile("|".join(map(fnmatch.translate, BUILTIN_IGNORE)), re.IGNORECASE).match
 
 
-def profile_for(source: str, profiles: Container[str], default: str) -> str:
-    """Return the profile named like the first folder of the path, else the default."""
+def profile_for(source: str, profiles: Iterable[str], default: str) -> str:
+    """Return the profile named like the first folder of the path, else the default.
+
+    The folder's name may be in any case of letters: file servers and phones make capitals.
+    """
     first, slash, _ = source.partition("/")
-    return first if slash and first in profiles else default
+    named = [name for name in profiles if slash and name.casefold() == first.casefold()]
+    return first if first in named else next(iter(named), default)
 
 
 def names_in_error(source: str, profiles: Collection[str]) -> list[str]:
     """Return the names that a file may have in error/: any profile's folder may have held it."""
-    first, slash, rest = source.partition("/")
-    plain = rest if slash and first in profiles else source
-    return [plain, *map(os.path.join, profiles, repeat(plain))]
+    first, _, rest = source.partition("/")
+    if not profile_for(source, profiles, ""):
+        return [source, *map(os.path.join, profiles, repeat(source))]
+    return [rest, *map(os.path.join, dict.fromkeys([*profiles, first]), repeat(rest))]
 
 
 def kind_of(mode: int) -> str:

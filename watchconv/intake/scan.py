@@ -14,7 +14,9 @@ import stat as st
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.host.files import closing, open_folder
@@ -26,7 +28,7 @@ from watchconv.model import Candidate, Job, JobState, mtime_ns
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from watchconv.host.folders import Folders
     from watchconv.intake.watch import Hints
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH = 400  # names that one query of the journal compares
+LISTED = 100  # pending files that a status names
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class ScanRules:
 
     filter: NameFilter
     settle: SettleSettings
-    profiles: Container[str]
+    profiles: Collection[str]
     profile: str  # of what lies in no profile's folder
 
 
@@ -60,6 +63,7 @@ class ScanResult:
     overflow: int = 0  # those of the pending files that are not remembered
     ignored: int = 0
     incomplete: dict[str, str] = field(default_factory=dict)  # what each lacks
+    longest: list[PendingFile] = field(default_factory=list)  # that wait, at most LISTED
 
 
 class _Seen(NamedTuple):
@@ -128,6 +132,7 @@ class InboxScanner:
                 result.next_due = file.due
             if file.lacks:
                 result.incomplete[source] = file.lacks
+        result.longest = nsmallest(LISTED, pending.files.values(), key=attrgetter("since"))
         result.pending = len(pending.files) + pending.overflow
         result.overflow, result.ignored = pending.overflow, self._ignored.end_scan()
         return result

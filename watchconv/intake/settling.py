@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from watchconv.host.files import closing, open_regular
+from watchconv.intake.beside import Neighbours, is_part
 from watchconv.intake.lease import Writers, writers
 from watchconv.media.container import container_end
 from watchconv.names import printable
@@ -28,6 +29,7 @@ SCANS_WITHOUT_PROOF = 3
 # a writer's close and an upload's next byte are events; these are for when an event got lost
 WRITER_CHECK_SECONDS = 15.0
 INCOMPLETE_CHECK_SECONDS = 60.0
+PART_CHECK_SECONDS = 15.0  # whether a download or its parts are still beside it
 BEING_WRITTEN = "somebody is still writing it"
 
 
@@ -39,6 +41,24 @@ class PendingReason(StrEnum):
     EMPTY = "empty"  # a file is often made first and written later
     UNPROVEN = "unproven"  # it cannot be opened, or the kernel does not tell who writes it
     INCOMPLETE = "incomplete"  # its container says that more must come
+    DOWNLOADING = "downloading"  # what is to take its name lies beside it
+    JOINING = "joining"  # a program may be about to join it with others
+
+    @property
+    def sentence(self) -> str:
+        """Why, for a person."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    PendingReason.SETTLING: "it has not been left alone for long enough",
+    PendingReason.BEING_WRITTEN: BEING_WRITTEN,
+    PendingReason.EMPTY: "it is empty; a file is often made first and written later",
+    PendingReason.UNPROVEN: "the kernel does not tell whether somebody writes it",
+    PendingReason.INCOMPLETE: "it is not whole",
+    PendingReason.DOWNLOADING: "it is still being downloaded",
+    PendingReason.JOINING: "it is one of the parts that a program joins to a film",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +148,17 @@ class PendingFile:
     since: float  # since when it has waited for that reason; wall clock
     lacks: str = ""
 
+    @property
+    def why(self) -> str:
+        """Why it waits, for a person."""
+        return self.lacks or self.reason.sentence
+
 
 class PendingFiles:
     """The files of the inbox that have not settled."""
 
     def __init__(self, inbox: str) -> None:
-        self._inbox = inbox
+        self._inbox, self._neighbours = inbox, Neighbours(inbox)
         self.files: dict[str, PendingFile] = {}
         self.overflow = 0  # how many the last scan of everything could not remember
 
@@ -164,7 +189,7 @@ class PendingFiles:
         last = self.files.get(source)
         before = last.seen if last else None
         seen = observe(before, stat, now, wall_now, own_scan=own_scan, appeared=appeared)
-        wait = self._wait(source, seen, settings)
+        wait = self._wait(source, seen, settings) or self._wait_for_others(source, seen, settings)
         if wait is None:
             self.files.pop(source, None)
             return True
@@ -204,3 +229,23 @@ class PendingFiles:
         if not lacks or left <= 0:
             return None
         return Wait(min(left, INCOMPLETE_CHECK_SECONDS), PendingReason.INCOMPLETE, lacks)
+
+    def _wait_for_others(
+        self, source: str, seen: Observation, settings: SettleSettings
+    ) -> Wait | None:
+        """Return for what a file waits that has settled itself, going by what lies beside it."""
+        alone = seen.watched + seen.age
+        left = settings.incomplete_after_seconds - alone
+        loading = ""
+        if seen.condition[0] == 0:
+            loading = self._neighbours.download_of(source) or ""
+        elif left > 0 and self._neighbours.is_loaded_in_place(source):
+            loading = f"{os.path.basename(source)}.aria2"
+        if loading:
+            lacks = f"it is still being downloaded: {printable(loading)} lies beside it"
+            return Wait(PART_CHECK_SECONDS, PendingReason.DOWNLOADING, lacks)
+        if left > 0 and is_part(os.path.basename(source)):
+            quiet = self._neighbours.join_seconds(source, alone, time.time())
+            if (seconds := min(left, quiet, PART_CHECK_SECONDS)) > 0:
+                return Wait(seconds, PendingReason.JOINING)
+        return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 # concat, sdp), numbered pictures (image2), text (tty, srt), and index files that name others.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,gif,rm,dv,"
-    "ivf,h264,hevc,m4v,h263,vvc,av1,obu,vc1,nut,wtv,gxf,apng,webp_anim,yuv4mpegpipe"
+    "ivf,h264,hevc,m4v,h263,vvc,av1,obu,vc1,nut,wtv,gxf,dhav,apng,webp_anim,yuv4mpegpipe"
 )
 DEMUXERS = frozenset(FORMATS.split(","))
 KINDS = frozenset({"video", "audio", "subtitle", "data", "attachment"})  # of streams
