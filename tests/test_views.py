@@ -146,7 +146,7 @@ def test_a_job_has_all_of_its_fields() -> None:
         "started_at": "1970-01-01T00:00:02.000+00:00",
         "ended_at": "1970-01-01T00:00:03.500+00:00",
         "cause": "stall",
-        "warnings": [{"cause": "subtitles", "text": "left out: a track"}],
+        "warnings": [{"cause": "track-left-out", "text": "left out: a track"}],
         "size": 1,
         "output_size": 3,
         "outputs": ["a.webm", "a.jpg"],
