@@ -29,7 +29,7 @@ from watchconv.daemon.trouble import Troubles
 from watchconv.daemon.worker import Worker
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import EncodePlan
-from watchconv.encode.program import Program
+from watchconv.encode.program import Ability, Program
 from watchconv.host.folders import Folders, make_state
 from watchconv.host.status_file import WAKE_DIR
 from watchconv.host.workdir import WorkDirectories
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from watchconv.daemon.worker import Attempt
     from watchconv.model import Job, JobState, Outcome, Progress, Trouble
 
-PROGRAM = Program("/usr/bin/ffmpeg", "0", frozenset())
+PROGRAM = Program("/usr/bin/ffmpeg", Ability("0"))
 SECONDS = 30.0  # what takes longer hangs
 CONTENT = b"moving pictures"  # of each file
 T = TypeVar("T")

@@ -34,7 +34,7 @@ from tests.unprivileged import as_nobody, open_folder
 from tests.waiting import LONG, wait_until
 from tests.wrapped import without_seccomp
 from watchconv.commands import check
-from watchconv.encode import program
+from watchconv.encode import program, trial
 from watchconv.errors import ConfigError, EnvironmentTrouble
 from watchconv.host import status_file
 from watchconv.host.folders import find_state, make_state
@@ -936,7 +936,7 @@ def test_an_ffmpeg_that_gives_no_answer_is_told_in_a_sentence(
     mute = tmp_path / "ffmpeg"
     mute.write_text("#!/bin/sh\nexec sleep 600\n")
     mute.chmod(0o755)
-    monkeypatch.setattr(program, "_ASK_SECONDS", 0.2)
+    monkeypatch.setattr(trial, "ASK_SECONDS", 0.2)
 
     with pytest.raises(ConfigError, match=r"does not run: it gave no answer to -version within"):
         program.examine_program(str(mute), str(tmp_path))

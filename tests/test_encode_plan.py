@@ -16,6 +16,7 @@ from watchconv.encode.plan import (
     thread_args,
     time_changer,
 )
+from watchconv.encode.program import Ability
 from watchconv.media.facts import Facts, Track
 from watchconv.model import Cause, JobWarning, Profile, Rejected, Verify, WarningCause
 
@@ -58,6 +59,7 @@ def plan(
         Profile("p", suffix, tuple(args.split()), Verify.STREAMS),
         found,
         program="/bin/ffmpeg",
+        ability=Ability(),
         source=source,
         output=output,
         cores=4,

@@ -20,7 +20,7 @@ from tests.test_policy import JOB
 from tests.waiting import LONG
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult, LocalEngine
 from watchconv.encode.plan import plan_encode
-from watchconv.encode.program import Program, version_of
+from watchconv.encode.program import Ability, Program, version_of
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import WORK_DIR, Folders
 from watchconv.host.workdir import Manifest, WorkDirectories, output_name
@@ -78,7 +78,7 @@ class Kit:
         self.folders.make()
         self.folders.check(str(root))
         self.work = WorkDirectories(self.folders)
-        self.program = Program("/usr/bin/ffmpeg", "1", frozenset())
+        self.program = Program("/usr/bin/ffmpeg", Ability("1"))
         self.engine: Engine
 
     def let_go(self, source: str) -> None:
@@ -105,6 +105,7 @@ class Kit:
             profile,
             media,
             program=self.program.path,
+            ability=self.program.ability,
             source=str(original),
             output=output,
             cores=2,
@@ -132,7 +133,7 @@ class LocalKit(Kit):
         path = ffmpeg or write_fake(
             root / "bin", {**behaviour, "slow*": "slow:0.4", "half*": "truncated"}, frames=FRAMES
         )
-        self.program = Program(path, version_of(path), frozenset())
+        self.program = Program(path, Ability(version_of(path)))
         self.engine = self.engine_of(self.program)
 
     def engine_of(self, program: Program) -> LocalEngine:
@@ -602,7 +603,7 @@ def test_what_was_proven_of_another_plan_is_not_used(local: LocalKit, profile: P
 def test_what_another_ffmpeg_has_made_is_not_used(local: LocalKit) -> None:
     run(local, local.assignment())
     failing(local)
-    local.engine = local.engine_of(replace(local.program, version="2"))
+    local.engine = local.engine_of(replace(local.program, ability=Ability("2")))
 
     assert isinstance(run(local, local.assignment(run=2)).outcome, Broke)
 

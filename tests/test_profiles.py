@@ -15,7 +15,7 @@ from watchconv.config.profiles import BUILTIN
 from watchconv.encode.classify import failure, is_disk_full
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader, StreamCounts
 from watchconv.encode.plan import EncodePlan, plan_encode
-from watchconv.encode.program import encoders_named, examine_program
+from watchconv.encode.program import Ability, encoders_named, examine_program
 from watchconv.encode.verify import Finding, verify
 from watchconv.media.facts import Content, Facts, Track
 from watchconv.model import Broke, Cause, Profile, Verify
@@ -84,6 +84,7 @@ def plan(path: Path, media: Facts, profile: Profile, output: str) -> EncodePlan:
         profile,
         media,
         program=FFMPEG,
+        ability=Ability(),
         source=str(path),
         output=output,
         cores=2,
@@ -287,7 +288,7 @@ def test_a_full_disk_is_seen_whatever_the_exit_status(tmp_path: Path) -> None:
 
 
 def test_this_ffmpeg_has_every_encoder_of_the_built_in_profiles(tmp_path: Path) -> None:
-    there = examine_program(FFMPEG, str(tmp_path)).encoders
+    there = examine_program(FFMPEG, str(tmp_path)).ability.encoders
     wanted = set[str]().union(*(encoders_named(p.args) for p in BUILTIN.values()))
 
     assert wanted <= there

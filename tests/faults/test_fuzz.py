@@ -21,6 +21,7 @@ from watchconv.config.profiles import BUILTIN
 from watchconv.encode.classify import SENTENCE_CHARACTERS, failure, is_disk_full, outcome_of
 from watchconv.encode.ffmpeg_output import Route, StderrReader, StreamCount, StreamCounts
 from watchconv.encode.plan import plan_encode, refusal, time_changer
+from watchconv.encode.program import Ability
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.media import FORMATS
@@ -66,6 +67,7 @@ def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
             profile,
             media,
             program="ffmpeg",
+            ability=Ability(),
             source="/in/a",
             output="/work/o",
             cores=2,

@@ -20,6 +20,7 @@ from tests.clips import MEDIA
 from tests.test_scan import House
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.plan import plan_encode, refusal
+from watchconv.encode.program import Ability
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.settling import SettleSettings
@@ -182,6 +183,7 @@ def plan(media: Facts) -> str:
             profile,
             media,
             program="ffmpeg",
+            ability=Ability(),
             source="/a",
             output="/b",
             cores=2,

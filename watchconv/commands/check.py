@@ -85,11 +85,11 @@ def look_at_program(config: Config) -> Iterator[Finding]:
     from watchconv.process.spawn import launcher
 
     program = examine_program(find_program(config.ffmpeg), config.state)
-    yield True, f"ffmpeg {program.version}: {program.path}"
+    yield True, f"ffmpeg {program.ability.version}: {program.path}"
     missing = missing_encoders(program, config.all_profiles)
     for line in missing:  # those of the configuration's own would have been refused
         yield None, f"built in, not usable here: {line}"
-    if not program.encoders:
+    if not program.ability.encoders:
         yield None, "its encoders are not known: it does not tell them (-encoders)"
     elif not missing:
         yield True, f"it has the encoders of all {len(config.all_profiles)} profiles"

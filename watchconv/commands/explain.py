@@ -129,18 +129,19 @@ def explain_encode(
 ) -> Iterator[str]:
     """Yield what the encode plan holds, for one encode alone and for one among others."""
     from watchconv.encode.plan import plan_encode
-    from watchconv.encode.program import codecs_decoded, examine_program, find_program
+    from watchconv.encode.program import examine_program, find_program
     from watchconv.host.workdir import output_name
     from watchconv.names import with_suffix
 
     program = examine_program(find_program(config.ffmpeg), config.state)
     yield f"profile: {profile.name}, output: {with_suffix(source, profile.suffix)}"
-    yield f"ffmpeg: {program.path} ({program.version})"
+    yield f"ffmpeg: {program.path} ({program.ability.version})"
     alone, shared = (
         plan_encode(
             profile,
             media,
             program=program.path,
+            ability=program.ability,
             source=path,
             output=f"{config.outbox}/{WORK_DIR}/JOB.ATTEMPT/{output_name(profile.suffix)}",
             cores=len(os.sched_getaffinity(0)),
@@ -153,7 +154,7 @@ def explain_encode(
         yield f"warning: {warning.text}"
     falls = f", falls back to streams because of {alone.time_changer}" if alone.time_changer else ""
     yield f"verify: {alone.verify}{falls}"
-    if "copy" not in alone.args and (decoded := codecs_decoded(program.path)):
+    if "copy" not in alone.args and (decoded := program.ability.decodes):
         for stream in media.videos:
             if stream.codec not in decoded:
                 raise Refused(f"this ffmpeg cannot decode {stream.codec}")

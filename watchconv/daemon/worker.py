@@ -201,6 +201,7 @@ class Worker:
             profile,
             media,
             program=self._program.path,
+            ability=self._program.ability,
             source=readable_name(work, admitted.path),
             output=os.path.join(work, output_name(profile.suffix)),
             cores=len(os.sched_getaffinity(0)),

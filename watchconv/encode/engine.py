@@ -194,7 +194,7 @@ class _LocalAttempt:
         # What an earlier attempt has proven can be used if all of this is equal: another suffix is
         # another container, another level another proof.
         made_like = (*plan.args, plan.suffix, plan.verify)
-        ffmpeg = f"{engine.program.path} {engine.program.version}"
+        ffmpeg = f"{engine.program.path} {engine.program.ability.version}"
         self._proof = Manifest(job.source, job.size, job.mtime_ns, made_like, ffmpeg, job.run, ())
         self.encoded = asyncio.Event()
         self.result: asyncio.Future[AttemptResult] = asyncio.ensure_future(self._run())

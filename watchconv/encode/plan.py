@@ -21,6 +21,7 @@ from watchconv.model import Cause, JobWarning, Rejected, WarningCause
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from watchconv.encode.program import Ability
     from watchconv.media.facts import Facts
     from watchconv.model import Profile, Verify
 
@@ -50,6 +51,7 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     media: Facts,
     *,
     program: str,
+    ability: Ability,
     source: str,
     output: str,
     cores: int,

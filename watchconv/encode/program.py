@@ -9,14 +9,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from watchconv.config.problems import Problem
+from watchconv.encode.trial import ask, encodes, writes_matroska_rotation
 from watchconv.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from watchconv.model import Profile
 
 _CACHE = "ffmpeg.json"
-_ASK_SECONDS = 30
+_KNOWN = 3  # other programs that are remembered beside the one just asked
+_VERSION = re.compile(r"^ffmpeg version (\S+)", re.MULTILINE)
+_ENCODER = re.compile(r"^ [VAS][A-Z.]{5} (\S+)", re.MULTILINE)
+# a codec, and the names of its decoders where they are not its own
+_DECODED = re.compile(r"^ D\S{5} (\S+)(?:.*\(decoders: ([^)]*)\))?", re.MULTILINE)
 # every ffmpeg has a container for these; whether it has one for another suffix is tried
 _SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg"),
@@ -42,12 +47,32 @@ _HARDWARE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Ability:
+    """What an ffmpeg can do, found by having it try; the defaults are a recent one's."""
+
+    version: str = ""
+    libavcodec: tuple[int, ...] = ()  # its version grows, whatever a build calls itself
+    encoders: frozenset[str] = frozenset()  # none: it did not say
+    decoders: frozenset[str] = frozenset()
+    decodes: frozenset[str] = frozenset()  # the codecs that it has a decoder for
+    demux_time_base: str = "demux"  # how -enc_time_base asks for the time base of the input
+    writes_matroska_rotation: bool = True  # of a picture that is copied
+    has_vmaf: bool = True
+    x265_captions: bool = True  # -a53cc
+    x265_dolby_vision: bool = True
+    svtav1_dolby_vision: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """An ffmpeg: its path, its version, and its encoders (none: it did not say)."""
+    """An ffmpeg: its path, and what it can do."""
 
     path: str
-    version: str
-    encoders: frozenset[str]
+    ability: Ability
+
+
+_ABILITIES = {field.name for field in fields(Ability)}
+_KINDS = {"libavcodec": tuple} | dict.fromkeys(("encoders", "decoders", "decodes"), frozenset)
 
 
 def find_program(configured: str | None) -> str:
@@ -75,7 +100,7 @@ def find_program(configured: str | None) -> str:
 
 
 def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
-    """Return what an ffmpeg is and can; asked anew where the state directory does not know it.
+    """Return what an ffmpeg is and can; tried anew where the state directory does not know it.
 
     keep writes a new answer there. Raises ConfigError where it does not run, or is no ffmpeg.
     """
@@ -85,48 +110,70 @@ def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
         raise ConfigError(f"ffmpeg: {path} cannot be found: {error.strerror}") from error
     key = [path, stat.st_size, stat.st_mtime_ns]
     known_file = os.path.join(state_dir, _CACHE)
+    others = []
     with suppress(OSError, ValueError, KeyError, TypeError):
         with open(known_file, encoding="utf-8") as reader:
-            known = json.load(reader)
-        if known["key"] == key and known["encoders"]:
-            return Program(path, known["version"], frozenset(known["encoders"]))
-    program = _examine(path, stat.st_size, stat.st_mtime_ns)
-    if keep:
-        answer = {"key": key, "version": program.version, "encoders": sorted(program.encoders)}
+            known = json.load(reader)["programs"]
+        others = [kept for kept in known if kept["key"][0] != path]
+        for kept in known:
+            if kept["key"] == key and kept["ability"].keys() == _ABILITIES:
+                # JSON has neither sets nor tuples
+                read = {name: _KINDS.get(name, type(v))(v) for name, v in kept["ability"].items()}
+                return Program(path, Ability(**read))
+    ability = _examine(path, stat.st_size, stat.st_mtime_ns)
+    if keep and ability.encoders:
+        answer = {"key": key, "ability": asdict(ability)}
         with suppress(OSError), open(known_file, "w", encoding="utf-8") as writer:
-            json.dump(answer, writer)  # else it is asked again at the next start
-    return program
+            # else it is asked again at the next start
+            json.dump({"programs": [answer, *others[:_KNOWN]]}, writer, default=sorted)
+    return Program(path, ability)
 
 
 @cache
-def _examine(path: str, size: int, mtime_ns: int) -> Program:
-    """Ask a program; size and mtime_ns tell it from what its file was before."""
-    version, listing = version_of(path), _ask(path, "-encoders").stdout
-    encoders = re.findall(r"^ [VAS][A-Z.]{5} (\S+)", listing, re.MULTILINE)
-    return Program(path, version, frozenset(encoders) - {"="})
+def _examine(path: str, size: int, mtime_ns: int) -> Ability:
+    """Have a program tell and try; size and mtime_ns tell it from what its file was before."""
+    answer = _ask_version(path)
+    with ThreadPoolExecutor() as pool:
+        encoders, codecs = pool.submit(ask, path, "-encoders"), pool.submit(ask, path, "-codecs")
+        x265 = pool.submit(ask, path, "-h", "encoder=libx265")
+        svtav1 = pool.submit(ask, path, "-h", "encoder=libsvtav1")
+        has_demux = pool.submit(encodes, path, "-enc_time_base", "demux")
+        has_vmaf = pool.submit(encodes, path, "-lavfi", "split[a][b];[a][b]libvmaf")
+        turns = pool.submit(writes_matroska_rotation, path)
+    library = re.search(r"^libavcodec +([\d. ]+)", answer, re.MULTILINE)
+    decoded = dict(_DECODED.findall(codecs.result().stdout))
+    named = (words.split() or [codec] for codec, words in decoded.items())
+    return Ability(
+        version=_VERSION.findall(answer)[0],
+        libavcodec=tuple(map(int, re.findall(r"\d+", library[1]))) if library else (),
+        encoders=frozenset(_ENCODER.findall(encoders.result().stdout)) - {"="},
+        decoders=frozenset(chain.from_iterable(named)) - {"="},
+        decodes=frozenset(decoded) - {"="},
+        demux_time_base="demux" if has_demux.result() else "-1",
+        writes_matroska_rotation=turns.result(),
+        has_vmaf=has_vmaf.result(),
+        x265_captions=" -a53cc " in x265.result().stdout,
+        x265_dolby_vision=" -dolbyvision " in x265.result().stdout,
+        svtav1_dolby_vision=" -dolbyvision " in svtav1.result().stdout,
+    )
 
 
 def version_of(path: str) -> str:
     """Return an ffmpeg's version. Raises ConfigError where it does not run, or is no ffmpeg."""
-    answer = _ask(path, "-version")
+    return str(_VERSION.findall(_ask_version(path))[0])
+
+
+def _ask_version(path: str) -> str:
+    answer = ask(path, "-version")
     if answer.returncode:
         words = answer.stderr.strip().splitlines() or [f"it ends with status {answer.returncode}"]
         raise ConfigError(f"ffmpeg: {path} does not run: {words[-1]}")
-    if found := re.search(r"^ffmpeg version (\S+)", answer.stdout, re.MULTILINE):
-        return found[1]
+    if _VERSION.search(answer.stdout):
+        return answer.stdout
     raise ConfigError(
         f"ffmpeg: {path} is no ffmpeg: it does not answer -version as one does;"
         " write the path of an ffmpeg, or auto"
     )
-
-
-def codecs_decoded(path: str) -> frozenset[str]:
-    """Return the codecs that an ffmpeg has a decoder for; none where it does not say."""
-    try:
-        listing = _ask(path, "-codecs").stdout
-    except ConfigError:
-        return frozenset()
-    return frozenset(re.findall(r"^ D\S{5} (\S+)", listing, re.MULTILINE))
 
 
 def encoders_named(args: Sequence[str]) -> set[str]:
@@ -152,12 +199,12 @@ def missing_encoders(program: Program, profiles: Mapping[str, Profile]) -> list[
 
 
 def _lacking(program: Program, profile: Profile) -> str | None:
-    missing = sorted(encoders_named(profile.args) - program.encoders)
-    if not missing or not program.encoders:
+    missing = sorted(encoders_named(profile.args) - program.ability.encoders)
+    if not missing or not program.ability.encoders:
         return None
     return (
-        f"this ffmpeg ({program.path}, {program.version}) has no encoder {', '.join(missing)};"
-        " name another one, or another ffmpeg"
+        f"this ffmpeg ({program.path}, {program.ability.version}) has no encoder"
+        f" {', '.join(missing)}; name another one, or another ffmpeg"
     )
 
 
@@ -189,26 +236,8 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
             continue
         # Given nothing to read and nowhere to write, it looks for the container first of all.
         output = f"{os.devnull}/output{suffix}"
-        said = _ask(program.path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
+        said = ask(program.path, "-f", "ffmetadata", "-i", os.devnull, output).stderr
         if any(words in said for words in _NO_CONTAINER):
             text = f"this ffmpeg ({program.path}) has no container for names in {suffix}"
             advice = "write another one, or -f FORMAT in args"
             yield Problem(("profiles", name, "suffix"), f"{text}; {advice}")
-
-
-def _ask(path: str, *words: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            [path, *words] if words == ("-version",) else [path, "-hide_banner", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ASK_SECONDS,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as error:
-        raise ConfigError(f"ffmpeg: {path} does not run: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        what = f"it gave no answer to {words[0]} within {_ASK_SECONDS:g} s"
-        raise ConfigError(f"ffmpeg: {path} does not run: {what}") from error
