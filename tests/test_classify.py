@@ -79,6 +79,48 @@ FAILURES = [
      Cause.FFMPEG),
     (1, "Error closing file file:/o: No space left on device", "disk is full", False,
      Cause.FFMPEG),
+    # what a person needs to know stands before what ffmpeg ends with: it is said, and tried once
+    (1,
+     "[matroska @ 0x5] No wav codec tag found for codec pcm_bluray\n"
+     "Could not write header for output file #0 (incorrect codec parameters ?): Invalid argument\n"
+     "Error initializing output stream 0:1 -- \nConversion failed!",
+     "one of the tracks: [matroska] No wav codec tag found for codec pcm_bluray", True,
+     Cause.UNSUPPORTED),
+    (234,
+     "[matroska @ 0x5] adpcm_swf can only be written to WAVE with a constant frame size\n"
+     "[out#0/matroska @ 0x6] Could not write header (incorrect codec parameters ?): Invalid "
+     "argument\nConversion failed!",
+     "one of the tracks: [matroska] adpcm_swf can only", True, Cause.UNSUPPORTED),
+    (1,
+     "[matroska @ 0x5] Tag [6][0][0][0] incompatible with output codec id '98314' ([0][0][0][0])\n"
+     "Error initializing output stream 0:1 -- ",
+     "does not take one of the codecs", True, Cause.UNSUPPORTED),
+    (1,
+     "[abuffer @ 0x5] Value inf for parameter 'time_base' out of range [0 - 2.14748e+09]\n"
+     "Error reinitializing filters!\nConversion failed!",
+     "announced, but holds nothing", True, Cause.DAMAGED),
+    (234,
+     "[aost#0:2/aac @ 0x5] [enc:aac @ 0x6] Could not open encoder before EOF\n"
+     "[aost#0:2/aac @ 0x5] Task finished with error code: -22 (Invalid argument)",
+     "announced, but holds nothing", True, Cause.DAMAGED),
+    (234,
+     "[libx265 @ 0x5] Error setting preset/tune nono/(null).\n"
+     "[libx265 @ 0x5] Possible presets: ultrafast superfast\n"
+     "[vost#0:0/libx265 @ 0x6] [enc:libx265 @ 0x7] Error while opening encoder - maybe incorrect\n"
+     "[vost#0:0/libx265 @ 0x6] [enc:libx265 @ 0x7] Could not open encoder before EOF",
+     "nor these arguments: [libx265] Error setting preset", False, Cause.UNSUPPORTED),
+    (234,
+     "[AVFilterGraph @ 0x5] No option name near '1'\n"
+     "[AVFilterGraph @ 0x5] Error parsing a filter description around: ",
+     "filters are not understood: [AVFilterGraph] No option name near '1'", True, Cause.ARGUMENTS),
+    (218,
+     "Impossible to convert between the formats supported by the filter 'a' and the filter 'b'\n"
+     "Link 'a.default' -> 'b.default':\n[vf#0:0 @ 0x5] Error reinitializing filters!",
+     "set up: Impossible to convert", False, Cause.UNSUPPORTED),
+    (1,
+     "[h264 @ 0x5] error while decoding MB 1 2\nx265 [warning]: numa failed\n"
+     "[vost#0:0 @ 0x6] Error sending frames: Resource busy\nConversion failed!",
+     "status 1: [vost#0:0] Error sending frames: Resource busy", False, Cause.FFMPEG),
     (-9, "", "SIGKILL (was the memory used up?)", False, Cause.KILLED),
     (-11, "moov atom not found", "killed by SIGSEGV", False, Cause.KILLED),
     (-250, "", "signal 250", False, Cause.KILLED),

@@ -65,6 +65,11 @@ class _Rule(NamedTuple):
     needs_surrender: bool = False  # counts only where ffmpeg gave up over a decoder
 
 
+# A header that is refused for what it is to describe, not for what the machine lacks.
+_REFUSED = (
+    r"(?:Invalid argument|Invalid data found|(?:Function )?[Nn]ot (?:yet )?implemented"
+    r"|Operation not permitted|Experimental feature|Encoder not found|Numerical result out)"
+)
 # The first that matches a line decides.
 _RULES = (
     _Rule(r"Unknown encoder '([^'\n]*)'", "this ffmpeg has no encoder {}"),
@@ -88,8 +93,12 @@ _RULES = (
     _Rule(r".*Can't write packet with unknown timestamp",
           "the file holds no times to copy; a profile that encodes makes them"),
     _Rule(r".*(?:Could not find tag for codec|codec not currently supported in container"
-          r"|is not supported by this format|Raw RGB is not supported|not yet support muxing)",
+          r"|is not supported by this format|Raw RGB is not supported|not yet support muxing"
+          r"|Tag \S+ incompatible with output codec id)",
           "the output's container does not take one of the codecs"),
+    _Rule(r".*(?:sample rate not set|Neither number of channels nor channel layout specified"
+          r"|Value inf for parameter 'time_base')",
+          "a track of it is announced, but holds nothing that can be converted", Cause.DAMAGED),
     _Rule(r".*(?:Cannot allocate memory|Out of memory)",
           "ffmpeg ran out of memory (see address_space)", Cause.MEMORY, is_final=False),
     _Rule(r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode",
@@ -100,12 +109,43 @@ _RULES = (
           "the file holds invalid data that ffmpeg cannot read", Cause.UNREADABLE),
     _Rule(r".*Permission denied", "ffmpeg was not allowed to open a file", Cause.FFMPEG,
           is_final=False),
-    _Rule(r".*(?:Error while opening encoder|Could not open encoder)",
-          "the encoder takes neither this picture or sound nor these arguments", is_final=False),
+    _Rule(r".*(?:Error while opening encoder|Could not open encoder(?! before EOF))",
+          "the encoder takes neither this picture or sound nor these arguments{cause_words}",
+          is_final=False),
+    _Rule(rf".*Could not write header.*: {_REFUSED}",
+          "the output's container does not take one of the tracks{cause_words}"),
+    _Rule(r"Error initializing output stream \d", "an output track cannot be begun{cause_words}",
+          is_final=False),
+    _Rule(r".*Error parsing (?:a )?filter", "the profile's filters are not understood{cause_words}",
+          Cause.ARGUMENTS),
+    _Rule(r".*Error (?:re)?initializing filters", "the filters cannot be set up{cause_words}",
+          is_final=False),
+    _Rule(r".*Could not open encoder before EOF",
+          "a track of it is announced, but holds nothing that can be converted", Cause.DAMAGED),
 )  # fmt: skip
 _FULL = re.compile(rf"^{CONTEXT}\S.*(?:No space left on device|Disk quota exceeded)$", re.MULTILINE)
 _OVERSIZE = re.compile(
     rf"^{CONTEXT}Picture size (\d+x\d+) exceeds specified max pixel count (\d+)", re.MULTILINE
+)
+# What follows from a failure, and says nothing of it.
+_ECHO = re.compile(
+    r"Could not write header|Error initializing output stream|Error applying options to the filter"
+    r"|Error (?:re)?initializing (?:the )?filters|Error configuring (?:a |the )?filter"
+    r"|Error parsing (?:a )?filter|Link '.*:$"
+    r"|Task finished with error|Error while (?:filtering|opening encoder)|Conversion failed"
+    r"|Could not open encoder|Nothing was written into output"
+)
+_ASIDE = re.compile(
+    r"Last message repeated|^frame=|Statistics:|^(?:Out|In)put #|^  Stream #|^Stream mapping"
+    r"|Possible (?:presets|tunes|profiles)|left in the queue|\]  "
+    r"|Adding streams from explicit maps|Reinit context|auto-inserting filter|parser not found"
+    r"|Terminating thread|thread received|Could not find codec parameters|Finishing stream"
+)
+_COMPLAINT = re.compile(r"rror|ail|[Nn]ot?\b|nvalid|annot|Could|nsupported|Unable|Impossible|only")
+# Decoders and encoders say these of what goes on all the same.
+_HARMLESS = re.compile(
+    r"error while decoding MB|concealing|[Ii]nvalid NAL|non-existing [PS]PS|x26[45] \[(?:warn|info)"
+    r"|(?:numa|set_mempolicy|mbind)|deprecated pixel format|Application provided invalid"
 )
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")  # means nothing to a person, and differs each time
 
@@ -186,13 +226,35 @@ def failure(status: int | None, tail: str) -> Rejected | Broke:
         if rule.needs_surrender and not surrendered:
             continue
         if found := re.search(f"^{CONTEXT}(?:{rule.pattern})", tail, re.MULTILINE):
-            reason = rule.reason.format(*found.groups())[:SENTENCE_CHARACTERS]
+            words = (
+                f": {told}" if "{cause_words}" in rule.reason and (told := _telling(tail)) else ""
+            )
+            reason = rule.reason.format(*found.groups(), cause_words=words)[:SENTENCE_CHARACTERS]
             return (Rejected if rule.is_final else Broke)(reason, cause=rule.cause)
-    lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
-    telling = [line for line in lines if "rror" in line or "ailed" in line] or lines[-1:]
     end = "and its status is lost" if status is None else f"with status {status}"
-    words = f": {telling[0][:SENTENCE_CHARACTERS]}" if telling else ""
+    words = f": {told[:SENTENCE_CHARACTERS]}" if (told := _telling(tail)) else ""
     return Broke(f"ffmpeg ended {end}{words}")
+
+
+def _telling(tail: str) -> str:
+    """Return the line of ffmpeg's that says why it failed: what it gave up over comes just before.
+
+    Where no such line is known, the first that speaks of an error; else the last.
+    """
+    lines = [_ADDRESS.sub("", line).strip() for line in tail.splitlines()]
+    for at, line in enumerate(lines):
+        if _ECHO.search(line) and (before := list(filter(_says_much, lines[:at]))):
+            complaints = [line for line in before[-5:] if _COMPLAINT.search(line)]
+            return (complaints or before)[-1]
+    telling = [line for line in lines if "rror" in line or "ailed" in line]
+    own = [line for line in telling if not _ECHO.search(line) and not _HARMLESS.search(line)]
+    return next(iter(own or telling or lines[-1:]), "")
+
+
+def _says_much(line: str) -> bool:
+    """Return whether a line may be what an ffmpeg gave up over."""
+    asides = _ECHO, _ASIDE, _HARMLESS
+    return bool(line) and not any(aside.search(line) for aside in asides)
 
 
 def is_disk_full(tail: str) -> bool:
