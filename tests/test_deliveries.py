@@ -25,16 +25,18 @@ from watchconv.model import (
     Encoded,
     Interrupted,
     JobState,
+    JobWarning,
     OutputFile,
     Rejected,
     Request,
     Trouble,
     Verdict,
+    WarningCause,
 )
 from watchconv.policy import Deliver
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from tests.fakes_destination import FakeDestination
@@ -45,9 +47,13 @@ MANY = 5 * AT_ONCE
 SAID = "what ffmpeg said"
 
 
-def with_bench(folder: Path, steps: Callable[[Bench], Awaitable[None]]) -> None:
+def with_bench(
+    folder: Path,
+    steps: Callable[[Bench], Awaitable[None]],
+    settings: Mapping[str, object] | None = None,
+) -> None:
     async def live() -> None:
-        async with Bench(folder) as bench, asyncio.timeout(60):
+        async with Bench(folder, settings) as bench, asyncio.timeout(60):
             await steps(bench)
 
     asyncio.run(live())
@@ -328,3 +334,27 @@ def test_work_that_nobody_needs_is_swept_at_the_start_and_when_a_folder_is_back(
         await answered(is_swept)
 
     with_bench(tmp_path, steps)
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_an_original_is_deleted_for_a_proven_output_only_and_warnings_are_logged(
+    is_proven: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = JobWarning(WarningCause.TRACK_LEFT_OUT, "audio track 2 is left out: it is empty")
+
+    async def steps(bench: Bench) -> None:
+        await bench.dispatch(1)
+        (job,) = await bench.add("a.mkv")
+        begun = await bench.engine.begun()
+        bench.destination.files[f"work/{job.id}/1/output.mkv"] = (b"made", 0)
+        begun.finish(Encoded((OutputFile("output.mkv", ".mkv", 4),), (left,), is_proven))
+        job = await bench.wait_for(job.id, JobState.DONE)
+
+        there = {"outbox/a.mkv"} if is_proven else {"outbox/a.mkv", "done/a.mkv"}
+        assert set(bench.destination.files) == there
+        causes = [warning.cause for warning in job.warnings]
+        assert causes == [left.cause, *[WarningCause.ORIGINAL_KEPT] * (not is_proven)]
+        said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert said == [f"job={job.id} profile=webm {warning.text}" for warning in job.warnings]
+
+    with_bench(tmp_path, steps, {"on_success": "delete"})

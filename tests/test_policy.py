@@ -22,6 +22,7 @@ from watchconv.model import (
     Job,
     JobState,
     JobWarning,
+    OnSuccess,
     Outcome,
     OutputFile,
     Rejected,
@@ -39,6 +40,7 @@ from watchconv.policy import (
     backoff_seconds,
     changed_too_often,
     decide,
+    spare_original,
 )
 
 JOB = Job(
@@ -189,3 +191,30 @@ def test_every_decision_is_a_change_that_a_running_job_may_make(
 def test_each_kind_of_outcome_is_among_the_tried() -> None:
 
     assert {Encoded, Rejected, Broke, Interrupted, Stale, Gone} == set(get_args(Outcome))
+
+
+@pytest.mark.parametrize("on_success", OnSuccess)
+@pytest.mark.parametrize("is_proven", [True, False])
+@pytest.mark.parametrize("verdict", Verdict)
+def test_only_what_is_proven_may_cost_the_original(
+    verdict: Verdict, is_proven: bool, on_success: OnSuccess
+) -> None:
+    decision = Deliver(verdict, MADE, warnings=WARNED, is_proven=is_proven)
+
+    chosen, told = spare_original(decision, on_success)
+
+    if verdict is Verdict.ENCODED and not is_proven and on_success is OnSuccess.DELETE:
+        assert chosen is OnSuccess.MOVE
+        assert [w.cause for w in told.warnings] == [
+            WarningCause.TRACK_LEFT_OUT,
+            WarningCause.ORIGINAL_KEPT,
+        ]
+    else:
+        assert (chosen, told) == (on_success, decision)
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_whether_an_output_is_proven_reaches_its_delivery(is_proven: bool) -> None:
+    decision = decide(JOB, Encoded(MADE, WARNED, is_proven), 3)
+
+    assert decision == Deliver(Verdict.ENCODED, MADE, warnings=WARNED, is_proven=is_proven)

@@ -13,7 +13,7 @@ from tests.test_policy import JOB
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Folders
 from watchconv.host.workdir import Manifest, WorkDirectories, readable_name
-from watchconv.model import JobState, OutputFile
+from watchconv.model import JobState, JobWarning, OutputFile, WarningCause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,6 +38,8 @@ PROVEN = Manifest(
     ffmpeg="/usr/bin/ffmpeg 7.1",
     run=1,
     outputs=(OutputFile("output.webm", ".webm", 9),),
+    warnings=(JobWarning(WarningCause.ALPHA, "its alpha is gone"),),
+    is_proven=False,
 )
 
 

@@ -394,6 +394,7 @@ class Encoded:
 
     outputs: tuple[OutputFile, ...]
     warnings: tuple[JobWarning, ...] = ()
+    is_proven: bool = True  # so that the original may be deleted
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import assert_never
 
 from watchconv.model import (
@@ -18,12 +18,14 @@ from watchconv.model import (
     Job,
     JobState,
     JobWarning,
+    OnSuccess,
     Outcome,
     OutputFile,
     Rejected,
     Stale,
     Verdict,
     WaitReason,
+    WarningCause,
 )
 
 
@@ -48,6 +50,7 @@ class Deliver:
     reason: str | None = None
     report: str | None = None
     warnings: tuple[JobWarning, ...] = ()
+    is_proven: bool = True  # that the outputs hold all of the original, or say what they lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,8 @@ def changed_too_often(job: Job, max_attempts: int) -> Rejected | None:
 def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
     """Return what becomes of a job whose attempt ended like this."""
     match outcome:
-        case Encoded(outputs, warnings):
-            return Deliver(Verdict.ENCODED, outputs, warnings=warnings)
+        case Encoded(outputs, warnings, is_proven):
+            return Deliver(Verdict.ENCODED, outputs, warnings=warnings, is_proven=is_proven)
         case Broke(reason, report, _) if job.attempt < max_attempts:
             return Requeue(
                 refund=False,
@@ -94,6 +97,19 @@ def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
             return Close(JobState.WITHDRAWN)
         case _:
             assert_never(outcome)
+
+
+def spare_original(decision: Deliver, on_success: OnSuccess) -> tuple[OnSuccess, Deliver]:
+    """Return what to do with the original, which nothing unproven may cost, and what to say of it.
+
+    on_success is what is configured.
+    """
+    is_encoded = decision.verdict is Verdict.ENCODED
+    if decision.is_proven or not is_encoded or on_success is not OnSuccess.DELETE:
+        return on_success, decision
+    text = "the original is moved to done/, not deleted: not all of the output could be proven"
+    warning = JobWarning(WarningCause.ORIGINAL_KEPT, text)
+    return OnSuccess.MOVE, replace(decision, warnings=(*decision.warnings, warning))
 
 
 def backoff_seconds(attempt: int) -> float:

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from watchconv.daemon.context import all_ended, wait_at_most
@@ -22,10 +23,10 @@ from watchconv.encode.classify import compose_report
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
-from watchconv.logs.format import log_transition
+from watchconv.logs.format import log_job, log_transition
 from watchconv.model import Cause, Job, JobState, Request, Trouble, Verdict
 from watchconv.names import printable
-from watchconv.policy import Deliver
+from watchconv.policy import Deliver, spare_original
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -119,6 +120,8 @@ class Deliveries:
         if generation is not None and not self._context.folders.is_current(generation):
             return None
         settings = DeliverySettings.of(self._context.config.now)
+        on_success, decision = spare_original(decision, settings.on_success)
+        settings = replace(settings, on_success=on_success)
         intent = self.destination.plan(job, decision.verdict, decision.outputs, settings)
         report = decision.report
         if decision.verdict is not Verdict.ENCODED and not report:
@@ -132,6 +135,8 @@ class Deliveries:
         after = self._journal.ask_blocking(Journal.intend, job, intent, end)
         if after is None:
             return _Step(None)
+        for warning in decision.warnings:
+            log_job(log, after, warning.text, level=logging.WARNING)
         log_transition(log, after, job.state, JobState.DELIVERING, decision.reason)
         if not self._free.acquire(blocking=False):
             return _Step(after)

@@ -19,7 +19,7 @@ from watchconv.host.threads import in_thread
 from watchconv.host.workdir import output_name, readable_name
 from watchconv.intake.admit import Admitted, admit
 from watchconv.journal.jobs import Journal
-from watchconv.logs.format import log_job, log_transition
+from watchconv.logs.format import log_transition
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
     AttemptEnd,
@@ -208,8 +208,6 @@ class Worker:
             parallel=attempt.parallel,
             max_pixels=config.max_pixels,
         )
-        for warning in plan.warnings:
-            log_job(log, job, warning.text)
         limits = AttemptLimits(
             stall_seconds=config.stall_seconds,
             time_limit_seconds=config.time_limit.seconds,

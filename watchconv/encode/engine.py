@@ -239,14 +239,17 @@ class _LocalAttempt:
         """
         job, work = self._assignment.job, self._engine.work
         kept = work.read_manifest(job.id)
-        if kept is None or replace(kept, run=job.run, outputs=()) != self._proof:
+        if kept is None:
+            return None
+        made_of = replace(kept, run=job.run, outputs=(), warnings=(), is_proven=True)
+        if made_of != self._proof:
             return None
         if compare(self._assignment.original, self._assignment.identity):
             return None
         with suppress(FileNotFoundError):
             if work.take_over(job.id, kept, job.run):
                 log_job(log, job, "what an earlier attempt has proven is used")
-                return Encoded(kept.outputs)
+                return Encoded(kept.outputs, kept.warnings, kept.is_proven)
         return None
 
     # on the child's thread

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import OpenFolder, sync_folder
 from watchconv.host.folders import WORK_DIR
-from watchconv.model import JobState, OutputFile, OutputRole
+from watchconv.model import JobState, JobWarning, OutputFile, OutputRole, WarningCause
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Manifest:
     ffmpeg: str  # path and version
     run: int  # in whose directory the outputs are
     outputs: tuple[OutputFile, ...]
+    warnings: tuple[JobWarning, ...] = ()
+    is_proven: bool = True
 
 
 class WorkDirectories:
@@ -181,6 +183,9 @@ def _read_manifest(folder: OpenFolder) -> Manifest | None:
         row["outputs"] = tuple(
             OutputFile(made["file"], made["suffix"], made["size"], OutputRole(made["role"]))
             for made in row["outputs"]
+        )
+        row["warnings"] = tuple(
+            JobWarning(WarningCause(cause), text) for cause, text in row["warnings"]
         )
         return Manifest(**row)
     except (FileNotFoundError, ValueError, TypeError, KeyError):
