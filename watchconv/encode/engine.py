@@ -341,8 +341,13 @@ class _LocalAttempt:
         sync_folder(self._path)
         sync_folder(os.path.dirname(self._path))
         outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
-        engine.work.write_manifest(job.id, replace(self._proof, outputs=outputs))
-        return Encoded(outputs)
+        is_proven = plan.verify is Verify.FULL and not plan.time_changer
+        made = Encoded(outputs, plan.warnings, is_proven)
+        proof = replace(
+            self._proof, outputs=made.outputs, warnings=made.warnings, is_proven=made.is_proven
+        )
+        engine.work.write_manifest(job.id, proof)
+        return made
 
 
 def compare(path: str, identity: Identity) -> Stale | Gone | Interrupted | None:
