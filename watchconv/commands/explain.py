@@ -69,7 +69,8 @@ class Refused(Exception):  # noqa: N818 (it is an answer)
 def explain_file(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     """Yield what the file is, then what would be made of it; raise Refused for nothing."""
     from watchconv.encode.plan import refusal
-    from watchconv.media.container import Ending, container_end
+    from watchconv.media.container import Ending
+    from watchconv.media.holes import file_end
     from watchconv.media.probe import ProbeWorker
 
     inside = path.startswith(config.inbox + "/")
@@ -83,7 +84,7 @@ def explain_file(config: Config, path: str, chosen: str | None) -> Iterator[str]
         if not S_ISREG(stat.st_mode):
             raise Refused("it is no regular file, and stays where it is")
         yield f"{source}: {stat.st_size} bytes"
-        end = container_end(descriptor, stat.st_size)
+        end = file_end(descriptor, stat.st_size)
         if end.ending is Ending.INCOMPLETE:
             raise Refused(f"it is not whole: {end.detail}")
         media = worker.probe(descriptor, sandbox=config.sandbox)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from watchconv.encode.engine import read_error
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
-from watchconv.media.container import Ending, container_end
+from watchconv.media.container import Ending
+from watchconv.media.holes import file_end
 from watchconv.model import Cause, Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
 
 # nothing there; or no regular file there, or a link on the way
@@ -48,7 +49,7 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
     refusal: Stale | Rejected | Gone | Interrupted
     try:
         stat = os.fstat(descriptor)
-        end = container_end(descriptor, stat.st_size)
+        end = file_end(descriptor, stat.st_size)
     except OSError as error:
         refusal = _unreadable(error)
     else:

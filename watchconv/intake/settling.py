@@ -19,7 +19,7 @@ from typing import NamedTuple
 from watchconv.host.files import closing, open_regular
 from watchconv.intake.beside import Neighbours, is_part
 from watchconv.intake.lease import Writers, writers
-from watchconv.media.container import container_end
+from watchconv.media.holes import file_end
 from watchconv.names import printable
 
 log = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ class PendingFiles:
                     return Wait(unproven, PendingReason.EMPTY)
                 if unproven > 0 and writing is Writers.UNKNOWN:
                     return Wait(unproven, PendingReason.UNPROVEN)
-                lacks = container_end(descriptor, size).detail if size else ""
+                lacks = file_end(descriptor, size).detail if size else ""
         except BlockingIOError:  # a write lease, such as Samba's oplocks
             return being_written
         except OSError:  # when it has settled all the same, its job will say why it is not read

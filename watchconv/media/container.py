@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_PARTS = 4096
 FEW_ZEROS, MANY_ZEROS = 512, 4096
 SECTORS_BYTES = 128 * 1024
-_ASF = bytes.fromhex("3026b2758e66cf11")
+ASF = bytes.fromhex("3026b2758e66cf11")
 _AVI = b"RIFFAVI "  # what stands before and behind the length
 
 _FIRST_BOXES = frozenset(
@@ -38,10 +38,10 @@ _BOXES = {
     name: f"mp4 box {name.decode()}"
     for name in _FIRST_BOXES.union(b"PICT emsg imda junk meta mfra pdin prft ssix uuid".split())
 }
-_EBML = bytes.fromhex("1a45dfa3")
-_SEGMENT = bytes.fromhex("18538067")
+EBML = bytes.fromhex("1a45dfa3")
+SEGMENT = bytes.fromhex("18538067")
 # the short ids are no proof: one byte in 128 of any garbage looks like them
-_ELEMENTS = {_EBML: "Matroska header", _SEGMENT: "Matroska segment"}
+_ELEMENTS = {EBML: "Matroska header", SEGMENT: "Matroska segment"}
 _KNOWN_ELEMENTS = {*_ELEMENTS, b"\xec", b"\xbf"}  # Void, CRC-32
 _RIFFS = {b"AVI ": "AVI file", b"AVIX": "AVI continuation"}
 
@@ -86,14 +86,14 @@ def container_end(fd: int, size: int) -> ContainerEnd:
     pread = partial(os.pread, fd)
     head = pread(512, 0)
     end = _NO_WORD
-    if head[4:8] in _FIRST_BOXES:
+    if is_mp4(head):
         end = _mp4_end(walk(pread, size, read_box), size)
-    elif head[:4] == _EBML:  # live recordings leave the segment's size open
-        parts = walk(pread, size, _read_element)
-        known = _SEGMENT in parts.names and _KNOWN_ELEMENTS.issuperset(parts.names)
+    elif head[:4] == EBML:  # live recordings leave the segment's size open
+        parts = walk(pread, size, read_element)
+        known = SEGMENT in parts.names and _KNOWN_ELEMENTS.issuperset(parts.names)
         is_whole = known and parts.whole_until == size
         end = _overrun(parts, size, _ELEMENTS) or (_WHOLE if is_whole else _NO_WORD)
-    elif head[:4] + head[8:12] == _AVI:  # those above 1 GB are a row of RIFFs (OpenDML)
+    elif is_avi(head):  # those above 1 GB are a row of RIFFs (OpenDML)
         parts = walk(pread, size, _read_riff)
         is_whole = parts.whole_until == size and _RIFFS.keys() >= set(parts.names)
         end = _overrun(parts, size, _RIFFS) or (_WHOLE if is_whole else _NO_WORD)
@@ -110,21 +110,49 @@ def _meaning_of_zeros(pread: Pread, size: int, head: bytes) -> Ending | None:
 
     An mp4 may end in silence that is not compressed, a Video CD in a few empty sectors.
     """
-    if head[4:8] in _FIRST_BOXES:
+    if is_mp4(head):
         names = walk(pread, size, read_box).names
         content = names[-1:] == [b"mdat"] or not {b"mdat", b"moof"}.intersection(names)
         return Ending.UNSURE if content else None
-    if head[:4] + head[8:12] == _AVI:
+    if is_avi(head):
         chunks = [*takewhile(any, walk(pread, size, read_chunk, 12).names)]
-        return None if chunks[-1:] == [b"JUNK"] else Ending.INCOMPLETE
+        shell = _ends_before(pread, size, _read_riff)
+        return None if shell or chunks[-1:] == [b"JUNK"] else Ending.INCOMPLETE
+    if head[:4] == EBML and _ends_before(pread, size, read_element):
+        return None
     if head[:4] == b"\0\0\1\xba":
         sectors = any(pread(SECTORS_BYTES, max(0, size - SECTORS_BYTES)))
         return Ending.UNSURE if sectors else Ending.INCOMPLETE
     if not any(head):
         return Ending.UNSURE
-    transport = b"GGG" in (head[0:377:188], head[4:389:192])
-    known = head.startswith((_EBML, b"FLV\1", b"OggS", _ASF))
-    return Ending.INCOMPLETE if known or transport else None
+    known = head.startswith((EBML, b"FLV\1", b"OggS", ASF))
+    return Ending.INCOMPLETE if known or is_transport(head) else None
+
+
+def _ends_before(pread: Pread, size: int, read_part: ReadPart) -> bool:
+    """Return whether zeros only follow on a whole container: a recorder's preallocated shell.
+
+    Not where the end of the container itself is missing.
+    """
+    parts = walk(pread, size, read_part)
+    end = parts.whole_until
+    written = end >= FEW_ZEROS and any(pread(FEW_ZEROS, end - FEW_ZEROS))
+    return written and end == parts.end and not any(pread(FEW_ZEROS, end))
+
+
+def is_mp4(head: bytes) -> bool:
+    """Return whether a file that begins so is an mp4 or mov."""
+    return head[4:8] in _FIRST_BOXES
+
+
+def is_avi(head: bytes) -> bool:
+    """Return whether a file that begins so is an AVI."""
+    return head[:4] + head[8:12] == _AVI
+
+
+def is_transport(head: bytes) -> bool:
+    """Return whether a file that begins so is a transport stream."""
+    return b"GGG" in (head[0:377:188], head[4:389:192])
 
 
 def walk(pread: Pread, size: int, read_part: ReadPart, at: int = 0) -> Parts:
@@ -192,11 +220,12 @@ def _mp4_end(parts: Parts, size: int) -> ContainerEnd:
     return _WHOLE if closed and parts.whole_until == size else _NO_WORD
 
 
-def _read_element(pread: Pread, at: int) -> tuple[bytes, int | None] | None:
+def read_element(pread: Pread, at: int) -> tuple[bytes, int | None] | None:
+    """Read the head of an EBML element; None where there is none."""
     header = pread(12, at)
-    name = header[: _width(header)]
+    name = header[: number_width(header)]
     number = header[len(name) :]
-    width = _width(number)
+    width = number_width(number)
     if not name or len(name) > 4 or width > 8:
         return None
     begin = at + len(name) + width
@@ -207,7 +236,7 @@ def _read_element(pread: Pread, at: int) -> tuple[bytes, int | None] | None:
     return name, None if length == most else begin + length
 
 
-def _width(number: bytes) -> int:
+def number_width(number: bytes) -> int:
     """Return the length that the first byte of an EBML number announces; 9: not a number."""
     return 9 - number[0].bit_length() if number else 1
 
