@@ -30,9 +30,12 @@ from hypothesis import strategies as st
 import watchconv
 from tests.clips import FFMPEG, MEDIA, manifest
 from tests.waiting import wait_until
+from watchconv.media import DEMUXERS
 from watchconv.media.duration import Reader, packets_of, tail_length
+from watchconv.media.facts import Chapter, Content, Examined, Facts, Gap, Picture, Track
 from watchconv.media.probe import Limits, ProbeWorker
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed, parse_reply
+from watchconv.media.rows import rows_of
 from watchconv.model import Cause
 from watchconv.process.sandbox.support import support
 from watchconv.process.spawn import spawn
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-    from watchconv.media.facts import Content, Facts
 
 CLIP = MEDIA / "awesome'movie.mov"
 HOSTILE = MEDIA.parent / "hostile" / "make_hostile.py"
@@ -89,7 +91,7 @@ def probe(worker: ProbeWorker, path: Path, **options: Any) -> Facts:
         return worker.probe(fd, **options)
 
 
-def examine(worker: ProbeWorker, path: Path, **options: Any) -> tuple[Content, ...]:
+def examine(worker: ProbeWorker, path: Path, **options: Any) -> Examined:
     with opened(path) as fd:
         return worker.examine(fd, os.fstat(fd).st_size, **options)
 
@@ -204,7 +206,7 @@ def test_a_large_file_that_ends_before_it_begins_has_no_known_length(
     video = SimpleNamespace(
         index=0, type="video", time_base=1, disposition=av.stream.Disposition.default
     )
-    tail = [SimpleNamespace(dts=s, pts=s, duration=1, stream_index=0) for s in range(5, 15)]
+    tail = [SimpleNamespace(dts=s, pts=s, duration=1, stream_index=0, size=1) for s in range(5, 15)]
     container = SimpleNamespace(
         start_time=start * av.time_base,
         duration=60 * av.time_base,
@@ -745,7 +747,7 @@ def test_every_packet_of_an_output_is_counted_and_its_streams_decode(tmp_path: P
     )  # fmt: skip
 
     with working() as worker:
-        video, audio = examine(worker, output)
+        video, audio = examine(worker, output).contents
 
     assert (video.kind, video.codec, video.packets, video.decodes) == ("video", "vp8", 25, True)
     assert (audio.kind, audio.codec, audio.decodes) == ("audio", "vorbis", True)
@@ -754,7 +756,7 @@ def test_every_packet_of_an_output_is_counted_and_its_streams_decode(tmp_path: P
 
 def test_packets_that_are_garbage_do_not_decode() -> None:
     with working() as worker:
-        (video,) = examine(worker, MEDIA / "invalid-bitstream.webm")
+        (video,) = examine(worker, MEDIA / "invalid-bitstream.webm").contents
 
     assert video.packets > 0
     assert not video.decodes
@@ -765,43 +767,78 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=20,
 )
+TRACK = Track(0, "video", "vp8", 1, title="caf\xe9", sample_aspect=(4, 3), mastering=(0.5,) * 10)
+FACTS = Facts("mov", 1.0, (TRACK,), (Chapter(0.0, 1.0, "one"),), (("title", "a film"),))
+EXAMINED = Examined(
+    FACTS, (Content(0, "video", "vp8", 1, True, -0.02, 1.0, (Gap(0.5, 0.25),)),), ((0, 1 << 16),)
+)
+PICTURES = ((Picture(0.5, bytes(range(256)) * 3),),)
+REPLIES = {"facts": FACTS, "examined": EXAMINED, "pictures": PICTURES}
+
+
+def said(name: str, row: object) -> bytes:
+    return json.dumps({name: row}).encode()
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A right answer in which one value, somewhere, is another."""
+    name = draw(st.sampled_from([*REPLIES]))
+    answer = {name: rows_of(REPLIES[name])}
+    spots: list[tuple[Any, Any]] = []
+    rest: list[Any] = [answer]
+    while rest:
+        node = rest.pop()
+        for key in [*node] if isinstance(node, dict) else range(len(node)):
+            spots.append((node, key))
+            if isinstance(node[key], list):
+                rest.append(node[key])
+    node, key = draw(st.sampled_from(spots))
+    node[key] = draw(values)
+    return json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize("name", [*REPLIES])
+def test_what_a_child_says_in_good_form_is_understood_as_it_was_meant(name: str) -> None:
+    assert parse_reply(said(name, rows_of(REPLIES[name]))) == REPLIES[name]
+
+
 answers = st.one_of(
-    values,
-    st.fixed_dictionaries({"contents": st.lists(st.lists(values, min_size=5, max_size=5))}),
-    st.fixed_dictionaries({"refused": values, "cause": st.just("truncated") | values}),
-    st.fixed_dictionaries(
-        {
-            "media": st.fixed_dictionaries(
-                {
-                    "demuxer": st.sampled_from(["mov", "concat", "-i", 7]),
-                    "duration": values,
-                    "streams": st.lists(st.lists(values, min_size=9, max_size=9)),
-                }
-            )
-        }
+    values.map(lambda answer: json.dumps(answer).encode()),
+    st.fixed_dictionaries({"refused": values, "cause": st.just("truncated") | values}).map(
+        lambda answer: json.dumps(answer).encode()
     ),
+    mutated(),
 )
 
 
+def row_with(track: int, value: object) -> bytes:
+    row: Any = rows_of(FACTS)
+    row[2][0][track] = value
+    return said("facts", row)
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.binary() | answers.map(lambda answer: json.dumps(answer).encode()))
+@given(st.binary() | answers)
 @example(b"[" * 60_000)
 @example(b"1" * 60_000)
-@example(b'{"media": {"demuxer": "mov", "duration": NaN, "streams": []}}')
-@example(b'{"media": {"demuxer": "concat", "duration": null, "streams": []}}')
-@example(b'{"contents": [[true, "video", "vp8", 1, true]]}')
-@example(b'{"contents": [[0, "video", "vp8 -i", 1, true]]}')
+@example(said("facts", ["mov", float("nan"), [], [], [], False, 0]))
+@example(said("facts", ["concat", None, [], [], [], False, 0]))
+@example(row_with(0, True))
+@example(row_with(2, "vp8\0"))
 def test_no_words_of_a_child_do_more_than_fail_the_probe(reply: bytes) -> None:
     try:
-        found = parse_reply(reply)
+        found: object = parse_reply(reply)
     except ProbeFailed as failed:
-        found = ()
-        said = str(failed)
-    else:
-        said = ""
+        found = str(failed)
 
-    assert said.isprintable()
-    assert isinstance(found, tuple) or found.demuxer == "mov"
+    match found:
+        case str():
+            assert found.isprintable()
+        case Facts():
+            assert found.demuxer in DEMUXERS
+        case _:
+            assert isinstance(found, (tuple, Examined))
 
 
 @pytest.mark.parametrize(
@@ -811,7 +848,21 @@ def test_no_words_of_a_child_do_more_than_fail_the_probe(reply: bytes) -> None:
         b"{}",
         b'{"refused": "for no cause"}',
         b'{"refused": "for one that is not its own to give", "cause": "cancelled"}',
-        b'{"contents": [[true, "video", "vp8", 1, true]]}',
+        said("facts", []),
+        said("facts", ["concat", None, [], [], [], False, 0]),
+        said("facts", ["mov", float("nan"), [], [], [], False, 0]),
+        said("facts", ["mov", -1.0, [], [], [], False, 0]),
+        said("facts", ["mov", None, [], [], [["a", "b"]] * 100_001, False, 0]),
+        row_with(0, True),
+        row_with(0, 1),
+        row_with(1, "film"),
+        row_with(2, "vp8\0"),
+        row_with(4, -1),
+        row_with(5, 1 << 63),
+        row_with(9, "a title\nof two lines"),
+        row_with(9, "x" * 301),
+        said("examined", [rows_of(FACTS), [], []]),
+        said("pictures", [[[0.5, "00"]]]),
     ],
 )
 def test_an_answer_that_makes_no_sense_is_refused(reply: bytes) -> None:

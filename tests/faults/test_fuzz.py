@@ -25,8 +25,9 @@ from watchconv.encode.program import Ability
 from watchconv.encode.verify import verify
 from watchconv.intake.filters import NameFilter
 from watchconv.media import FORMATS
-from watchconv.media.facts import Content, Facts
+from watchconv.media.facts import Chapter, Content, Facts, Track
 from watchconv.media.probe_protocol import ProbeFailed, parse_reply, read_hello
+from watchconv.media.rows import rows_of
 from watchconv.model import Broke, Verify
 from watchconv.names import NAME_MAX_BYTES, with_suffix
 
@@ -40,25 +41,62 @@ counts = st.integers(0, 2**63 - 1)
 small = st.integers(0, 5)
 kinds = st.sampled_from(["video", "audio", "subtitle", "data", "attachment"])
 words = st.from_regex(r"[A-Za-z0-9_.+-]{0,64}", fullmatch=True)
-rows = st.lists(
-    st.tuples(
-        small, kinds, words, st.none() | counts, counts, counts, words, st.booleans(), words
-    ).map(list),
-    max_size=70,
+texts = st.text(max_size=8).filter(str.isprintable)
+numbers = st.floats(-1e9, 1e9)
+sizes = st.integers(0, 1 << 20)
+
+
+@st.composite
+def tracks(draw: st.DrawFn) -> tuple[Track, ...]:
+    """Tracks as a probe worker may tell of them; their indexes count."""
+    found = draw(
+        st.lists(
+            st.builds(
+                Track,
+                small,
+                kinds,
+                words,
+                st.none() | counts,
+                width=counts,
+                height=counts,
+                rotation=st.sampled_from([0, 90, 180, 270]),
+                title=texts,
+                language=words,
+                layout=words,
+                flags=st.lists(words, max_size=3).map(tuple),
+                start_seconds=st.none() | numbers,
+                sample_aspect=st.tuples(counts, counts),
+                mastering=st.just(()) | st.just((0.3,) * 10),
+                file_name=texts,
+                mime_type=texts,
+                channels=sizes,
+                sample_rate=sizes,
+            ),
+            max_size=70,
+        )
+    )
+    return tuple(replace(track, index=place) for place, track in enumerate(found))
+
+
+facts = st.builds(
+    Facts,
+    st.sampled_from(FORMATS.split(",")),
+    st.none() | st.floats(0, allow_nan=False, allow_infinity=False),
+    tracks(),
+    st.lists(st.builds(Chapter, numbers, numbers, texts), max_size=5).map(tuple),
+    st.lists(st.tuples(texts, texts), max_size=5).map(tuple),
+    st.booleans(),
 )
 
 
-@given(
-    demuxer=st.sampled_from(FORMATS.split(",")),
-    duration=st.none() | st.floats(0, allow_nan=False, allow_infinity=False),
-    streams=rows,
-)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(told=facts)
 def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
-    demuxer: str, duration: float | None, streams: list[list[object]]
+    told: Facts,
 ) -> None:
-    answer = {"media": {"demuxer": demuxer, "duration": duration, "streams": streams}}
-    media = parse_reply(json.dumps(answer).encode())
+    media = parse_reply(json.dumps({"facts": rows_of(told)}).encode())
     assert isinstance(media, Facts)
+    assert media == told
     refused = refusal(media, 1 << 27)
 
     assert refused is None or refused.reason.isprintable()
@@ -76,7 +114,7 @@ def test_whatever_a_probe_worker_says_in_good_form_makes_a_sound_command(
         )
         argv = plan.argv
         assert all(warning.text.isprintable() for warning in plan.warnings)
-        assert argv[argv.index("-f") + 1] == demuxer
+        assert argv[argv.index("-f") + 1] == told.demuxer
         assert [word for word in argv if ":/" in word] == ["file:/in/a", "file:/work/o"]
         assert not any("\0" in word for word in argv)
 

@@ -315,7 +315,7 @@ class _LocalAttempt:
             if plan.verify is not Verify.OFF:
                 sandbox = self._assignment.limits.sandbox
                 try:
-                    contents = engine.reader.examine(
+                    examined = engine.reader.examine(
                         output, size, sandbox=sandbox, stop=self._stop_proof
                     )
                 except Stopped:
@@ -329,7 +329,7 @@ class _LocalAttempt:
                 fault, notes = verify(
                     self._stderr.counts(duplicated=duplicated, dropped=dropped),
                     self._assignment.media,
-                    contents,
+                    examined.contents,
                     level=plan.verify,
                     time_changer=plan.time_changer,
                 )

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import av
-import av.stream
 
 from watchconv.media.container import read_box, read_chunk, walk
+from watchconv.media.tracks import is_cover
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from av.container import InputContainer
     from av.packet import Packet
@@ -28,6 +28,7 @@ SCAN_BYTES = 8 * MIB  # a file up to this size is read whole for its duration
 TAIL_BYTES = 256 * MIB  # the end of a larger one, from a keyframe on
 SCAN_SECONDS = 1.0
 TAIL_SECONDS = 10.0
+BACK_SECONDS = 1.0  # a clock that goes back by more has begun anew
 JUMP_SECONDS = 10.0  # where ffmpeg, too, takes a step in MPEG's clocks for a new beginning
 STEP_SECONDS = 0.2
 RESTARTING_CLOCKS = ("mpegts", "mpeg")
@@ -97,11 +98,6 @@ class Reader:
         return self._position
 
 
-def is_cover(stream: Stream) -> bool:
-    """Return whether a stream is an attached picture, and no video."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
 def has_whole_index(demuxer: str, reader: Reader) -> bool:
     """Return whether the container's own index lists every packet.
 
@@ -118,24 +114,17 @@ def timed(container: InputContainer) -> list[Stream]:
     return [s for s in container.streams if s.type in ("video", "audio") and not is_cover(s)]
 
 
-def prove_duration(
-    container: InputContainer, reader: Reader, demuxer: str, indexed: bool
-) -> float | None:
-    """Measure the file's length in seconds; None where no packets prove it.
-
-    Order: the index, then every packet of a small file, then the last packets of a large one.
-    """
-    if not timed(container):
-        return None
-    if indexed and (length := indexed_length(container, reader)):
-        return length
+def scan_whole(
+    container: InputContainer, reader: Reader, demuxer: str, packets: Iterable[Packet[Stream]]
+) -> Scan | None:
+    """Read every packet of a small file; None of a large one."""
     reader.allow(SCAN_BYTES, SCAN_SECONDS)
-    if demuxer == "gif" or reader.size <= SCAN_BYTES:
-        scan = read_packets(container, reader, demuxer)
-        if demuxer == "gif" and scan.whole and scan.packets < 2:
-            raise Refused("it is a still picture, not a video", "not-video")
-        return scan.end - scan.start if scan.whole and scan.end > scan.start else None
-    return tail_length(container, reader, demuxer)
+    if demuxer != "gif" and reader.size > SCAN_BYTES:
+        return None
+    scan = read_packets(container, reader, demuxer, packets)
+    if demuxer == "gif" and scan.whole and scan.packets < 2:
+        raise Refused("it is a still picture, not a video", "not-video")
+    return scan
 
 
 def indexed_length(container: InputContainer, reader: Reader) -> float | None:
@@ -144,7 +133,10 @@ def indexed_length(container: InputContainer, reader: Reader) -> float | None:
     The last packet is guessed to last as long as the one before it; where that matters, it is None.
     """
     starts, ends, lasts = [], [], 0.0
-    for stream in timed(container):
+    streams = timed(container)
+    videos = [stream for stream in streams if stream.type == "video"]
+    # AVI's index counts sounds in bytes, or in packets, as it likes
+    for stream in videos if container.format.name == "avi" and videos else streams:
         entries = stream.index_entries
         if not len(entries) or not stream.time_base:
             continue
@@ -181,24 +173,35 @@ class Scan:
     start: float = float("inf")  # when the first packet is shown, in seconds
     end: float = float("-inf")
     packets: int = 0
-    whole: bool = False  # the end of the file was reached, and time ran forward all the way
+    streams: set[int] = field(default_factory=set)  # that packets came of
+    ended: bool = False  # the end of the file was reached
+    whole: bool = False  # and time ran forward all the way
+
+    @property
+    def length(self) -> float | None:
+        """The seconds from the first packet to the last; None where they are not proven."""
+        return self.end - self.start if self.whole and self.end > self.start else None
 
 
-def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Scan:
+def read_packets(
+    container: InputContainer, reader: Reader, demuxer: str, packets: Iterable[Packet[Stream]]
+) -> Scan:
     """Read on to the end of the file, or until what the reader allows is spent."""
     scan = Scan()
-    streams = timed(container)
-    units = {s.index: float(s.time_base or 0) for s in streams}
+    units = {s.index: float(s.time_base or 0) for s in timed(container)}
     previous: dict[int, float] = {}
+    jumped = False
     try:
-        for packet in packets_of(container, streams):
+        for packet in packets:
+            if packet.size:
+                scan.streams.add(packet.stream_index)
             when = packet.dts if packet.dts is not None else packet.pts
-            if when is None:
+            unit = units.get(packet.stream_index)
+            if when is None or unit is None:
                 continue
-            unit = units[packet.stream_index]
             step = when * unit - previous.get(packet.stream_index, when * unit)
-            if step < -JUMP_SECONDS or (step > JUMP_SECONDS and demuxer in RESTARTING_CLOCKS):
-                return scan
+            if step < -BACK_SECONDS or (step > JUMP_SECONDS and demuxer in RESTARTING_CLOCKS):
+                jumped = True
             previous[packet.stream_index] = when * unit
             shown = when if packet.pts is None else packet.pts
             scan.packets += 1
@@ -208,7 +211,8 @@ def read_packets(container: InputContainer, reader: Reader, demuxer: str) -> Sca
                 return scan
     except (av.FFmpegError, Spent):
         return scan
-    scan.whole = not reader.spent
+    scan.ended = not reader.spent
+    scan.whole = scan.ended and not jumped
     return scan
 
 
@@ -226,7 +230,7 @@ def tail_length(container: InputContainer, reader: Reader, demuxer: str) -> floa
     except (av.FFmpegError, Spent):
         return None
     at_bytes = reader.tell()
-    scan = read_packets(container, reader, demuxer)
+    scan = read_packets(container, reader, demuxer, packets_of(container, timed(container)))
     length = scan.end - start / av.time_base
     if not scan.whole or scan.end <= scan.start or length <= 0:  # the clock started anew
         return None

@@ -57,6 +57,8 @@ class Track:
     frame_rate: float | None = None  # the average
     captions: bool = False  # CEA-608 or 708 in the picture
     dolby_vision: bool = False
+    dolby_vision_profile: int | None = None  # 5, 7, 8, 10, …
+    dolby_vision_base: int | None = None  # what its base layer is: 0 nothing, 1 HDR10, 2 SDR, 4 HLG
     mastering: tuple[float, ...] = ()  # r, g, b, white (x, y each), least and most cd/m²
     light_level: tuple[int, int] | None = None  # MaxCLL, MaxFALL
     spherical: bool = False
@@ -96,6 +98,7 @@ class Facts:
     chapters: tuple[Chapter, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()  # of the file, keys in lower case
     encrypted: bool = False  # its samples cannot be decoded without a key
+    probe_bytes: int = 0  # what ffmpeg must read to find all tracks; 0: what it reads by itself
 
     @property
     def videos(self) -> tuple[Track, ...]:
@@ -129,6 +132,7 @@ class Content:
     gaps: tuple[Gap, ...] = ()  # the largest first, at most 10
     steps_back: int = 0  # how often its clock began anew behind what was there
     corrupt: int = 0  # packets that are zeros, or flagged as damaged
+    seconds: float = 0.0  # how long it is shown: gaps apart, each new beginning of the clock added
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ ends by itself, and nothing ticks. What a child says is parsed as a stranger's w
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import resource
@@ -22,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from watchconv.media.facts import Content, Facts
+from watchconv.media.facts import Examined, Facts
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed, nonsense, parse_reply, read_hello
 from watchconv.model import Cause
 from watchconv.process.sandbox.support import SandboxMode, support
@@ -30,16 +31,21 @@ from watchconv.process.spawn import environment, spawn
 from watchconv.process.stop import StoppableLock, StopSignal, wait_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
+
+    from watchconv.media.probe_protocol import Reply
 
 log = logging.getLogger(__name__)
 _warn_once = functools.cache(log.warning)
 
 ENDING = "The file was not probed: watchconv is ending."
-REPLY_BYTES = 64 * 1024
+PART_BYTES = 64 * 1024  # of a reply
+PARTS = 4096
 TRIES = 2
 WEIGHED_EVERY = 10  # files
 BYTES_PER_SECOND = 20_000_000  # how much slower a file's size lets an examination be
+DECODING_SLOWS = 10
+MOST_NAMED = 4096  # tracks to decode
 END_SECONDS = 5.0  # a child that has hung up has ended by then, or is killed
 
 # Without ``site`` the start takes half as long; the daemon hands over its own search path.
@@ -169,18 +175,29 @@ class ProbeWorker:
         Raises Stopped as soon as a stop is requested, else ProbeFailed: a file's fault if it is
         ``hopeless``, or our own trouble (NoWorker: the machine's).
         """
-        found = self._ask(b"probe", fd, self._limits.probe_seconds, sandbox, stop)
+        found = self._ask({"do": "probe"}, fd, self._limits.probe_seconds, sandbox, stop)
         if isinstance(found, Facts):
             return found
         raise nonsense()
 
     def examine(
-        self, fd: int, size_bytes: int, *, sandbox: str = "auto", stop: StopSignal | None = None
-    ) -> tuple[Content, ...]:
-        """Read the open file to its end and return, per stream, its packets and if it decodes."""
-        limit_seconds = self._limits.examine_seconds + size_bytes / BYTES_PER_SECOND
-        found = self._ask(b"examine", fd, limit_seconds, sandbox, stop)
-        if isinstance(found, tuple):
+        self,
+        fd: int,
+        size_bytes: int,
+        *,
+        sandbox: str = "auto",
+        stop: StopSignal | None = None,
+        decode: Collection[int] = (),
+    ) -> Examined:
+        """Read the open file to its end and return what it holds.
+
+        The tracks in ``decode`` are decoded wholly, of others the first packets.
+        """
+        pace = BYTES_PER_SECOND / (DECODING_SLOWS if decode else 1)
+        limit_seconds = self._limits.examine_seconds + size_bytes / pace
+        request = {"do": "examine", "decode": sorted(decode)[:MOST_NAMED]}
+        found = self._ask(request, fd, limit_seconds, sandbox, stop)
+        if isinstance(found, Examined):
             return found
         raise nonsense()
 
@@ -201,16 +218,22 @@ class ProbeWorker:
             child.join(max(0, deadline - time.monotonic()))
 
     def _ask(
-        self, request: bytes, fd: int, limit_seconds: float, sandbox: str, stop: StopSignal | None
-    ) -> Facts | tuple[Content, ...]:
+        self,
+        request: Mapping[str, object],
+        fd: int,
+        limit_seconds: float,
+        sandbox: str,
+        stop: StopSignal | None,
+    ) -> Reply:
         """Ask, and once more with a fresh child when the first is lost over it."""
         stop = stop or StopSignal()
         tries, is_forgiven = 0, False
+        words = json.dumps(request).encode()
         try:
             with self._turn.held(stop):
                 while tries < TRIES:
                     try:
-                        reply = self._exchange(request, fd, limit_seconds, sandbox, stop)
+                        reply = self._exchange(words, fd, limit_seconds, sandbox, stop)
                         return parse_reply(reply)
                     except _Lost as error:
                         lost = error
@@ -262,14 +285,19 @@ class ProbeWorker:
         return reply
 
     def _receive(self, child: _Child, limit_seconds: float, stop: StopSignal) -> bytes:
-        """Wait for one message; raises _Lost when the child has none to give."""
-        if not wait_readable(child.channel.fileno(), limit_seconds, stop):
-            raise _Lost(f"did not finish within {limit_seconds:g} s", hung=True)
-        message = b""
-        with suppress(OSError):  # it hung up with a request unread
-            message = child.channel.recv(REPLY_BYTES)
-        if message:
-            return message
+        """Wait for one message, in its parts; raises _Lost when the child has none to give."""
+        message = bytearray()
+        for _ in range(PARTS):
+            if not wait_readable(child.channel.fileno(), limit_seconds, stop):
+                raise _Lost(f"did not finish within {limit_seconds:g} s", hung=True)
+            part = b""
+            with suppress(OSError):  # it hung up with a request unread
+                part = child.channel.recv(PART_BYTES)
+            message += part.removeprefix(b"\0")
+            if not part:
+                break
+            if not part.startswith(b"\0"):  # which says that there is more
+                return bytes(message)
         if self._closed:
             raise ProbeFailed(ENDING, hopeless=False)
         is_idle = child.ended.wait(END_SECONDS) and child.status == 0

@@ -1,29 +1,26 @@
 """The probe worker's answers, which the daemon does not trust.
 
-Whatever the bytes, an answer is understood as ``Facts`` or ``Content`` values within their
+Whatever the bytes, an answer is understood as ``Facts``, ``Examined`` or pictures within their
 bounds, or it is a ``ProbeFailed``; what it says in words is cut and printable.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
-from itertools import starmap
-from types import NoneType
-from typing import TYPE_CHECKING, Any
 
 from watchconv.errors import WatchconvError
 from watchconv.media import DEMUXERS, KINDS
-from watchconv.media.facts import Content, Facts, Track
+from watchconv.media.facts import Examined, Facts, Picture
+from watchconv.media.rows import understand
 from watchconv.model import Cause
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 SENTENCE_CHARACTERS = 300
-REFUSALS = frozenset({Cause.NOT_VIDEO, Cause.TRUNCATED, Cause.MEMORY, Cause.UNREADABLE})
-_NAME = re.compile(r"[A-Za-z0-9_.+-]{0,64}")
+REFUSALS = frozenset(
+    {Cause.NOT_VIDEO, Cause.TRUNCATED, Cause.MEMORY, Cause.UNREADABLE, Cause.TOO_LARGE}
+)
+ROTATIONS = (0, 90, 180, 270)
+Pictures = tuple[tuple[Picture, ...], ...]  # of each moment
+Reply = Facts | Examined | Pictures
 
 
 class ProbeFailed(WatchconvError):  # noqa: N818 (it is a verdict)
@@ -49,20 +46,38 @@ class NoWorker(ProbeFailed):
         )
 
 
-def parse_reply(reply: bytes) -> Facts | tuple[Content, ...]:
+def parse_reply(reply: bytes) -> Reply:
     """Return what the child answered; raise ProbeFailed for any other bytes."""
-    match _parse_object(reply):
-        case {"media": {"demuxer": str(demuxer), "duration": seconds, "streams": list(rows)}}:
-            is_length = isinstance(seconds, float) and math.isfinite(seconds) and seconds >= 0
-            if demuxer in DEMUXERS and (seconds is None or is_length):
-                return Facts(demuxer, seconds, tuple(starmap(Track, _checked(rows, _STREAM))))
-        case {"contents": list(rows)}:
-            return tuple(starmap(Content, _checked(rows, _CONTENT)))
-        case {"refused": str(reason), "cause": str(cause)} if cause in REFUSALS:
-            raise ProbeFailed(_sentence(reason), hopeless=True, cause=Cause(cause))
-        case {"trouble": str(reason)}:
-            raise ProbeFailed(f"The file was not probed: {_sentence(reason)}.", hopeless=False)
+    try:
+        match _parse_object(reply):
+            case {"facts": row}:
+                facts = _sound(understand(row, Facts))
+                if facts.demuxer in DEMUXERS:
+                    return facts
+            case {"examined": row}:
+                examined = understand(row, Examined)
+                _sound(examined.facts)
+                if len(examined.contents) == len(examined.facts.tracks):
+                    return examined
+            case {"pictures": row}:
+                return understand(row, Pictures)
+            case {"refused": str(reason), "cause": str(cause)} if cause in REFUSALS:
+                raise ProbeFailed(_sentence(reason), hopeless=True, cause=Cause(cause))
+            case {"trouble": str(reason)}:
+                raise ProbeFailed(f"The file was not probed: {_sentence(reason)}.", hopeless=False)
+    except ValueError:
+        pass
     raise nonsense()
+
+
+def _sound(facts: Facts) -> Facts:
+    """Raise ValueError where values are of their types but make no sense."""
+    if facts.duration_seconds is not None and facts.duration_seconds < 0:
+        raise ValueError(facts.duration_seconds)
+    for place, track in enumerate(facts.tracks):
+        if track.index != place or track.kind not in KINDS or track.rotation not in ROTATIONS:
+            raise ValueError(track)
+    return facts
 
 
 def read_hello(hello: bytes) -> tuple[str, ...]:
@@ -80,28 +95,6 @@ def _parse_object(message: bytes) -> object:
         return json.loads(message)
     except (ValueError, RecursionError):
         return None
-
-
-# The values of a row: the fields of ``facts.Track`` and ``model.Content`` in their order.
-_STREAM = ((int,), (str,), (str,), (int, NoneType), (int,), (int,), (str,), (bool,), (str,))
-_CONTENT = ((int,), (str,), (str,), (int,), (bool,))
-
-
-def _checked(rows: list[Any], columns: Sequence[tuple[type, ...]]) -> list[list[Any]]:
-    """Return the rows where each value is of its column's types and within its bounds."""
-    for row in rows:
-        if not isinstance(row, list) or len(row) != len(columns):
-            raise nonsense()
-        for value, types in zip(row, columns, strict=True):
-            if type(value) not in types:  # True is an int, but not here
-                raise nonsense()
-            if isinstance(value, str) and not _NAME.fullmatch(value):
-                raise nonsense()
-            if isinstance(value, int) and not 0 <= value < 1 << 63:
-                raise nonsense()
-        if row[1] not in KINDS:
-            raise nonsense()
-    return rows
 
 
 def _sentence(reason: str) -> str:

@@ -13,52 +13,62 @@ the daemon draws its conclusion.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
 import socket
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import av
 import av.container
+import av.logging
 import av.sidedata.encparams
 import av.sidedata.motionvectors
 import av.stream
 import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these when a file has them: too late once confined
 
-from watchconv.media import FORMATS, KINDS
+from watchconv.media import FORMATS
+from watchconv.media.announced import Announced, read_announced
+from watchconv.media.beginning import Beginning
 from watchconv.media.duration import (
     Reader,
     Refused,
     Spent,
     has_whole_index,
-    is_cover,
-    packets_of,
-    prove_duration,
+    indexed_length,
+    scan_whole,
+    tail_length,
 )
+from watchconv.media.facts import Chapter, Examined, Facts
+from watchconv.media.reading import BARE, Reading
+from watchconv.media.rows import rows_of
+from watchconv.media.tracks import describe, is_cover, printable
 from watchconv.process.sandbox.kernel import die_with_parent
 from watchconv.process.sandbox.rules import confine_to_nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from av.container import InputContainer
     from av.stream import Stream
 
+    from watchconv.media.facts import Track
+
 MIB = 1 << 20
-STREAMS_MOST = 64
-DECODE_TRIES = 100  # packets
+MOST_TRACKS = 4096
+MOST_OF_ANYTHING = 100_000
+PART_BYTES = 32 * 1024  # of a reply: the kernel takes no message that is much larger
+REPLY_MOST_BYTES = 64 * MIB
 ADDRESS_SPACE_MIB = 1536
 # tags that are no UTF-8 must not fail the file; from 19 on PyAV sees to that by itself
 FORGIVING: dict[str, Any] = (
     {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
-# decoders of pixels as they are: black is zeros
-BARE_PIXELS = (
-    "raw", "v210", "v308", "v408", "v410", "r10k", "r210", "avrp", "ayuv", "y41p", "yuv4",
-)  # fmt: skip
-
 Answer = dict[str, object]
 
 
@@ -74,25 +84,37 @@ def serve(channel: socket.socket, idle_seconds: float) -> None:
     ):
         resource.setrlimit(limit, (most, most))
     channel.settimeout(idle_seconds)
+    gc.freeze()  # so that a collection looks at little
     channel.send(json.dumps({"ready": missing}).encode())
     while True:
         request, fds = b"", [-1]
         with suppress(TimeoutError):
-            request, fds, _flags, _address = socket.recv_fds(channel, 64, 1)
+            request, fds, _flags, _address = socket.recv_fds(channel, PART_BYTES, 1)
         if not request:
             return
-        reply = json.dumps(answer(request, fds[0])).encode()
+        reply = json.dumps(answer(json.loads(request), fds[0])).encode()
         os.close(fds[0])  # before the answer: the caller may want to unmount after it
-        channel.send(reply)
+        gc.collect()  # PyAV's frames and their side data hold each other, pictures and all
+        if len(reply) > REPLY_MOST_BYTES:
+            refusal = {"refused": "it holds too much to tell", "cause": "too-large"}
+            reply = json.dumps(refusal).encode()
+        for at in range(0, len(reply), PART_BYTES):
+            more = at + PART_BYTES < len(reply)  # JSON holds no bytes of zero
+            channel.send(b"\0" * more + reply[at : at + PART_BYTES])
 
 
-def answer(request: bytes, fd: int) -> Answer:
+def answer(request: dict[str, Any], fd: int) -> Answer:
     """Do what was asked with the open file."""
     reader, reason, cause = Reader(fd), "", "unreadable"
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise Refused("it is no regular file", cause)
-        found = probe(reader) if request == b"probe" else examine(reader)
+        found: Answer = {}
+        match request:
+            case {"do": "probe"}:
+                found = {"facts": rows_of(probe(reader))}
+            case {"do": "examine", "decode": decode}:
+                found = {"examined": rows_of(examine(reader, frozenset(decode)))}
     except Refused as verdict:
         reason, cause = str(verdict), verdict.cause
     except MemoryError:
@@ -116,7 +138,7 @@ def refuse_to_open(url: str, flags: object, options: object) -> NoReturn:
 
 def open_input(reader: Reader, formats: str) -> InputContainer:
     """Find the format and the streams; formats is a whitelist, empty means any."""
-    options = {"protocol_whitelist": "none"}
+    options = {"protocol_whitelist": "none", "max_streams": str(MOST_TRACKS + 1)}
     if formats:
         options["format_whitelist"] = formats
     try:
@@ -132,42 +154,92 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
         raise Spent
     if not len(container.streams):
         raise Refused("it holds no streams", "not-video")
+    if len(container.streams) > MOST_TRACKS:
+        raise Refused(f"it holds more than {MOST_TRACKS:,} tracks", "too-large")
     return container
 
 
-def probe(reader: Reader) -> Answer:
-    """Say which streams the file holds and how long it is."""
+def probe(reader: Reader) -> Facts:
+    """Say which streams the file holds, what they are, and how long it is."""
     with open_input(reader, FORMATS) as container:
         demuxer = container.format.name.split(",")[0]
         indexed = has_whole_index(demuxer, reader)
-        streams = list(container.streams)[:STREAMS_MOST]
+        streams = list(container.streams)
         if indexed and any(ends_in_zeros(stream, reader) for stream in streams):
             reason = "the file is truncated: zeros stand where its last pictures should be"
             raise Refused(reason, "truncated")
-        rows = [[*describe(stream), *describe_input(stream, indexed)] for stream in streams]
-        duration_seconds = prove_duration(container, reader, demuxer, indexed)
-    return {"media": {"demuxer": demuxer, "duration": duration_seconds, "streams": rows}}
+        beginning = Beginning(container)
+        beginning.decode()
+        facts = facts_of(container, demuxer, beginning, indexed=indexed)
+        duration, silent = None, frozenset[int]()
+        if any(s.kind in ("video", "audio") and not s.attached_picture for s in facts.tracks):
+            if indexed:
+                duration = indexed_length(container, reader)
+            if duration is None:
+                scan = scan_whole(container, reader, demuxer, beginning.packets())
+                if scan is None:
+                    duration = tail_length(container, reader, demuxer)
+                else:
+                    duration = scan.length
+                    silent = frozenset(range(len(streams))) - scan.streams if scan.ended else silent
+    return replace(
+        facts,
+        duration_seconds=duration,
+        tracks=tuple(
+            replace(track, samples=0) if track.index in silent and sends(track) else track
+            for track in facts.tracks
+        ),
+    )
 
 
-def describe(stream: Stream) -> list[object]:
-    """Return a stream's index, its kind, and its codec, which is not the decoder that reads it."""
-    context = stream.codec_context
-    kind = stream.type if stream.type in KINDS else "data"  # what ffmpeg cannot name either
-    return [stream.index, kind, "unknown" if context is None else context.codec.canonical_name]
+def sends(track: Track) -> bool:
+    """Return whether a track of this kind must send packets to be one."""
+    return track.kind in ("video", "audio") and not track.attached_picture
 
 
-def describe_input(stream: Stream, indexed: bool) -> list[object]:
-    """Return the rest of a row about an input's stream, in the order of ``model.Stream``."""
-    sized = stream.codec_context if stream.type == "video" else None
-    language = stream.language or ""
-    return [
-        len(stream.index_entries) if indexed and not is_cover(stream) else None,
-        getattr(sized, "width", 0),
-        getattr(sized, "height", 0),
-        getattr(sized, "pix_fmt", None) or "",
-        is_cover(stream),
-        language if language.isascii() and language.isalnum() and len(language) <= 8 else "",
-    ]
+def facts_of(
+    container: InputContainer, demuxer: str, beginning: Beginning, *, indexed: bool
+) -> Facts:
+    """Say what an open file holds, but not how long it is."""
+    dump = dump_of(container)
+    announced = read_announced(dump)
+    tracks = tuple(
+        describe(
+            stream,
+            announced.get(stream.index, Announced()),
+            beginning.frames.get(stream.index, ()),
+            indexed=indexed,
+        )
+        for stream in container.streams
+    )
+    chapters = container.chapters()
+    if max(len(chapters), len(container.metadata)) >= MOST_OF_ANYTHING:
+        raise Refused("it holds more chapters or tags than any film", "too-large")
+    return Facts(
+        demuxer,
+        None,
+        tracks,
+        chapters=tuple(map(chapter, chapters)),
+        tags=tuple((printable(k).lower(), printable(v)) for k, v in container.metadata.items()),
+        encrypted=beginning.encrypted or any("enc_key_id" in s.metadata for s in container.streams),
+    )
+
+
+def chapter(found: Any) -> Chapter:
+    """Understand one of PyAV's chapters."""
+    unit = float(found["time_base"] or 0)
+    title = printable(found["metadata"].get("title"))
+    return Chapter(found["start"] * unit, found["end"] * unit, title)
+
+
+def dump_of(container: InputContainer) -> str:
+    """Have ffmpeg's libraries print what they know of an open file."""
+    av.logging.set_skip_repeated(False)
+    av.logging.set_level(av.logging.INFO)
+    try:
+        return str(container.dumps_format())  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(None)
 
 
 def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
@@ -177,26 +249,27 @@ def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
         return False
     entries = stream.index_entries
     last = next((entry for entry in reversed(entries) if entry.size > 1), None)
-    if last is None or codec.name.startswith(BARE_PIXELS):
+    if last is None or codec.name.startswith(BARE):
         return False
     picture = reader.peek(min(last.size, MIB), last.pos)
     return bool(picture) and not any(picture)
 
 
-def examine(reader: Reader) -> Answer:
-    """Read every packet, and decode of each stream until the first frame."""
+def examine(reader: Reader, decode: Collection[int]) -> Examined:
+    """Read every packet; decode the streams that are named wholly, of others the first frame."""
     with open_input(reader, "") as container:
         reader.allow(1 << 62, float("inf"))
-        packets = [0] * len(container.streams)
-        tries = [DECODE_TRIES if s.type in ("video", "audio") else 0 for s in container.streams]
-        decodes = [not wanted for wanted in tries]
-        for packet in packets_of(container, list(container.streams)):
-            at = packet.stream_index
-            packets[at] += packet.dts is not None or packet.size > 0
-            if not decodes[at] and tries[at]:
-                tries[at] -= 1
-                with suppress(av.FFmpegError):  # damage in it is no frame
-                    decodes[at] = bool(packet.decode())
-        streams = list(container.streams)[:STREAMS_MOST]
-        rows = [[*describe(s), packets[s.index], decodes[s.index]] for s in streams]
-    return {"contents": rows}
+        demuxer = container.format.name.split(",")[0]
+        beginning = Beginning(container)
+        beginning.decode()
+        facts = facts_of(container, demuxer, beginning, indexed=False)
+        beginning.rewind()
+        readings = [
+            Reading(s, whole=s.index in decode, decodes=bool(beginning.frames.get(s.index)))
+            for s in container.streams
+        ]
+        for packet in beginning.packets():
+            readings[packet.stream_index].see(packet)
+        pairs = zip(readings, facts.tracks, strict=True)
+        contents = tuple(reading.content(track) for reading, track in pairs)
+    return Examined(facts, contents)
