@@ -63,6 +63,7 @@ SETTINGS: dict[str, Any] = {
     "profiles": {**QUICK["profiles"], "wrong": WRONG},
 }
 STATUS_KEYS = {"state", "pid", "counts", "running", "trouble", "saved_bytes"}
+STATUS_KEYS |= {"warned", "warned_jobs"}
 COUNT_KEYS = {"waiting", "queued", "running", "done", "failed", "ignored"}
 RUNNING_KEYS = {"id", "source", "profile", "progress", "speed", "fps", "eta_seconds"}
 JOB_KEYS = {
@@ -407,27 +408,32 @@ def test_what_jobs_saved_is_summed_and_outlives_the_history(quiet: Place) -> Non
             warning = JobWarning(WarningCause.TRACK_LEFT_OUT, "left out: a track")
             journal.intend(job, Intent(Verdict.ENCODED, (output,), warnings=(warning,)))
             journal.finish(job.id, JobState.DONE, 3.0)
-        lines = quiet.say("jobs")
+        lines, status = quiet.say("jobs"), quiet.say("status")
         rows = quiet.jobs()
         assert journal.trim(0, 4.0) == 2
     told = quiet.say("jobs", "--saved")
     saved = (3 << 30) - 200
 
     assert nothing.splitlines()[0] == "in     0 bytes, 0 B, of 0 done jobs"
-    assert lines.splitlines()[0].endswith("b.mkv → b.mkv.webm; warning: left out: a track")
+    assert lines.splitlines()[0].endswith("b.mkv → b.mkv.webm; 1 warning")
     assert rows[0]["warnings"] == [{"cause": "track-left-out", "text": "left out: a track"}]
+    assert "2 done with warnings" in status
+    assert "    job 2 [webm] b.mkv: left out: a track" in status.splitlines()
     assert quiet.say("jobs") == ""
     assert told.splitlines() == [
         f"in     {(4 << 30) + 1000} bytes, 4.0 GiB, of 2 done jobs",
         f"out    {(1 << 30) + 1200} bytes, 1.0 GiB",
         f"saved  {saved} bytes, 3.0 GiB (75%)",
+        "  [webm] 2 jobs: 4.0 GiB in, 1.0 GiB out, 3.0 GiB saved (75%)",
     ]
-    assert json.loads(quiet.say("jobs", "--saved", "--json")) == {
+    sums = {
         "jobs": 2,
         "input_bytes": (4 << 30) + 1000,
         "output_bytes": (1 << 30) + 1200,
         "saved_bytes": saved,
     }
+    told_json = json.loads(quiet.say("jobs", "--saved", "--json"))
+    assert told_json == {**sums, "profiles": {"webm": sums}}
     assert quiet.status()["saved_bytes"] == saved
 
 

@@ -9,15 +9,17 @@ from dataclasses import replace
 import pytest
 
 from tests.test_policy import JOB, MADE, WARNED
-from watchconv.model import Cause, Job, JobState, Savings
+from watchconv.model import Cause, Job, JobState, JobWarning, Savings
 from watchconv.views import (
     Present,
     RunningJob,
     Status,
     WaitingFile,
     job_json,
+    job_line,
     moment,
     status_json,
+    warned_line,
 )
 
 ROW = RunningJob(7, "caf\udce9.mov", "webm", 0.5, 2.0, 25.0, 9.0, 4.5)
@@ -68,6 +70,8 @@ def test_a_status_has_all_of_its_fields() -> None:
         "waiting_files": [],
         "trouble": ["no room"],
         "saved_bytes": 600,
+        "warned": 0,
+        "warned_jobs": [],
     }
 
 
@@ -87,6 +91,35 @@ def test_a_status_names_who_waits_for_what_and_since_when() -> None:
     assert shown["waiting_files"] == [
         {"source": "caf\udce9.mov", "why": "it ends too early", "since": moment(file.since)}
     ]
+
+
+def test_done_jobs_with_warnings_are_counted_and_the_last_are_named() -> None:
+    job = replace(JOB, state=JobState.DONE, warnings=(*WARNED, WARNED[0]))
+    shown = status_json(replace(present(), warned=7, last_warned=(job,)))
+    text = {"cause": "track-left-out", "text": "left out: a track"}
+
+    assert shown["warned"] == 7
+    assert shown["warned_jobs"] == [
+        {"id": 1, "source": "a.mov", "profile": "webm", "warnings": [text, text]}
+    ]
+    assert warned_line(job) == "job 1 [webm] a.mov: left out: a track (and 1 more)"
+
+
+@pytest.mark.parametrize(
+    ("warnings", "begins", "ends"),
+    [
+        ((), "done       [webm]", "a.mov"),
+        (WARNED, "done!      [webm]", "a.mov; 1 warning"),
+        (WARNED * 2, "done!      [webm]", "a.mov; 2 warnings"),
+    ],
+)
+def test_a_line_of_jobs_has_a_mark_and_a_count_but_no_sentences(
+    warnings: tuple[JobWarning, ...], begins: str, ends: str
+) -> None:
+    line = job_line(replace(JOB, state=JobState.DONE, warnings=warnings))
+
+    assert begins in line
+    assert line.endswith(ends)
 
 
 @pytest.mark.parametrize(

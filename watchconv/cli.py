@@ -134,6 +134,8 @@ def make_parser() -> argparse.ArgumentParser:
     saved = "bytes in, out and saved, of all time"
     jobs = add("jobs", "the history", json="for programs", saved=saved)
     jobs.add_argument("--state", metavar="STATE", help="only the jobs in this state")
+    receipt = add("receipt", "what was done with a file, and what was proven", json="for programs")
+    receipt.add_argument("job", metavar="JOB", type=int)
     retry = add(
         "retry",
         "failed jobs back into the inbox",

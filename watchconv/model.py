@@ -131,6 +131,7 @@ class OutputRole(StrEnum):
     """What an output is for."""
 
     VIDEO = "video"
+    RECEIPT = "receipt"  # of the job, beside the others
 
 
 class OutputState(StrEnum):
@@ -395,6 +396,7 @@ class Encoded:
     outputs: tuple[OutputFile, ...]
     warnings: tuple[JobWarning, ...] = ()
     is_proven: bool = True  # so that the original may be deleted
+    receipt: str | None = None  # see ``encode.receipt``
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +406,7 @@ class Rejected:
     reason: str
     report: str = ""
     cause: Cause = Cause.FFMPEG
+    receipt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +416,7 @@ class Broke:
     reason: str
     report: str = ""
     cause: Cause = Cause.FFMPEG
+    receipt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

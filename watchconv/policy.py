@@ -51,6 +51,7 @@ class Deliver:
     report: str | None = None
     warnings: tuple[JobWarning, ...] = ()
     is_proven: bool = True  # that the outputs hold all of the original, or say what they lack
+    receipt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,15 @@ def changed_too_often(job: Job, max_attempts: int) -> Rejected | None:
 def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
     """Return what becomes of a job whose attempt ended like this."""
     match outcome:
-        case Encoded(outputs, warnings, is_proven):
-            return Deliver(Verdict.ENCODED, outputs, warnings=warnings, is_proven=is_proven)
-        case Broke(reason, report, _) if job.attempt < max_attempts:
+        case Encoded(outputs, warnings, is_proven, receipt):
+            return Deliver(
+                Verdict.ENCODED,
+                outputs,
+                warnings=warnings,
+                is_proven=is_proven,
+                receipt=receipt,
+            )
+        case Broke(reason, report) if job.attempt < max_attempts:
             return Requeue(
                 refund=False,
                 wait_seconds=backoff_seconds(job.attempt),
@@ -88,7 +95,9 @@ def decide(job: Job, outcome: Outcome, max_attempts: int) -> Decision:
                 report=report,
             )
         case Rejected(reason, report, cause) | Broke(reason, report, cause):
-            return Deliver(Verdict.FAILED, cause=cause, reason=reason, report=report)
+            return Deliver(
+                Verdict.FAILED, cause=cause, reason=reason, report=report, receipt=outcome.receipt
+            )
         case Interrupted():
             return Requeue(refund=True, **asdict(outcome))
         case Stale():

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from watchconv.model import JobState
+from watchconv.model import JobState, OutputRole
 from watchconv.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from watchconv.model import Job, Savings
 
@@ -63,6 +63,8 @@ class Present:
     jobs: Iterable[Job]  # that run or are delivered
     savings: Savings
     is_paused: bool
+    warned: int = 0  # done jobs with warnings
+    last_warned: Sequence[Job] = ()  # a few of these, the newest first
 
     @property
     def state(self) -> str:
@@ -112,6 +114,16 @@ def status_json(present: Present) -> dict[str, Any]:
         ],
         "trouble": status.trouble if status else [],
         "saved_bytes": present.savings.saved_bytes,
+        "warned": present.warned,
+        "warned_jobs": [
+            {
+                "id": job.id,
+                "source": job.source,
+                "profile": job.profile,
+                "warnings": [warning._asdict() for warning in job.warnings],
+            }
+            for job in present.last_warned
+        ],
     }
 
 
@@ -123,7 +135,7 @@ def waiting_json(file: WaitingFile) -> dict[str, Any]:
 
 def job_json(job: Job) -> dict[str, Any]:
     """Return one job of ``jobs --json``."""
-    sizes = [made.size for made in job.outputs]
+    sizes = [made.size for made in job.outputs if made.role is not OutputRole.RECEIPT]
     return {
         "id": job.id,
         "source": job.source,
@@ -158,10 +170,17 @@ def job_line(job: Job) -> str:
     when = (moment(job.ended_at or job.started_at or job.queued_at) or "")[:19].replace("T", " ")
     outputs = f" → {', '.join(str(made.name) for made in job.outputs)}" if job.outputs else ""
     why = f": {job.reason}" if job.reason else ""
-    warned = "".join(f"; warning: {warning.text}" for warning in job.warnings)
-    return printable(
-        f"{job.id:>6} {when} UTC {job.state:<10} [{job.profile}] {job.source}{outputs}{why}{warned}"
-    )
+    count = len(job.warnings)
+    warned = f"; {count} warning{'s' if count > 1 else ''}" if count else ""
+    state = f"{job.state}!" if count else job.state
+    head = f"{job.id:>6} {when} UTC {state:<10} [{job.profile}]"
+    return printable(f"{head} {job.source}{outputs}{why}{warned}")
+
+
+def warned_line(job: Job) -> str:
+    """Return one line of ``status`` about a done job with warnings."""
+    more = f" (and {len(job.warnings) - 1} more)" if len(job.warnings) > 1 else ""
+    return printable(f"job {job.id} [{job.profile}] {job.source}: {job.warnings[0].text}{more}")
 
 
 def describe_progress(row: RunningJob) -> str:

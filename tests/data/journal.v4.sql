@@ -158,6 +158,8 @@ CREATE INDEX job_failed_as ON job (original, id) WHERE state = 'failed';
 CREATE INDEX job_claim ON job (priority DESC, id) WHERE state = 'queued' AND request IS NULL;
 CREATE INDEX job_waiting ON job (wait_reason) WHERE state = 'queued' AND wait_reason IS NOT NULL
 ;
+CREATE INDEX job_warned ON job (id) WHERE state = 'done' AND warnings IS NOT NULL
+;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('event',36);
 INSERT INTO "sqlite_sequence" VALUES('job',11);

@@ -15,6 +15,7 @@ from watchconv.host.folders import find_state
 from watchconv.journal.database import FILE_NAME
 from watchconv.journal.jobs import Journal
 from watchconv.model import JobState, Savings
+from watchconv.names import printable
 from watchconv.views import job_json, job_line, show_size
 
 if TYPE_CHECKING:
@@ -58,17 +59,29 @@ def jobs(config: Config, arguments: argparse.Namespace) -> int:
 
 
 def _print_savings(journal: Journal | None, *, as_json: bool) -> None:
-    savings = Savings(0, 0, 0)
+    savings, by_profile = Savings(0, 0, 0), {}
     if journal:
         with closing(journal):
-            savings = journal.savings()
+            savings, by_profile = journal.savings(), journal.savings_by_profile()
     if as_json:
-        print(json.dumps(savings._asdict() | {"saved_bytes": savings.saved_bytes}))
+        rows = {name: _savings_json(one) for name, one in by_profile.items()}
+        print(json.dumps(_savings_json(savings) | {"profiles": rows}))
         return
-    share = f" ({savings.saved_bytes / savings.input_bytes:.0%})" if savings.input_bytes else ""
     for name, size, more in (
         ("in", savings.input_bytes, f", of {savings.jobs} done jobs"),
         ("out", savings.output_bytes, ""),
-        ("saved", savings.saved_bytes, share),
+        ("saved", savings.saved_bytes, _share(savings)),
     ):
         print(f"{name:<6} {size} bytes, {show_size(size)}{more}")
+    for profile, one in by_profile.items():
+        sizes = f"{show_size(one.input_bytes)} in, {show_size(one.output_bytes)} out"
+        saved = f"{show_size(one.saved_bytes)} saved{_share(one)}"
+        print(printable(f"  [{profile}] {one.jobs} jobs: {sizes}, {saved}"))
+
+
+def _savings_json(savings: Savings) -> dict[str, int]:
+    return savings._asdict() | {"saved_bytes": savings.saved_bytes}
+
+
+def _share(savings: Savings) -> str:
+    return f" ({savings.saved_bytes / savings.input_bytes:.0%})" if savings.input_bytes else ""

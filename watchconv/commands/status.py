@@ -13,7 +13,7 @@ from watchconv.host import status_file
 from watchconv.journal.jobs import PAUSED
 from watchconv.model import JobState, Savings
 from watchconv.names import printable
-from watchconv.views import Present, describe_progress, show_clock, status_json
+from watchconv.views import Present, describe_progress, show_clock, status_json, warned_line
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from watchconv.config import Config
 
 NAMED = 10  # waiting files; --json has more
+WARNED = 3  # of the done jobs with warnings, that many are named
 
 
 def status(config: Config, arguments: argparse.Namespace) -> int:
@@ -64,6 +65,8 @@ def _text(config: Config, *, as_json: bool) -> str:
                 [job for state in states for job in journal.in_state(state)],
                 journal.savings(),
                 is_paused=journal.setting(PAUSED) is not None,
+                warned=journal.count_warned(),
+                last_warned=journal.last_warned(WARNED),
             )
     return json.dumps(status_json(present)) if as_json else "\n".join(_lines(config, present))
 
@@ -86,5 +89,9 @@ def _lines(config: Config, present: Present) -> Iterator[str]:
         yield printable(f"  waiting for {since}: {file['source']}: {file['reason']}")
     if (more := now["counts"]["waiting"] - len(named)) > 0:
         yield f"  and {more} more wait"
+    if present.warned:
+        yield f"  {present.warned} done with warnings; the last (`watchconv receipt JOB` has all):"
+    for job in present.last_warned:
+        yield f"    {warned_line(job)}"
     for sentence in now["trouble"]:
         yield f"  trouble: {printable(sentence)}"

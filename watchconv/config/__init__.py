@@ -11,7 +11,15 @@ imported here needs neither, and ``load_apart`` has a child of its own read the 
 
 from __future__ import annotations
 
-from watchconv.config.keys import Config, Sandbox
+from watchconv.config.keys import Config, Receipts, Sandbox
 from watchconv.config.load import NoConfigError, config_for_root, find_config, load_apart
 
-__all__ = ["Config", "NoConfigError", "Sandbox", "config_for_root", "find_config", "load_apart"]
+__all__ = [
+    "Config",
+    "NoConfigError",
+    "Receipts",
+    "Sandbox",
+    "config_for_root",
+    "find_config",
+    "load_apart",
+]

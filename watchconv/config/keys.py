@@ -42,6 +42,13 @@ class IoNice(StrEnum):
     NONE = "none"  # left as it is
 
 
+class Receipts(StrEnum):
+    """Whether what was done with a file is written beside its output too."""
+
+    NONE = "none"
+    BESIDE = "beside"  # NAME.json
+
+
 class LogFormat(StrEnum):
     """How the log is written."""
 
@@ -119,6 +126,7 @@ class Config(Group):
     )
     profile: str = key("webm", "for files outside a profile's sub-folder", examples=["webm"])
     on_success: OnSuccess = key(OnSuccess.MOVE, "the original: move (to done), delete or keep")
+    receipts: Receipts = key(Receipts.NONE, "of each job: none, or beside the output as NAME.json")
     extensions: v.Extensions = key(tuple(_EXTENSIONS.split()), "of videos; any: every file")
     ignore: tuple[v.Pattern, ...] = key(
         (), "patterns added to the built-in list of partial and system files", examples=[["*.bak"]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import os
 import threading
@@ -17,14 +18,25 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
+from watchconv.config import Receipts
 from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.deliver.destination import DeliverySettings, order_of
 from watchconv.encode.classify import compose_report
+from watchconv.encode.receipt import of_job
 from watchconv.errors import EnvironmentTrouble, JournalError
 from watchconv.host.threads import in_thread
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_job, log_transition
-from watchconv.model import Cause, Job, JobState, Request, Trouble, Verdict
+from watchconv.model import (
+    Cause,
+    Job,
+    JobState,
+    OutputFile,
+    OutputRole,
+    Request,
+    Trouble,
+    Verdict,
+)
 from watchconv.names import printable
 from watchconv.policy import Deliver, spare_original
 
@@ -35,13 +47,14 @@ if TYPE_CHECKING:
     from watchconv.deliver.destination import DeliveryOrder, Destination
     from watchconv.host.workdir import WorkDirectories
     from watchconv.journal.thread import Question
-    from watchconv.model import AttemptEnd
+    from watchconv.model import AttemptEnd, OnSuccess
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 RETRY_SECONDS = 60.0
 JOURNAL_SECONDS = 5.0
+RECEIPT_NAME = "receipt.json"  # in the work directory
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -119,10 +132,14 @@ class Deliveries:
         """Choose names, commit the intent and, unless many others are delivered, deliver."""
         if generation is not None and not self._context.folders.is_current(generation):
             return None
-        settings = DeliverySettings.of(self._context.config.now)
+        config = self._context.config.now
+        settings = DeliverySettings.of(config)
         on_success, decision = spare_original(decision, settings.on_success)
         settings = replace(settings, on_success=on_success)
-        intent = self.destination.plan(job, decision.verdict, decision.outputs, settings)
+        outputs = decision.outputs
+        if decision.verdict is Verdict.ENCODED and config.receipts is Receipts.BESIDE:
+            outputs += self._write_receipt(job, decision, end, on_success)
+        intent = self.destination.plan(job, decision.verdict, outputs, settings)
         report = decision.report
         if decision.verdict is not Verdict.ENCODED and not report:
             report = compose_report(job, (), None, "")
@@ -131,6 +148,7 @@ class Deliveries:
             reason=decision.reason,
             report=report,
             warnings=decision.warnings,
+            receipt=decision.receipt,
         )
         after = self._journal.ask_blocking(Journal.intend, job, intent, end)
         if after is None:
@@ -146,6 +164,38 @@ class Deliveries:
             return _Step(after, tried=True, error=error)
         finally:
             self._free.release()
+
+    def _write_receipt(
+        self, job: Job, decision: Deliver, end: AttemptEnd | None, on_success: OnSuccess
+    ) -> tuple[OutputFile, ...]:
+        """Write what is delivered beside the outputs, into the work directory.
+
+        It names no file: the set may get another name until all are in their places. Where it
+        cannot be written, the outputs go without it: the journal has the same.
+        """
+        done = replace(
+            job,
+            state=JobState.DONE,
+            ended_at=time.time(),
+            warnings=decision.warnings,
+            outputs=decision.outputs,
+            on_success=on_success,
+        )
+        if end:
+            seconds = job.encode_seconds + end.seconds
+            media_seconds = end.media_seconds or job.media_seconds
+            done = replace(done, encode_seconds=seconds, media_seconds=media_seconds)
+        attempts = self._journal.ask_blocking(Journal.attempts, job.id)
+        told = of_job(done, attempts, decision.receipt, ends=end)
+        content = json.dumps(told, indent=2).encode() + b"\n"
+        try:
+            self._work.write(job.id, job.run, RECEIPT_NAME, content)
+        except (OSError, EnvironmentTrouble) as error:
+            why = getattr(error, "strerror", None) or error
+            words = f"its receipt is not written beside the output: {why}"
+            log_job(log, job, words, level=logging.WARNING)
+            return ()
+        return (OutputFile(RECEIPT_NAME, ".json", len(content), OutputRole.RECEIPT),)
 
     async def cancel(
         self, job: Job, report: str | None = None, end: AttemptEnd | None = None

@@ -15,8 +15,9 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from watchconv.encode import receipt
 from watchconv.encode.classify import EncodeFacts, classify, compose_report, output_bytes
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader
 from watchconv.encode.verify import verify
@@ -50,6 +51,8 @@ from watchconv.process.spawn import Limits, environment
 from watchconv.process.stop import Stopped, StopSignal, StopStage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from watchconv.encode.plan import EncodePlan
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
@@ -241,7 +244,7 @@ class _LocalAttempt:
         kept = work.read_manifest(job.id)
         if kept is None:
             return None
-        made_of = replace(kept, run=job.run, outputs=(), warnings=(), is_proven=True)
+        made_of = replace(kept, run=job.run, outputs=(), warnings=(), is_proven=True, receipt=None)
         if made_of != self._proof:
             return None
         if compare(self._assignment.original, self._assignment.identity):
@@ -249,7 +252,7 @@ class _LocalAttempt:
         with suppress(FileNotFoundError):
             if work.take_over(job.id, kept, job.run):
                 log_job(log, job, "what an earlier attempt has proven is used")
-                return Encoded(kept.outputs, kept.warnings, kept.is_proven)
+                return Encoded(kept.outputs, kept.warnings, kept.is_proven, kept.receipt)
         return None
 
     # on the child's thread
@@ -304,7 +307,9 @@ class _LocalAttempt:
         outcome = classify(ended, facts) or self._examine()
         if isinstance(outcome, Rejected | Broke | Interrupted):
             report = compose_report(job, assignment.plan.argv, ended, facts.tail)
-            return replace(outcome, report=report)
+            if isinstance(outcome, Interrupted):
+                return replace(outcome, report=report)
+            return replace(outcome, report=report, receipt=self._receipt({}))
         return outcome
 
     def _examine(self) -> Outcome:
@@ -342,12 +347,21 @@ class _LocalAttempt:
         sync_folder(os.path.dirname(self._path))
         outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
         is_proven = plan.verify is Verify.FULL and not plan.time_changer
-        made = Encoded(outputs, plan.warnings, is_proven)
+        made = Encoded(outputs, plan.warnings, is_proven, self._receipt({}))
         proof = replace(
-            self._proof, outputs=made.outputs, warnings=made.warnings, is_proven=made.is_proven
+            self._proof,
+            outputs=made.outputs,
+            warnings=made.warnings,
+            is_proven=made.is_proven,
+            receipt=made.receipt,
         )
         engine.work.write_manifest(job.id, proof)
         return made
+
+    def _receipt(self, found: Mapping[str, Any]) -> str:
+        program = self._engine.program
+        media, plan = self._assignment.media, self._assignment.plan
+        return receipt.of_attempt(media, plan, (program.path, program.ability.version), found)
 
 
 def compare(path: str, identity: Identity) -> Stale | Gone | Interrupted | None:

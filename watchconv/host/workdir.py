@@ -46,6 +46,7 @@ class Manifest:
     outputs: tuple[OutputFile, ...]
     warnings: tuple[JobWarning, ...] = ()
     is_proven: bool = True
+    receipt: str | None = None
 
 
 class WorkDirectories:
@@ -111,17 +112,16 @@ class WorkDirectories:
 
     def write_manifest(self, job_id: int, manifest: Manifest) -> None:
         """Write a job's manifest: whole, and on disk. Raises OSError, EnvironmentTrouble."""
-        content = json.dumps(asdict(manifest)).encode()
         with self.open(job_id) as folder:
-            here, part = folder.descriptor, f"{_MANIFEST}.part"
-            with suppress(FileNotFoundError):  # a crash's
-                os.unlink(part, dir_fd=here)
-            with open(part, "xb", opener=partial(os.open, mode=0o600, dir_fd=here)) as writer:
-                writer.write(content)
-                writer.flush()
-                os.fsync(writer.fileno())
-            os.rename(part, _MANIFEST, src_dir_fd=here, dst_dir_fd=here)
-            sync_folder(here)
+            _write(folder.descriptor, _MANIFEST, json.dumps(asdict(manifest)).encode())
+
+    def write(self, job_id: int, run: int, name: str, content: bytes) -> None:
+        """Write a file into an attempt's directory: whole, and on disk; it may be there already.
+
+        Raises OSError, EnvironmentTrouble.
+        """
+        with self.open(job_id, run) as folder:
+            _write(folder.descriptor, name, content)
 
     def read_manifest(self, job_id: int) -> Manifest | None:
         """Return a job's manifest; None where there is none that can be used."""
@@ -173,6 +173,18 @@ class WorkDirectories:
                         shutil.rmtree(other, ignore_errors=True, dir_fd=folder.descriptor)
                         removed += 1
         return removed
+
+
+def _write(folder: int, name: str, content: bytes) -> None:
+    part = f"{name}.part"
+    with suppress(FileNotFoundError):  # a crash's
+        os.unlink(part, dir_fd=folder)
+    with open(part, "xb", opener=partial(os.open, mode=0o600, dir_fd=folder)) as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+    os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    sync_folder(folder)
 
 
 def _read_manifest(folder: OpenFolder) -> Manifest | None:

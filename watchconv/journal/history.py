@@ -57,6 +57,7 @@ _OUTPUTS = """
     (SELECT json_group_array(json_array(hex(file), hex(suffix), hex(name), size, role, state))
         FROM (SELECT * FROM output WHERE output.job = job.id ORDER BY ordinal))
 """
+_WARNED = "INDEXED BY job_warned WHERE state = 'done' AND warnings IS NOT NULL"
 _COLUMNS = ", ".join(_OUTPUTS if name == "outputs" else name for name in _FIELDS)
 
 
@@ -126,6 +127,17 @@ class History(Database):
         receipt: str | None = rows[0][0] if rows else None
         return receipt
 
+    def count_warned(self) -> int:
+        """Return how many done jobs have warnings, without reading them."""
+        count: int = self.read(f"SELECT count(*) FROM job {_WARNED}")[0][0]
+        return count
+
+    def last_warned(self, limit: int) -> list[Job]:
+        """Return the newest done jobs with warnings, the newest first."""
+        ids = self.read(f"SELECT id FROM job {_WARNED} ORDER BY id DESC LIMIT ?", (limit,))
+        found = [self.get(row[0]) for row in ids]
+        return [job for job in found if job]
+
     def attempts(self, job_id: int) -> list[Attempt]:
         """Return all attempts at a job, oldest first, those before a retry too."""
         sql = f"SELECT {', '.join(Attempt._fields)} FROM attempt WHERE job = ? ORDER BY run"
@@ -157,8 +169,14 @@ class History(Database):
 
     def savings(self) -> Savings:
         """Return what all jobs that are done came to."""
-        sums = "ifnull(sum(jobs), 0), ifnull(sum(input_bytes), 0), ifnull(sum(output_bytes), 0)"
+        sums = ", ".join(f"ifnull(sum({name}), 0)" for name in Savings._fields)
         return Savings(*self.read(f"SELECT {sums} FROM stat WHERE outcome = 'done'")[0])
+
+    def savings_by_profile(self) -> dict[str, Savings]:
+        """Return the same for each profile of which a job is done, by name."""
+        sums = ", ".join(f"sum({name})" for name in Savings._fields)
+        done = "FROM stat WHERE outcome = 'done' GROUP BY profile ORDER BY profile"
+        return {row[0]: Savings(*row[1:]) for row in self.read(f"SELECT profile, {sums} {done}")}
 
     def trim(self, keep_days: float, now: float) -> int:
         """Delete jobs that ended before, with their attempts and events, and old troubles.

@@ -62,7 +62,7 @@ _COUNT = """
         ifnull(media_seconds, 0), encode_seconds, max(0, ifnull(began, ended_at) - queued_at)
     FROM job,
         (SELECT ifnull(sum(size), 0) made, count(*) > count(size) unknown
-            FROM output WHERE job = ?),
+            FROM output WHERE job = ? AND role <> 'receipt'),
         (SELECT min(began) began FROM attempt JOIN job ON id = job WHERE job = ?
             AND began >= queued_at)
     WHERE id = ?

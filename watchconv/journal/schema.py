@@ -145,7 +145,8 @@ CREATE INDEX job_waiting ON job (wait_reason) WHERE state = 'queued' AND wait_re
 # The receipt comes last: SQLite reads a row up to the column that is asked for.
 _RECEIPT = """
 ALTER TABLE job ADD COLUMN salvage INTEGER NOT NULL DEFAULT 0;;
-ALTER TABLE job ADD COLUMN receipt TEXT
+ALTER TABLE job ADD COLUMN receipt TEXT;;
+CREATE INDEX job_warned ON job (id) WHERE state = 'done' AND warnings IS NOT NULL
 """
 
 # the first makes version 1 of nothing
