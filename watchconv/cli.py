@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from watchconv.config import Config
+
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 EXIT_TROUBLE, EXIT_USAGE, EXIT_ALREADY_RUNNING, EXIT_CONFIG = 1, 2, 75, 78
 _OUTPUT_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -114,15 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     folders = "no configuration: inbox, outbox, done, error in this folder"
     which.add_argument("--root", metavar="DIR", type=named, help=folders)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, does: str, **switches: str) -> argparse.ArgumentParser:
-        """Add a command, with what each of its switches does."""
-        command = commands.add_parser(name, help=does)
-        for switch, meaning in switches.items():
-            option = f"--{switch.replace('_', '-')}"
-            command.add_argument(option, action="store_true", help=meaning)
-        return command
-
+    add = partial(_add_command, commands)
     add("run", "the daemon, in the foreground", once="work off the inbox, then exit")
     add(
         "check",
@@ -162,6 +157,17 @@ def make_parser() -> argparse.ArgumentParser:
         whose.add_argument("--system", action="store_true", help=machine)
         service.add_argument("--name", metavar="N", help="one of several: watchconv@N")
     return parser
+
+
+def _add_command(
+    commands: _Commands, name: str, does: str, **switches: str
+) -> argparse.ArgumentParser:
+    """Add a command, with what each of its switches does."""
+    command = commands.add_parser(name, help=does)
+    for switch, meaning in switches.items():
+        option = f"--{switch.replace('_', '-')}"
+        command.add_argument(option, action="store_true", help=meaning)
+    return command
 
 
 def named(path: str) -> str:
