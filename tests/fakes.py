@@ -38,6 +38,7 @@ leaves:FOLDER   like gate, with a child in its own group that lives for ever
 escapes         like copy, with a child in a session of its own that lives for ever
 heir            like copy, with a child that writes on into the output
 hog             takes memory until there is no more; exit status 1
+eats:N          uses N MB of memory, and hangs
 full            "No space left on device" on stderr, exit 1
 full-while:FILE the same while the file exists, else like copy
 =============== ====================================================================================
@@ -264,9 +265,14 @@ def hog(*_):
     return 1
 
 
+def eats(content, target, value):
+    held = bytearray(b"x" * (int(value) << 20))
+    hang()
+
+
 OTHERS = {
     "argv": argv, "repeat": repeat, "swell": swell, "deluge": deluge, "notes-term": notes_term,
-    "hog": hog,
+    "hog": hog, "eats": eats,
 }
 
 

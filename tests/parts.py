@@ -173,7 +173,7 @@ class StandInWorker(Worker):
             return end
         media = Facts("matroska", 1.0, ())
         plan = EncodePlan((), (), ".mkv", Verify.OFF, None, uses_hardware=False)
-        limits = AttemptLimits(0, 0, 0, 0, 0, 0, 0, "none", "off")
+        limits = AttemptLimits(0, 0, 0, 0, 0, True, 0, 0, 0, "none", "off")
         identity = Identity(0, 0, job.size, job.mtime_ns, 0)
         return Assignment(job, job.source, identity, media, plan, limits)
 

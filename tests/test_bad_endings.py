@@ -155,6 +155,31 @@ def test_a_child_has_its_limits_but_no_address_space_where_hardware_encodes(
         wait_until((place.done / "a.mkv").exists, what=daemon.log)
 
 
+def test_a_child_that_uses_more_memory_than_it_may_ends_with_the_key_named(
+    tmp_path: Path, long_clip: Path
+) -> None:
+    plan = {"a*": "eats:200"}
+    place = FakePlace(tmp_path / "videos", plan, memory_limit="128MiB", max_attempts=3)
+    drop(long_clip, place.inbox / "a.mkv")
+    drop(long_clip, place.inbox / "b.mkv")
+    assert place.once() == 1
+
+    job = place.job("a.mkv")
+    assert (job["state"], job["cause"]) == ("failed", "memory")
+    first, *rest = place.report("a.mkv")
+    assert "more than 128 MiB; see memory_limit" in first
+    assert "attempts: 1" in rest, "it would fail again"
+    assert place.job("b.mkv")["state"] == "done"
+
+
+def test_a_deprecated_key_holds_and_is_said(tmp_path: Path) -> None:
+    place = FakePlace(tmp_path / "videos", address_space="1GiB")
+    assert place.once() == 0
+
+    assert "warning: address_space is deprecated" in place.log()
+    assert "address_space is deprecated" in place.run("check").stdout
+
+
 def test_floods_of_words_leave_the_memory_of_the_daemon_flat(
     tmp_path: Path, long_clip: Path
 ) -> None:

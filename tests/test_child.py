@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import select
 import signal
@@ -638,6 +639,57 @@ print(resource.getrlimit(resource.RLIMIT_AS)[1], resource.getrlimit(resource.RLI
     run(replace(python(base, code), limits=limits, stall_seconds=10), ear)
 
     assert ear.progress == b"2147483648 1048576\n"
+
+
+HOG = """
+import time
+held = bytearray(b"x" * (96 << 20))
+print("held", flush=True)
+time.sleep(60)
+"""
+# it uses nothing itself, and what it started does
+HOG_BELOW = f"import subprocess; subprocess.run({[*PYTHON, HOG]!r})"
+
+
+@pytest.mark.parametrize("code", [HOG, HOG_BELOW], ids=["itself", "below"])
+def test_a_child_that_uses_too_much_memory_is_killed(base: Command, code: str) -> None:
+    """Also a confined one, whose thread cannot look into /proc."""
+    shut = replace(python(base, code), limits=Limits(memory_bytes=64 << 20))
+    ended = run(shut)
+
+    assert ended.cause is ExitCause.MEMORY
+    assert ended.signal in (signal.SIGTERM, signal.SIGKILL)
+    assert re.search(r"used [\d.]+ MiB of memory, more than 64 MiB", ended.detail)
+
+
+def test_memory_that_is_mapped_and_not_used_counts_for_nothing(base: Command) -> None:
+    code = "import mmap; held = mmap.mmap(-1, 8 << 30); print(len(held))"
+    ended = run(replace(python(base, code), limits=Limits(memory_bytes=64 << 20)))
+
+    assert (ended.cause, ended.status) == (ExitCause.EXITED, 0)
+
+
+def test_a_frozen_child_that_outgrew_is_killed(base: Command) -> None:
+    limits = Limits(memory_bytes=1 << 30)
+    child = start_speaking(replace(python(base, SAY_PID), limits=limits))
+    child.pause()
+    child.outgrow(2 << 30)
+
+    assert child.ended.result(LONG).cause is ExitCause.MEMORY
+
+
+def test_the_watch_on_memory_ends_with_its_child(base: Command) -> None:
+    def watches() -> int:
+        return sum(thread.name == "watchconv-memory" for thread in threading.enumerate())
+
+    limits = Limits(memory_bytes=1 << 30)
+    run(replace(python(base, "pass"), limits=limits))
+    run(replace(base, argv=("/nowhere",), limits=limits))
+    stopped = child_of(replace(python(base, HANG), limits=limits))
+    stopped.stop(kill=True)
+    stopped.start().result(LONG)
+
+    wait_until(lambda: watches() == 0)
 
 
 def test_a_callback_that_raises_kills_the_child_and_is_loud(base: Command) -> None:

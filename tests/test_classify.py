@@ -181,6 +181,7 @@ FACTS = EncodeFacts(
     output_bytes=100,
     had_progress=True,
     max_output=0,
+    has_all_memory=True,
     run=1,
     attempt=1,
     program="/nowhere/ffmpeg",

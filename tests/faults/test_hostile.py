@@ -498,6 +498,7 @@ def test_a_file_that_speaks_of_a_full_disk_is_believed_twice_and_no_longer(
         output_bytes=0,
         had_progress=False,
         max_output=0,
+        has_all_memory=True,
         run=1,
         attempt=1,
         program=FFMPEG,

@@ -93,6 +93,8 @@ def look_at_program(config: Config) -> Iterator[Finding]:
         yield None, "its encoders are not known: it does not tell them (-encoders)"
     elif not missing:
         yield True, f"it has the encoders of all {len(config.all_profiles)} profiles"
+    for sentence in config.outdated:
+        yield None, sentence
     if not launcher():
         yield None, "no setpriv (util-linux): a crash of the daemon leaves ffmpeg to the next start"
 

@@ -111,7 +111,7 @@ class Config(Group):
     """The whole configuration, its values finished.
 
     Folders are absolute and resolved, sizes in bytes, ``auto`` jobs counted. None stands for a
-    word: any (extensions), auto (scan_seconds, ffmpeg), inherit (the rest).
+    word: any (extensions), auto (scan_seconds, ffmpeg, memory_limit), inherit (the rest).
     """
 
     inbox: v.Folder = key("/srv/watchconv/inbox", "dropping a file here is the order")
@@ -151,7 +151,13 @@ class Config(Group):
     sandbox: Sandbox = key(Sandbox.AUTO, "of ffmpeg: auto (what the kernel can), require or off")
     nice: int = key(10, "how far ffmpeg steps back for others, 0 (not) to 19", ge=0, le=19)
     ionice: IoNice = key(IoNice.IDLE, "and on the disk: idle, best-effort or none (as it is)")
-    address_space: v.ChildSize = key(4 << 30, "of one ffmpeg, but where a GPU encodes; 0 is off")
+    memory_limit: v.MemoryLimit = key(
+        None, "that one ffmpeg may use; auto is a share of what there is, 0 is off"
+    )
+    address_space: v.ChildSize = key(
+        0,
+        "deprecated, see memory_limit: what one ffmpeg may map; 0 is off",
+    )
     owner: v.User = key(None, "of what lands in outbox, done and error; needs the right to chown")
     group: v.SystemGroup = key(None, "the same for the group")
     mode: v.Mode = key(None, "permissions of files there, in octal: 0664")
@@ -167,3 +173,13 @@ class Config(Group):
         """The built-in profiles and the configured ones, which win over equal names."""
         own = self.profiles.items()
         return {**BUILTIN, **{n: Profile(n, p.suffix, p.args, p.verify) for n, p in own}}
+
+    @property
+    def outdated(self) -> tuple[str, ...]:
+        """A sentence for each key that is written and should no longer be."""
+        if not self.address_space:
+            return ()
+        return (
+            "address_space is deprecated: encoders map far more than they use, and fail for it;"
+            " remove it, or write memory_limit instead",
+        )

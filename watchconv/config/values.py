@@ -162,6 +162,7 @@ _bytes = PlainSerializer(write_size)
 Size = Annotated[int, _size(), _bytes]
 OutputSize = Annotated[int, _size(1 << 20), _bytes]  # below this hardly anything is a video
 ChildSize = Annotated[int, _size(64 << 20), _bytes]  # below this no ffmpeg starts
+MemoryLimit = Annotated[ChildSize | None, Or("auto")]
 
 
 def _account(kind: str, find: Callable[[str], int]) -> Any:

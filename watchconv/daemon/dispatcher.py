@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.daemon.context import all_ended, wait_at_most
@@ -87,15 +88,18 @@ class Dispatcher:
             self._taken += 1
             config = self._context.config.now
             parallel = min(claimed.unfinished, config.jobs)
-            self._start(Attempt(claimed.job, config, self._release, parallel, claimed.old_reports))
+            release = partial(self._release, claimed.job.id)
+            self._start(Attempt(claimed.job, config, release, parallel, claimed.old_reports))
 
     def adopt(self, job: Job, running: Running) -> None:
         """Take over an attempt that lives on from before a restart."""
         self._taken += 1
-        self._start(Attempt(job, self._context.config.now, self._release, running=running))
+        release = partial(self._release, job.id)
+        self._start(Attempt(job, self._context.config.now, release, running=running))
 
-    def _release(self) -> None:
+    def _release(self, job_id: int) -> None:
         self._taken -= 1
+        self._worker.room.leave(job_id)
         self._slot_changed.set()
 
     def _start(self, attempt: Attempt) -> None:

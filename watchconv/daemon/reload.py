@@ -72,4 +72,8 @@ def _demand_usable(config: Config, program: Program, known: Collection[str] = ()
 
 
 def _lacks(config: Config) -> tuple[str, ...]:
-    return (*ready(config.sandbox), *DeliverySettings.of(config).ownership.lacks())
+    return (
+        *config.outdated,
+        *ready(config.sandbox),
+        *DeliverySettings.of(config).ownership.lacks(),
+    )

@@ -6,15 +6,18 @@ out. What the machine does wrong costs no attempt.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
 from typing import TYPE_CHECKING
 
+from watchconv.daemon.memory import MemoryRoom
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
+from watchconv.host.memory import usable_memory
 from watchconv.host.threads import in_thread
 from watchconv.host.workdir import output_name, readable_name
 from watchconv.intake.admit import Admitted, admit
@@ -78,6 +81,7 @@ class Attempt:
         self.job, self.config, self.running = job, config, running
         self.parallel, self.old_reports = parallel, old_reports
         self.stop_signal = StopSignal()  # for the probe
+        self.stopped = asyncio.Event()
         self._release: Callable[[], None] | None = release
         self._kill = False
 
@@ -98,6 +102,7 @@ class Attempt:
         """End it, wherever it is. Idempotent."""
         self._kill |= kill
         self.stop_signal.request(StopStage.KILLED)
+        self.stopped.set()
         if self.running:
             self.running.stop(kill=kill)
 
@@ -117,6 +122,7 @@ class Worker:
         self._context, self._folders = context, context.folders
         self._program, self.probe, self._work = program, probe, work
         self.engine, self.deliveries = engine, deliveries
+        self.room = MemoryRoom(usable_memory())
 
     async def run(self, attempt: Attempt) -> None:
         """Make an attempt and carry out what follows.
@@ -130,6 +136,10 @@ class Worker:
                 log_transition(log, job, JobState.QUEUED, JobState.RUNNING)
                 prepared = await in_thread(self._prepare, attempt)
                 if isinstance(prepared, Assignment):
+                    cores = len(os.sched_getaffinity(0))
+                    prepared = await self.room.admit(
+                        prepared, attempt.config, cores, attempt.stopped
+                    )
                     running = attempt.begin(self.engine, prepared)
                 else:
                     result = AttemptResult(prepared, attempt_end(prepared))
@@ -213,6 +223,8 @@ class Worker:
             time_limit_seconds=config.time_limit.seconds,
             time_limit_per_second=config.time_limit.per_second,
             grace_seconds=config.stop_grace_seconds,
+            memory=0,  # it gets its share when there is room for it
+            has_all_memory=True,
             address_space=config.address_space,
             max_output=config.max_output,
             nice=config.nice,

@@ -48,6 +48,7 @@ class EncodeFacts:
     output_bytes: int
     had_progress: bool
     max_output: int  # 0: no limit
+    has_all_memory: bool  # another attempt would be allowed no more
     run: int  # of the job, as is attempt
     attempt: int
     program: str
@@ -100,7 +101,7 @@ _RULES = (
           r"|Value inf for parameter 'time_base')",
           "a track of it is announced, but holds nothing that can be converted", Cause.DAMAGED),
     _Rule(r".*(?:Cannot allocate memory|Out of memory)",
-          "ffmpeg ran out of memory (see address_space)", Cause.MEMORY, is_final=False),
+          "ffmpeg ran out of memory (see memory_limit)", Cause.MEMORY, is_final=False),
     _Rule(r".*Decode error rate \S+ exceeds maximum", "most of the file does not decode",
           Cause.DAMAGED),
     _Rule(r"Cannot determine format of input stream", "nothing of a stream decodes",
@@ -190,6 +191,9 @@ def outcome_of(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
         case ExitCause.OVERTIME:
             reason = f"it takes too long: {ended.detail}; see time_limit"
             return Rejected(reason, cause=Cause.TIMEOUT)
+        case ExitCause.MEMORY:
+            reason = f"it needs too much memory: {ended.detail}; see memory_limit"
+            return (Rejected if facts.has_all_memory else Broke)(reason, cause=Cause.MEMORY)
         case ExitCause.STALLED:
             return Broke(ended.detail, cause=Cause.STALL)
         case ExitCause.UNSTARTED:

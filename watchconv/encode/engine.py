@@ -68,6 +68,9 @@ _PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
 # what is ended is thrown away: from TERM to KILL there is little to tidy up
 TERM_SECONDS = 3.0
 LATER_SECONDS = 15.0
+# What may be mapped where what is used is limited: only against bombs that fill all memory between
+# two looks. SVT-AV1 with 32 threads maps some 10 GiB for an 8K film.
+BACKSTOP_BYTES, BACKSTOP_FACTOR = 64 << 30, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,19 @@ class AttemptLimits:
     time_limit_seconds: float  # for every file …
     time_limit_per_second: float  # … and this for each second of the input
     grace_seconds: float  # from TERM to KILL
-    address_space: int
+    memory: int  # in use
+    has_all_memory: bool  # another time it would have no more
+    address_space: int  # mapped
     max_output: int
     nice: int
     ionice: str
     sandbox: str
+
+    @property
+    def mapped_bytes(self) -> int:
+        """How much address space it gets."""
+        backstop = max(BACKSTOP_BYTES, BACKSTOP_FACTOR * self.memory) if self.memory else 0
+        return min(filter(None, (self.address_space, backstop)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +195,8 @@ class _LocalAttempt:
             grace_seconds=min(TERM_SECONDS, limits.grace_seconds),
             limits=Limits(
                 # a GPU's driver maps far more than it uses
-                address_space_bytes=0 if plan.uses_hardware else limits.address_space,
+                address_space_bytes=0 if plan.uses_hardware else limits.mapped_bytes,
+                memory_bytes=limits.memory,
                 file_size_bytes=limits.max_output,
                 nice=limits.nice,
                 io_class=limits.ionice,
@@ -298,6 +310,7 @@ class _LocalAttempt:
             output_bytes=output_bytes(self._output),
             had_progress=self._tracker.progress is not None,
             max_output=assignment.limits.max_output,
+            has_all_memory=assignment.limits.has_all_memory,
             run=job.run,
             attempt=job.attempt,
             program=self._engine.program.path,

@@ -2,13 +2,14 @@
 
 A child lives on a thread and in a session of its own. Its standard output is for progress (ffmpeg:
 ``-progress pipe:1``, which still runs when a person copies the command from a report), its standard
-error for words. It is ended when it makes no progress, runs too long or is no longer wanted: TERM
-to its group, KILL after a grace.
+error for words. It is ended when it makes no progress, runs too long, uses too much memory or is no
+longer wanted: TERM to its group, KILL after a grace.
 
 When ``Child.ended`` completes, and it always does, the child is reaped, its group is killed and
 every descriptor is closed. One exception: a child that survives SIGKILL, because a dead disk or
 mount holds it in the kernel, is given up after ``KILL_WAIT_SECONDS``; its thread stays to reap it
-some day. Memory stays flat however much the child writes; an idle child costs no wake-ups.
+some day. Memory stays flat however much the child writes; an idle child costs no wake-ups, but for
+a look at its memory where that is limited.
 
 Why a thread, and no asyncio: confinement is inherited from the thread that starts the child and
 cannot be taken off again, and the parent-death signal fires when that *thread* ends. It is a daemon
@@ -33,8 +34,10 @@ from io import FileIO
 from typing import TYPE_CHECKING
 
 from watchconv.errors import EnvironmentTrouble
+from watchconv.process.memory import MemoryWatch
 from watchconv.process.spawn import Limits, launcher, limit, open_end, spawn
 from watchconv.process.stop import DAY_SECONDS, StopSignal, StopStage
+from watchconv.views import show_bytes
 
 if TYPE_CHECKING:
     import resource
@@ -74,6 +77,7 @@ class ExitCause(StrEnum):
     EXITED = "exited"  # by itself, or by a signal that we did not send
     STALLED = "stalled"
     OVERTIME = "overtime"
+    MEMORY = "memory"
     STOPPED = "stopped"
     UNSTARTED = "unstarted"
 
@@ -117,6 +121,8 @@ class Child:
         self.on_stderr = on_stderr
         self.stop_signal = StopSignal()
         self.is_pause_wanted = False
+        self.outgrown_bytes = 0  # what it used when that was too much
+        self.memory: MemoryWatch | None = None
         self.ended: Future[ChildExit] = Future()
         self.ended.set_running_or_notify_cancel()
 
@@ -124,8 +130,12 @@ class Child:
         """Start the child on a new thread and return ``ended`` at once."""
         run = _Supervisor(self).run
         try:
+            if most_bytes := self.command.limits.memory_bytes:
+                self.memory = MemoryWatch(most_bytes, self.outgrow)
             threading.Thread(target=run, name="watchconv-child", daemon=True).start()
         except RuntimeError as error:  # the machine or the cgroup has no more threads
+            if self.memory:
+                self.memory.close()
             self.ended.set_result(_unstarted(self.command, error))
         return self.ended
 
@@ -136,6 +146,11 @@ class Child:
         that also reaps sends the signals, so none meets a stranger that was given the same pid.
         """
         self.stop_signal.request(StopStage.KILLED if kill else StopStage.TERMINATING)
+
+    def outgrow(self, used_bytes: int) -> None:
+        """End it at once because it uses so much memory."""
+        self.outgrown_bytes = used_bytes
+        self.stop_signal.request(StopStage.RUNNING)
 
     def pause(self) -> None:
         """Freeze the child and all of its group; the time until ``resume`` counts for no limit."""
@@ -169,6 +184,8 @@ class _Supervisor:
         ended, unstarted = self.child.ended, None
         try:
             with ExitStack() as stack:
+                if memory := self.child.memory:
+                    stack.callback(memory.close)
                 try:
                     self._start(stack)
                 except EnvironmentTrouble:  # of prepare, which says it best
@@ -206,6 +223,9 @@ class _Supervisor:
         )
         self.pid = process.pid
         stack.callback(self._reap)
+        if memory := self.child.memory:
+            stack.callback(memory.close)  # before another process can have the number
+            memory.watch(self.pid)
         for output in (process.stdout, process.stderr):
             assert isinstance(output, FileIO)
             self.outputs.append(stack.enter_context(output))
@@ -228,6 +248,8 @@ class _Supervisor:
             self._set_paused(False)
             self._signal(signal.SIGTERM)
             self.stage, self.due = StopStage.TERMINATING, now + self.command.grace_seconds
+            if self.reason[0] is ExitCause.MEMORY:  # it is not to use more while it tidies up
+                self.due = now
         if self.stage is StopStage.TERMINATING:
             if wanted is StopStage.KILLED or now >= self.due:
                 self._signal(signal.SIGKILL)
@@ -242,6 +264,9 @@ class _Supervisor:
     def _exceeded(self, now: float) -> tuple[ExitCause, str] | None:
         """Return the limit that is reached, and a sentence about it; note when the next one is."""
         self.due = math.inf
+        if used := self.child.outgrown_bytes:
+            most = show_bytes(self.command.limits.memory_bytes)
+            return ExitCause.MEMORY, f"used {show_bytes(used)} of memory, more than {most}"
         if self.paused_at is not None:
             return None
         stall_seconds, most_seconds = self.command.stall_seconds, self.command.time_limit()

@@ -46,6 +46,7 @@ class Limits:
     """Resource limits of a child; 0 leaves one as it is. Core files are always off."""
 
     address_space_bytes: int = 0
+    memory_bytes: int = 0  # in use, of the child and all that it starts
     file_size_bytes: int = 0
     open_files: int = 1024
     nice: int = 0
