@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.test_container import AVI, FTYP, HEADER, MDAT, MOOF, MOOV, SEGMENT
 from tests.test_policy import JOB
 from tests.test_watch import room_for_descriptors
 from tests.unprivileged import as_nobody, open_folder
@@ -83,9 +84,48 @@ def test_a_truncated_file_is_rejected_with_what_it_lacks(inbox: Path) -> None:
     (inbox / SOURCE).write_bytes((100).to_bytes(4, "big") + b"ftyp" + b"x" * 50)
 
     assert admit(str(inbox), job_of(inbox)) == Rejected(
-        "the file is truncated: the mp4 box ftyp needs 42 bytes more than the file has",
+        "the file is truncated: the mp4 box ftyp needs 42 bytes more than the file has;"
+        " nothing can be had of it, for the index of its contents is missing",
         cause=Cause.TRUNCATED,
     )
+
+
+@pytest.mark.parametrize("salvage", [False, True])
+@pytest.mark.parametrize(
+    ("content", "hopeless"),
+    [
+        (FTYP + MDAT + MOOV[:-1], True),
+        (FTYP + MDAT[:-1], True),
+        (FTYP + MOOV + MDAT[:-1], False),
+        (FTYP + MOOV + MOOF + MDAT + MOOF[:-1], False),
+        (HEADER + SEGMENT[:-1], False),
+        (AVI[:-1], False),
+    ],
+)
+def test_what_is_not_whole_is_admitted_where_it_is_wanted_and_something_can_be_had(
+    inbox: Path, content: bytes, *, hopeless: bool, salvage: bool
+) -> None:
+    (inbox / SOURCE).write_bytes(content)
+    job = job_of(inbox)
+    found = admit(str(inbox), job, salvage=salvage)
+    if salvage and not hopeless:
+        assert isinstance(found, Admitted)
+        os.close(found.descriptor)
+        assert found.lacks.endswith("than the file has")
+    else:
+        assert isinstance(found, Rejected)
+        assert found.cause is Cause.TRUNCATED
+        assert hopeless == ("nothing can be had" in found.reason)
+        assert hopeless != (f"watchconv retry --salvage {job.id}" in found.reason)
+
+
+def test_a_whole_file_lacks_nothing_whether_salvaging_is_wanted_or_not(inbox: Path) -> None:
+    (inbox / SOURCE).write_bytes(FTYP + MOOV + MDAT)
+    found = admit(str(inbox), job_of(inbox), salvage=True)
+
+    assert isinstance(found, Admitted)
+    os.close(found.descriptor)
+    assert found.lacks == ""
 
 
 def put_link(path: Path) -> None:

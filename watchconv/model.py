@@ -161,6 +161,13 @@ class Verify(StrEnum):
     OFF = "off"
 
 
+class Incomplete(StrEnum):
+    """What becomes of an original that is not whole, and will not be any more."""
+
+    ERROR = "error"
+    SALVAGE = "salvage"  # what is there of it is converted
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """How to convert: ``args`` stand between input and output on ffmpeg's command line."""
@@ -169,6 +176,7 @@ class Profile:
     suffix: str
     args: tuple[str, ...]
     verify: Verify = Verify.FULL
+    incomplete: Incomplete = Incomplete.ERROR
 
 
 @dataclass(frozen=True, slots=True)

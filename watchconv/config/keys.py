@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from watchconv.config.profiles import BUILTIN
-from watchconv.model import OnSuccess, Profile, Verify
+from watchconv.model import Incomplete, OnSuccess, Profile, Verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +95,7 @@ class ProfileKeys(Group):
     suffix: v.Suffix = key(MISSING, "what outputs end with; ffmpeg picks the container by it")
     args: v.Arguments = key((), "what stands between input and output on ffmpeg's command line")
     verify: Verify = key(Verify.FULL, "how much an output must prove before it is delivered")
+    incomplete: Incomplete = key(Incomplete.ERROR, "a file that is cut off: error, or salvage")
 
 
 # Names of containers and raw streams that ffmpeg's whitelisted demuxers open, those of recorders
@@ -172,7 +173,8 @@ class Config(Group):
     def all_profiles(self) -> Mapping[str, Profile]:
         """The built-in profiles and the configured ones, which win over equal names."""
         own = self.profiles.items()
-        return {**BUILTIN, **{n: Profile(n, p.suffix, p.args, p.verify) for n, p in own}}
+        made = {n: Profile(n, p.suffix, p.args, p.verify, p.incomplete) for n, p in own}
+        return {**BUILTIN, **made}
 
     @property
     def outdated(self) -> tuple[str, ...]:

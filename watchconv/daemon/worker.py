@@ -30,6 +30,7 @@ from watchconv.model import (
     Broke,
     Cause,
     Gone,
+    Incomplete,
     Interrupted,
     JobState,
     Rejected,
@@ -186,14 +187,18 @@ class Worker:
         if profile is None:
             reason = f"there is no profile named {job.profile} any more"
             return Rejected(reason, cause=Cause.PROFILE)
-        admitted = admit(config.inbox, job)
+        salvage = job.salvage or profile.incomplete is Incomplete.SALVAGE
+        admitted = admit(config.inbox, job, salvage=salvage)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
             if refused := changed_too_often(job, config.max_attempts):
                 return refused
             media = self.probe.probe(
-                admitted.descriptor, sandbox=config.sandbox, stop=attempt.stop_signal
+                admitted.descriptor,
+                sandbox=config.sandbox,
+                stop=attempt.stop_signal,
+                salvage=salvage,
             )
         except Stopped:
             return Interrupted()
@@ -218,20 +223,16 @@ class Worker:
             parallel=attempt.parallel,
             max_pixels=config.max_pixels,
         )
-        limits = AttemptLimits(
-            stall_seconds=config.stall_seconds,
-            time_limit_seconds=config.time_limit.seconds,
-            time_limit_per_second=config.time_limit.per_second,
-            grace_seconds=config.stop_grace_seconds,
-            memory=0,  # it gets its share when there is room for it
-            has_all_memory=True,
-            address_space=config.address_space,
-            max_output=config.max_output,
-            nice=config.nice,
-            ionice=config.ionice,
-            sandbox=config.sandbox,
+        return Assignment(
+            job,
+            admitted.path,
+            admitted.identity,
+            media,
+            plan,
+            AttemptLimits.of(config),
+            salvage=salvage,
+            lacks=admitted.lacks,
         )
-        return Assignment(job, admitted.path, admitted.identity, media, plan, limits)
 
     def _check(self, job: Job, outcome: Outcome, generation: int) -> Outcome:
         """Return what an outcome is worth where a folder or mount has gone meanwhile."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from watchconv.encode import receipt
 from watchconv.encode.classify import EncodeFacts, classify, compose_report, output_bytes
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader
+from watchconv.encode.salvage import is_of_the_original, salvaged
 from watchconv.encode.verify import verify
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import closing, open_regular, sync_folder
@@ -53,10 +54,11 @@ from watchconv.process.stop import Stopped, StopSignal, StopStage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from watchconv.config import Config
     from watchconv.encode.plan import EncodePlan
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
-    from watchconv.media.facts import Facts
+    from watchconv.media.facts import Content, Facts
     from watchconv.media.probe import ProbeWorker
     from watchconv.model import Job, Progress
     from watchconv.process.child import ChildExit
@@ -89,6 +91,23 @@ class AttemptLimits:
     ionice: str
     sandbox: str
 
+    @classmethod
+    def of(cls, config: Config) -> AttemptLimits:
+        """Return what is configured."""
+        return cls(
+            stall_seconds=config.stall_seconds,
+            time_limit_seconds=config.time_limit.seconds,
+            time_limit_per_second=config.time_limit.per_second,
+            grace_seconds=config.stop_grace_seconds,
+            memory=0,  # it gets its share when there is room for it
+            has_all_memory=True,
+            address_space=config.address_space,
+            max_output=config.max_output,
+            nice=config.nice,
+            ionice=config.ionice,
+            sandbox=config.sandbox,
+        )
+
     @property
     def mapped_bytes(self) -> int:
         """How much address space it gets."""
@@ -106,6 +125,8 @@ class Assignment:
     media: Facts
     plan: EncodePlan
     limits: AttemptLimits
+    salvage: bool = False  # what is there of the original is wanted, be it not whole
+    lacks: str = ""  # why it is known not to be, before the encode
 
 
 class AttemptResult(NamedTuple):
@@ -328,6 +349,8 @@ class _LocalAttempt:
     def _examine(self) -> Outcome:
         """Read the output back, judge it, and put it on disk."""
         engine, job, plan = self._engine, self._assignment.job, self._assignment.plan
+        lacks = self._assignment.lacks
+        contents: tuple[Content, ...] = ()
         with closing(os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)) as output:
             size = os.fstat(output).st_size
             if plan.verify is not Verify.OFF:
@@ -343,24 +366,31 @@ class _LocalAttempt:
                 except ProbeFailed as failed:
                     reason = f"the output cannot be read back: {failed.reason}"
                     return Broke(reason, cause=Cause.OUTPUT)
+                contents = examined.contents
                 duplicated, dropped = self._tracker.duplicated, self._tracker.dropped
                 fault, notes = verify(
                     self._stderr.counts(duplicated=duplicated, dropped=dropped),
                     self._assignment.media,
-                    examined.contents,
+                    contents,
                     level=plan.verify,
                     time_changer=plan.time_changer,
                 )
                 for note in notes:
                     log_job(log, job, note)
-                if fault:
+                if fault and not (self._assignment.salvage and is_of_the_original(fault)):
                     return fault
+                if fault:
+                    lacks = lacks or fault.reason
             os.fsync(output)
         sync_folder(self._path)
         sync_folder(os.path.dirname(self._path))
         outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
-        is_proven = plan.verify is Verify.FULL and not plan.time_changer
-        made = Encoded(outputs, plan.warnings, is_proven, self._receipt({}))
+        is_proven = plan.verify is Verify.FULL and not plan.time_changer and not lacks
+        warnings = plan.warnings
+        if lacks:
+            tracker = self._tracker
+            warnings += (salvaged(lacks, contents, tracker.seconds, tracker.duplicated),)
+        made = Encoded(outputs, warnings, is_proven, self._receipt({}))
         proof = replace(
             self._proof,
             outputs=made.outputs,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from watchconv.encode.engine import read_error
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
-from watchconv.media.container import Ending
+from watchconv.media.container import Ending, has_no_index
 from watchconv.media.holes import file_end
 from watchconv.model import Cause, Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
 
@@ -30,11 +30,15 @@ class Admitted:
     path: str
     descriptor: int
     identity: Identity
+    lacks: str = ""  # why it is not whole, where what is there of it is wanted
 
 
-def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrupted:
+def admit(
+    inbox: str, job: Job, *, salvage: bool = False
+) -> Admitted | Rejected | Stale | Gone | Interrupted:
     """Open a job's original, or return what is the matter with it.
 
+    salvage: also one that is not whole, where something can be had of it.
     Gone may also mean that the inbox is: that is for the folder guard to say. Raises
     EnvironmentTrouble when the machine is out of something.
     """
@@ -50,6 +54,8 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
     try:
         stat = os.fstat(descriptor)
         end = file_end(descriptor, stat.st_size)
+        cut_off = end.ending is Ending.INCOMPLETE
+        hopeless = cut_off and has_no_index(descriptor)
     except OSError as error:
         refusal = _unreadable(error)
     else:
@@ -57,10 +63,15 @@ def admit(inbox: str, job: Job) -> Admitted | Rejected | Stale | Gone | Interrup
             refusal = Stale()
         elif stat.st_size == 0:
             refusal = Rejected("the file is empty", cause=Cause.EMPTY)
-        elif end.ending is Ending.INCOMPLETE:
-            refusal = Rejected(f"the file is truncated: {end.detail}", cause=Cause.TRUNCATED)
+        elif not cut_off or (salvage and not hopeless):
+            path, identity = os.path.join(inbox, job.source), Identity.of(stat)
+            return Admitted(path, descriptor, identity, end.detail if cut_off else "")
         else:
-            return Admitted(os.path.join(inbox, job.source), descriptor, Identity.of(stat))
+            words = f"what is there of it can be had: watchconv retry --salvage {job.id}"
+            if hopeless:
+                words = "nothing can be had of it, for the index of its contents is missing"
+            reason = f"the file is truncated: {end.detail}; {words}"
+            refusal = Rejected(reason, cause=Cause.TRUNCATED)
     os.close(descriptor)
     return refusal
 

@@ -105,6 +105,16 @@ def container_end(fd: int, size: int) -> ContainerEnd:
     return _NO_WORD
 
 
+def has_no_index(fd: int) -> bool:
+    """Return whether nothing can be had of an mp4: what tells of its contents is not there."""
+    pread, size = partial(os.pread, fd), os.fstat(fd).st_size
+    if not is_mp4(pread(512, 0)):
+        return False
+    parts = walk(pread, size, read_box)
+    whole = parts.names[:-1] if (parts.end or 0) > size else parts.names
+    return b"moov" not in whole
+
+
 def _meaning_of_zeros(pread: Pread, size: int, head: bytes) -> Ending | None:
     """Return what many zeros at the end mean; None: nothing.
 

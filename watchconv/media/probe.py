@@ -169,13 +169,23 @@ class ProbeWorker:
         child = self._children[-1] if self._children else None
         return child.pid if child and not child.is_over else None
 
-    def probe(self, fd: int, *, sandbox: str = "auto", stop: StopSignal | None = None) -> Facts:
+    def probe(
+        self,
+        fd: int,
+        *,
+        sandbox: str = "auto",
+        stop: StopSignal | None = None,
+        salvage: bool = False,
+    ) -> Facts:
         """Return what the open file is. The descriptor stays the caller's, its position unmoved.
 
+        salvage: also of one that is not whole.
         Raises Stopped as soon as a stop is requested, else ProbeFailed: a file's fault if it is
         ``hopeless``, or our own trouble (NoWorker: the machine's).
         """
-        found = self._ask({"do": "probe"}, fd, self._limits.probe_seconds, sandbox, stop)
+        found = self._ask(
+            {"do": "probe", "salvage": salvage}, fd, self._limits.probe_seconds, sandbox, stop
+        )
         if isinstance(found, Facts):
             return found
         raise nonsense()

@@ -111,8 +111,8 @@ def answer(request: dict[str, Any], fd: int) -> Answer:
             raise Refused("it is no regular file", cause)
         found: Answer = {}
         match request:
-            case {"do": "probe"}:
-                found = {"facts": rows_of(probe(reader))}
+            case {"do": "probe", "salvage": bool(salvage)}:
+                found = {"facts": rows_of(probe(reader, salvage=salvage))}
             case {"do": "examine", "decode": decode}:
                 found = {"examined": rows_of(examine(reader, frozenset(decode)))}
     except Refused as verdict:
@@ -159,13 +159,16 @@ def open_input(reader: Reader, formats: str) -> InputContainer:
     return container
 
 
-def probe(reader: Reader) -> Facts:
-    """Say which streams the file holds, what they are, and how long it is."""
+def probe(reader: Reader, *, salvage: bool) -> Facts:
+    """Say which streams the file holds, what they are, and how long it is.
+
+    salvage: be it not whole.
+    """
     with open_input(reader, FORMATS) as container:
         demuxer = container.format.name.split(",")[0]
         indexed = has_whole_index(demuxer, reader)
         streams = list(container.streams)
-        if indexed and any(ends_in_zeros(stream, reader) for stream in streams):
+        if indexed and not salvage and any(ends_in_zeros(stream, reader) for stream in streams):
             reason = "the file is truncated: zeros stand where its last pictures should be"
             raise Refused(reason, "truncated")
         beginning = Beginning(container)
