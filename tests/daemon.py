@@ -90,8 +90,10 @@ class Place:
         link.symlink_to(ffmpeg)
         unwanted = ("WATCHCONV_", "XDG_", "STATE_DIRECTORY", "NOTIFY_SOCKET")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
+        (programs / "imageio_ffmpeg.py").touch()  # hides the embedded one, which may be newer
         path = f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return {**kept, "PATH": path, "HOME": str(home), "PYTHONPATH": str(CHECKOUT)}
+        python = f"{programs}{os.pathsep}{CHECKOUT}"
+        return {**kept, "PATH": path, "HOME": str(home), "PYTHONPATH": python}
 
     def command(self, *words: str | int) -> list[str]:
         """Give the argv of one command on this place."""

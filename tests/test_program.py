@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clips import FFMPEG
+from watchconv.config.keys import Config, ProfileKeys
 from watchconv.encode.program import (
+    Ability,
     _examine,
+    choose_program,
     encoders_named,
     examine_program,
     uses_hardware,
     version_of,
 )
-from watchconv.errors import ConfigError
+from watchconv.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +109,105 @@ def test_what_a_real_one_can_do_is_kept_as_it_was_found(tmp_path: Path) -> None:
 
     assert examine_program(FFMPEG, str(tmp_path)) == first
     assert _examine.cache_info().misses == 0
+
+
+# libavcodec of PATH's and of the embedded one, what profiles name, and which one is taken
+OLD, NEW, GIT = "59. 37.100", "63.  1.102", "62. 99.100"
+CHOICES = [
+    (OLD, NEW, "-c:v libx264", "embedded"),
+    (NEW, OLD, "-c:v libx264", "path"),
+    (NEW, NEW, "-c:v libx264", "path"),
+    (GIT, NEW, "-c:v libx264", "embedded"),
+    (OLD, NEW, "-c:v h264_vaapi", "path"),
+    (OLD, NEW, "-vf hwupload -c:v libx264", "path"),
+    (OLD, NEW, "-c:v libx264 -c:a libfdk_aac", "path"),  # which the embedded one lacks
+    (OLD, None, "-c:v libx264", "path"),
+    (None, NEW, "-c:v libx264", "embedded"),
+    (None, NEW, "-c:v h264_vaapi", "embedded"),
+    ("broken", NEW, "-c:v libx264", "embedded"),
+    (OLD, "broken", "-c:v libx264", "path"),
+]
+CHOOSABLE = """#!/bin/sh
+test broken = '{library}' && exit 1
+case "$*" in
+-version) printf 'ffmpeg version N-1-gabc Copyright\\nlibavcodec     {library} / {library}\\n' ;;
+*-encoders) printf ' V....D libx264  H.264\\n V....D h264_vaapi x\\n{more}' ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def place_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, libraries: dict[str, str | None]
+) -> None:
+    """Put an ffmpeg on PATH and another into the package that brings one."""
+    homes = {"path": folder / "path", "embedded": folder / "imageio_ffmpeg" / "binaries"}
+    for which, home in homes.items():
+        home.mkdir(parents=True)
+        if library := libraries[which]:
+            more = " A..... libfdk_aac x\\n" if which == "path" else ""
+            name = "ffmpeg" if which == "path" else "ffmpeg-linux-x86_64-v1"
+            (home / name).write_text(CHOOSABLE.format(library=library, more=more))
+            (home / name).chmod(0o755)
+    (folder / "imageio_ffmpeg" / "__init__.py").touch()
+    monkeypatch.setenv("PATH", str(homes["path"]))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "imageio_ffmpeg", raising=False)
+
+
+@pytest.mark.parametrize(("path", "embedded", "args", "chosen"), CHOICES)
+def test_auto_is_the_newer_one_that_can_do_what_profiles_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str | None,
+    embedded: str | None,
+    args: str,
+    chosen: str,
+) -> None:
+    place_of(tmp_path, monkeypatch, {"path": path, "embedded": embedded})
+    mine = ProfileKeys(".mp4", tuple(args.split()))
+    config = Config(state=str(tmp_path), profile="mine", profiles={"mine": mine})
+
+    found = choose_program(config).path
+
+    assert found.startswith(str(tmp_path / ("path" if chosen == "path" else "imageio_ffmpeg")))
+
+
+def test_a_named_program_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place_of(tmp_path, monkeypatch, {"path": OLD, "embedded": NEW})
+    named = str(tmp_path / "path" / "ffmpeg")
+
+    assert choose_program(Config(state=str(tmp_path), ffmpeg=named)).path == named
+    with pytest.raises(ConfigError, match="no program that can be run"):
+        choose_program(Config(state=str(tmp_path), ffmpeg=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("path", "error"), [("broken", ConfigError), (None, MissingExtra)])
+def test_none_that_runs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None, error: type[Exception]
+) -> None:
+    place_of(tmp_path, monkeypatch, {"path": path, "embedded": None})
+
+    with pytest.raises(error):
+        choose_program(Config(state=str(tmp_path)))
+
+
+def test_the_answers_of_several_programs_are_kept(tmp_path: Path) -> None:
+    paths = []
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+        paths.append(program(tmp_path / name))
+        examine_program(paths[-1], str(tmp_path))
+    _examine.cache_clear()
+    for path in paths[-2:]:
+        examine_program(path, str(tmp_path))
+
+    assert _examine.cache_info().misses == 0
+
+
+def test_what_an_ffmpeg_cannot_do_is_said() -> None:
+    assert Ability().gaps == ()
+    assert len(Ability(writes_matroska_rotation=False, has_vmaf=False).gaps) == 2
 
 
 def encodes(path: str, *words: str) -> bool:

@@ -81,10 +81,10 @@ def print_schema() -> int:
 
 def look_at_program(config: Config) -> Iterator[Finding]:
     """Yield which ffmpeg runs, and what it lacks."""
-    from watchconv.encode.program import examine_program, find_program, missing_encoders
+    from watchconv.encode.program import choose_program, missing_encoders
     from watchconv.process.spawn import launcher
 
-    program = examine_program(find_program(config.ffmpeg), config.state)
+    program = choose_program(config)
     yield True, f"ffmpeg {program.ability.version}: {program.path}"
     missing = missing_encoders(program, config.all_profiles)
     for line in missing:  # those of the configuration's own would have been refused
@@ -93,6 +93,8 @@ def look_at_program(config: Config) -> Iterator[Finding]:
         yield None, "its encoders are not known: it does not tell them (-encoders)"
     elif not missing:
         yield True, f"it has the encoders of all {len(config.all_profiles)} profiles"
+    for gap in program.ability.gaps:
+        yield None, f"this ffmpeg is not the newest: {gap}"
     for sentence in config.outdated:
         yield None, sentence
     if not launcher():

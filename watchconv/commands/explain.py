@@ -130,11 +130,11 @@ def explain_encode(
 ) -> Iterator[str]:
     """Yield what the encode plan holds, for one encode alone and for one among others."""
     from watchconv.encode.plan import plan_encode
-    from watchconv.encode.program import examine_program, find_program
+    from watchconv.encode.program import choose_program
     from watchconv.host.workdir import output_name
     from watchconv.names import with_suffix
 
-    program = examine_program(find_program(config.ffmpeg), config.state)
+    program = choose_program(config)
     yield f"profile: {profile.name}, output: {with_suffix(source, profile.suffix)}"
     yield f"ffmpeg: {program.path} ({program.ability.version})"
     alone, shared = (

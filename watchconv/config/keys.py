@@ -148,7 +148,7 @@ class Config(Group):
     keep_history_days: float = key(
         90, "then ended jobs are forgotten, not while their file is in the inbox", ge=0, le=36500
     )
-    ffmpeg: v.Program = key(None, "a path; auto is the one on PATH, then the embedded one")
+    ffmpeg: v.Program = key(None, "a path; auto is the newer of PATH's and the embedded one")
     sandbox: Sandbox = key(Sandbox.AUTO, "of ffmpeg: auto (what the kernel can), require or off")
     nice: int = key(10, "how far ffmpeg steps back for others, 0 (not) to 19", ge=0, le=19)
     ionice: IoNice = key(IoNice.IDLE, "and on the disk: idle, best-effort or none (as it is)")

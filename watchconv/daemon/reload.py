@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from watchconv.config import load_apart
 from watchconv.deliver.destination import DeliverySettings
-from watchconv.encode.program import examine_program, find_program, find_unusable, missing_encoders
+from watchconv.encode.program import (
+    choose_program,
+    examine_program,
+    find_unusable,
+    missing_encoders,
+)
 from watchconv.errors import ConfigError
 from watchconv.process.sandbox.support import ready
 
@@ -33,7 +38,8 @@ def examine_start(config: Config) -> Program:
 
     Raises ConfigError, with every problem, or MissingExtra where there is no ffmpeg.
     """
-    program = examine_program(find_program(config.ffmpeg), config.state)
+    program = choose_program(config)
+    log.info("ffmpeg %s: %s", program.ability.version, program.path)
     _demand_usable(config, program)
     return program
 
@@ -50,6 +56,8 @@ def read_again(old: Config, program: Program, path: str) -> Config:
     for name in names:
         if name in NEED_RESTART:
             log.warning("%s is another one now: that takes effect with the next start", name)
+    if new.ffmpeg == old.ffmpeg and (chosen := choose_program(new)).path != program.path:
+        log.warning("ffmpeg: auto is %s now: that takes effect with the next start", chosen.path)
     said = ", ".join(name for name in names if name not in NEED_RESTART) or "nothing"
     log.info("the configuration was read again; changed: %s", said)
     return replace(new, **{name: getattr(old, name) for name in NEED_RESTART})

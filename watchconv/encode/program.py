@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchconv.config.problems import Problem
@@ -62,6 +64,20 @@ class Ability:
     x265_dolby_vision: bool = True
     svtav1_dolby_vision: bool = True
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What a recent ffmpeg can do and this one cannot, a sentence each."""
+        told = {
+            "a picture that is turned is not copied into Matroska: it would lie on its side": (
+                self.writes_matroska_rotation
+            ),
+            "libx265 loses closed captions": self.x265_captions,
+            "libx265 loses Dolby Vision": self.x265_dolby_vision,
+            "libsvtav1 loses Dolby Vision": self.svtav1_dolby_vision,
+            "there is no libvmaf: no quality can be found by it": self.has_vmaf,
+        }
+        return tuple(sentence for sentence, can in told.items() if not can)
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -75,28 +91,54 @@ _ABILITIES = {field.name for field in fields(Ability)}
 _KINDS = {"libavcodec": tuple} | dict.fromkeys(("encoders", "decoders", "decodes"), frozenset)
 
 
-def find_program(configured: str | None) -> str:
-    """Return the path of the ffmpeg to run: the configured one, else PATH's, else the embedded one.
+def choose_program(config: Config, *, keep: bool = True) -> Program:
+    """Return the ffmpeg to run: the configured one, else the newer of PATH's and the embedded one.
 
-    Raises ConfigError where the configured one cannot run, MissingExtra where there is none.
+    Where a profile encodes in hardware, PATH's: it is made for the drivers here. Where one lacks
+    an encoder that a profile names, the other. ``keep`` is as in ``examine_program``. Raises
+    ConfigError where none runs, MissingExtra where there is none.
     """
-    if configured:
-        if os.path.isfile(configured) and os.access(configured, os.X_OK):
-            return configured
+    if config.ffmpeg:
+        if os.path.isfile(config.ffmpeg) and os.access(config.ffmpeg, os.X_OK):
+            return examine_program(config.ffmpeg, config.state, keep=keep)
         raise ConfigError(
-            f"ffmpeg: {configured} is no program that can be run; write its path, or auto"
+            f"ffmpeg: {config.ffmpeg} is no program that can be run; write its path, or auto"
         )
-    if found := shutil.which("ffmpeg"):
-        return found
-    try:
-        import imageio_ffmpeg
+    paths = [path for path in (shutil.which("ffmpeg"), embedded_program()) if path]
+    if any(uses_hardware(profile.args) for profile in config.all_profiles.values()):
+        del paths[1:]
+    found: list[Program] = []
+    wrong: list[ConfigError] = []
+    for path in paths:
+        try:
+            found.append(examine_program(path, config.state, keep=keep))
+        except ConfigError as error:
+            wrong.append(error)
+    if found:
+        wanted = {
+            name: config.all_profiles.get(name) for name in {*config.profiles, config.profile}
+        }
+        profiles = {name: profile for name, profile in wanted.items() if profile}
+        return max(
+            found,
+            key=lambda one: (-len(missing_encoders(one, profiles)), one.ability.libavcodec),
+        )
+    if wrong:
+        raise wrong[0]
+    raise MissingExtra(
+        "there is no ffmpeg: install your system's (apt install ffmpeg), or the one that"
+        " comes with watchconv: pip install 'watchconv[ffmpeg]'; or name one with ffmpeg: PATH"
+    )
 
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        raise MissingExtra(
-            "there is no ffmpeg: install your system's (apt install ffmpeg), or the one that"
-            " comes with watchconv: pip install 'watchconv[ffmpeg]'; or name one with ffmpeg: PATH"
-        ) from None
+
+def embedded_program() -> str | None:
+    """Return the path of imageio-ffmpeg's program. Asked itself, the package would run it first."""
+    spec = find_spec("imageio_ffmpeg")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for path in sorted(Path(folder, "binaries").glob("ffmpeg-*")):
+            if os.access(path, os.X_OK):
+                return str(path)
+    return None
 
 
 def examine_program(path: str, state_dir: str, *, keep: bool = True) -> Program:
@@ -217,7 +259,7 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
     if "ffmpeg" in broken:
         return
     try:
-        program = examine_program(find_program(config.ffmpeg), config.state, keep=False)
+        program = choose_program(config, keep=False)
     except MissingExtra:
         return
     except ConfigError as error:
