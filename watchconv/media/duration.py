@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
+    from watchconv.media.zeros import Zeros
+
 MIB = 1 << 20
 OPEN_BYTES = 512 * MIB  # what finding out the streams may read; an index can be large
 SCAN_BYTES = 8 * MIB  # a file up to this size is read whole for its duration
@@ -51,10 +53,11 @@ class Reader:
 
     name = "the file"
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, zeros: Zeros | None = None) -> None:
         self.size = os.fstat(fd).st_size
         self.trouble: OSError | None = None
         self.spent = False  # ffmpeg may take a Spent for the end of the file
+        self.zeros = zeros  # what looks for them in all that is read
         self._fd = fd
         self._position = 0
         self.allow(OPEN_BYTES, float("inf"))
@@ -70,6 +73,8 @@ class Reader:
             self.spent = True
             raise Spent
         part = self.peek(count, self._position)
+        if self.zeros:
+            self.zeros.see(part, self._position)
         self._position += len(part)
         self._left_bytes -= len(part)
         return part

@@ -33,7 +33,7 @@ from watchconv.process.stop import StoppableLock, StopSignal, wait_readable
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from watchconv.media.probe_protocol import Reply
+    from watchconv.media.probe_protocol import Pictures, Reply
 
 log = logging.getLogger(__name__)
 _warn_once = functools.cache(log.warning)
@@ -82,6 +82,7 @@ class Limits:
     start_seconds: float = 30.0
     probe_seconds: float = 30.0
     examine_seconds: float = 60.0  # and a second more for each 20 MB
+    look_seconds: float = 90.0
     idle_seconds: float = 30.0
     resident_bytes: int = 256 << 20
     files: int = 500
@@ -208,6 +209,27 @@ class ProbeWorker:
         request = {"do": "examine", "decode": sorted(decode)[:MOST_NAMED]}
         found = self._ask(request, fd, limit_seconds, sandbox, stop)
         if isinstance(found, Examined):
+            return found
+        raise nonsense()
+
+    def look(
+        self,
+        fd: int,
+        track: int,
+        moments: Sequence[float],
+        spread: int = 2,
+        *,
+        sandbox: str = "auto",
+        stop: StopSignal | None = None,
+    ) -> Pictures:
+        """Return, for each moment, the picture that a video shows then and ``spread`` around it.
+
+        Moments are seconds on the file's clock. One that is not reached soon, or whose pixels are
+        of a format that is not known, has no pictures.
+        """
+        request = {"do": "look", "track": track, "moments": [*moments], "spread": spread}
+        found = self._ask(request, fd, self._limits.look_seconds, sandbox, stop)
+        if isinstance(found, tuple) and len(found) == len(moments):
             return found
         raise nonsense()
 

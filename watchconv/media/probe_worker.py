@@ -45,9 +45,11 @@ from watchconv.media.duration import (
     tail_length,
 )
 from watchconv.media.facts import Chapter, Examined, Facts
+from watchconv.media.looking import look
 from watchconv.media.reading import BARE, Reading
 from watchconv.media.rows import rows_of
 from watchconv.media.tracks import describe, is_cover, printable
+from watchconv.media.zeros import Zeros
 from watchconv.process.sandbox.kernel import die_with_parent
 from watchconv.process.sandbox.rules import confine_to_nothing
 
@@ -64,6 +66,7 @@ MOST_TRACKS = 4096
 MOST_OF_ANYTHING = 100_000
 PART_BYTES = 32 * 1024  # of a reply: the kernel takes no message that is much larger
 REPLY_MOST_BYTES = 64 * MIB
+LOOK_BYTES = 1 << 30
 ADDRESS_SPACE_MIB = 1536
 # tags that are no UTF-8 must not fail the file; from 19 on PyAV sees to that by itself
 FORGIVING: dict[str, Any] = (
@@ -105,7 +108,8 @@ def serve(channel: socket.socket, idle_seconds: float) -> None:
 
 def answer(request: dict[str, Any], fd: int) -> Answer:
     """Do what was asked with the open file."""
-    reader, reason, cause = Reader(fd), "", "unreadable"
+    zeros = Zeros() if request.get("do") == "examine" else None
+    reader, reason, cause = Reader(fd, zeros), "", "unreadable"
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise Refused("it is no regular file", cause)
@@ -115,6 +119,10 @@ def answer(request: dict[str, Any], fd: int) -> Answer:
                 found = {"facts": rows_of(probe(reader, salvage=salvage))}
             case {"do": "examine", "decode": decode}:
                 found = {"examined": rows_of(examine(reader, frozenset(decode)))}
+            case {"do": "look", "track": track, "moments": moments, "spread": spread}:
+                with open_input(reader, "") as container:
+                    reader.allow(LOOK_BYTES, float("inf"))
+                    found = {"pictures": rows_of(look(container, track, moments, spread))}
     except Refused as verdict:
         reason, cause = str(verdict), verdict.cause
     except MemoryError:
@@ -275,4 +283,5 @@ def examine(reader: Reader, decode: Collection[int]) -> Examined:
             readings[packet.stream_index].see(packet)
         pairs = zip(readings, facts.tracks, strict=True)
         contents = tuple(reading.content(track) for reading, track in pairs)
-    return Examined(facts, contents)
+    zeros = reader.zeros.runs(reader.peek, reader.size, demuxer) if reader.zeros else ()
+    return Examined(facts, contents, zeros)

@@ -219,7 +219,7 @@ def pixel_facts(pixels: VideoFormat) -> dict[str, Any]:
         chroma = Chroma.OTHER
     elif pixels.is_rgb or pixels.has_palette:
         chroma = Chroma.RGB
-    elif not any(part.is_chroma for part in parts):
+    elif sum(not part.is_alpha for part in parts) == 1:
         chroma = Chroma.GRAY
     else:
         sampled = pixels.chroma_width(64), pixels.chroma_height(64)
