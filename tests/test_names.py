@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -151,3 +153,16 @@ def test_anything_is_shown_on_one_line_that_can_be_written(text: str) -> None:
     assert not any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in shown)
     assert shown == shown.encode("utf-8").decode("utf-8") == printable(shown)
     assert shown == json.loads(json.dumps(shown, ensure_ascii=False))
+
+
+def test_a_text_is_made_printable_where_no_module_can_be_loaded() -> None:
+    """What ffmpeg says is read by its child's thread, which is confined as the child is."""
+    code = (
+        "import sys; from watchconv.names import printable; sys.meta_path.clear();"
+        " print(printable('a\\tb\\x1b\\udc80\\u2028\\ud800\\U000e0001'))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+    assert ended.stdout == "a\\tb\\x1b\\x80\\u2028\\ud800\\U000e0001\n", ended.stderr

@@ -25,7 +25,8 @@ def printable(text: str) -> str:
         if 0xDC80 <= code <= 0xDCFF:
             shown += f"\\x{code - 0xDC00:02x}"
         elif unicodedata.category(character) in _UNSAFE:
-            shown += character.encode("unicode_escape", "backslashreplace").decode("ascii")
+            # no codec, which would be loaded now: a confined thread may not read its module
+            shown += ascii(character)[1:-1]
         else:
             shown += character
     return shown
