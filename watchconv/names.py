@@ -40,6 +40,12 @@ def split_suffix(name: str) -> tuple[str, str]:
     return stem, suffix
 
 
+def stem_of(path: str) -> str:
+    """Return a path without the suffix of its name."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, split_suffix(name)[0])
+
+
 def fit(stem: str, tail: str) -> str:
     """Join stem and tail, the stem cut so that both together fit into one name."""
     room = NAME_MAX_BYTES - len(os.fsencode(tail))

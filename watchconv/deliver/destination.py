@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from watchconv.deliver.move import Expected
 from watchconv.deliver.ownership import Ownership
 from watchconv.model import Intent, Job, JobState, OnSuccess, OutputFile, Verdict
+from watchconv.names import split_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,12 +36,19 @@ class DeliverySettings:
     on_success: OnSuccess
     preserve_mtime: bool
     ownership: Ownership
+    extensions: frozenset[str] | None = None  # of films; None: any that no sidecar has
 
     @classmethod
     def of(cls, config: Config) -> DeliverySettings:
         """Return what is configured."""
         owner = Ownership(config.owner, config.group, config.mode, config.directory_mode)
-        return cls(config.on_success, config.preserve_mtime, owner)
+        extensions = None if config.extensions is None else frozenset(config.extensions)
+        return cls(config.on_success, config.preserve_mtime, owner, extensions)
+
+    def is_film(self, name: str) -> bool:
+        """Return whether a file may be a film, by its name."""
+        suffix = split_suffix(name)[1].removeprefix(".").lower()
+        return bool(suffix) and (self.extensions is None or suffix in self.extensions)
 
 
 @dataclass(frozen=True, slots=True)

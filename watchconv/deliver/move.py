@@ -80,7 +80,7 @@ def move(
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            _copy_over(source, target, scratch_of(target, job_id), expected)
+            _copy_over(source, target, job_id, expected)
             return
         if expected and not expected.lies_at(target):
             _rename(target, source, ours=False)
@@ -89,7 +89,7 @@ def move(
         sync_folder(source.folder)
 
 
-def _copy_over(source: Place, target: Place, scratch: Place, expected: Expected | None) -> None:
+def _copy_over(source: Place, target: Place, job_id: int, expected: Expected | None) -> None:
     """Copy, sync, publish, then remove the source, in this order.
 
     After a crash before the last step the target is there already, with the source's content: it
@@ -98,10 +98,26 @@ def _copy_over(source: Place, target: Place, scratch: Place, expected: Expected 
     before = source.stat()
     if expected and not expected.lies_at(source):
         raise OSError(errno.EBUSY, "another file was put in its place meanwhile")
+    copy_to(source, target, job_id)
+    _check_unchanged(source, before)
+    os.unlink(source.name, dir_fd=source.folder)
+    sync_folder(source.folder)
+
+
+def copy_to(source: Place, target: Place, job_id: int, ownership: Ownership | None = None) -> None:
+    """Copy a file to a name that is free, or has the copy already: whole or not at all.
+
+    ownership: whose the copy is to be, if not whose the file is. Raises FileExistsError when the
+    name is taken.
+    """
+    before, scratch = source.stat(), scratch_of(target, job_id)
     if not is_copy(target, source, before):
         try:
             with scratch.create() as writer:
                 copy(source, writer)
+                if ownership:
+                    own(writer.fileno(), ownership, target.folder)
+                    os.fsync(writer.fileno())
             _check_unchanged(source, before)
             _rename(scratch, target, ours=True)
         except OSError:
@@ -109,9 +125,6 @@ def _copy_over(source: Place, target: Place, scratch: Place, expected: Expected 
             raise
     scratch.remove()
     sync_folder(target.folder)
-    _check_unchanged(source, before)
-    os.unlink(source.name, dir_fd=source.folder)
-    sync_folder(source.folder)
 
 
 def _check_unchanged(place: Place, before: os.stat_result) -> None:

@@ -17,11 +17,12 @@ from watchconv.deliver.destination import DeliveryResult, ToError
 from watchconv.deliver.move import MOST_NAMES, TAKEN, all_taken, delete, move, scratch_of
 from watchconv.deliver.ownership import Ownership, make_folder, own
 from watchconv.deliver.reports import Reports
+from watchconv.deliver.sidecars import Sidecars
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import closing, sync_folder
 from watchconv.host.folders import Missing
 from watchconv.model import Intent, JobState, OnSuccess, Verdict
-from watchconv.names import numbered, with_suffix
+from watchconv.names import numbered, stem_of, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ class LocalFolders:
             published = self._publish(order, inbox, retarget)
             if published is None:
                 return DeliveryResult(JobState.SUPERSEDED)
+            self._place_sidecars(published, inbox)
             if published.original is not None:
                 self._file_original(published, published.original, inbox, retarget)
                 return DeliveryResult(JobState.DONE)
@@ -84,6 +86,18 @@ class LocalFolders:
                 delete(home.at(name), order.expected, order.job_id, wanted=wanted)
             self._is_original(order, inbox)  # raises if its disk is away
             return DeliveryResult(JobState.DONE, held=not wanted)
+
+    def _place_sidecars(self, order: ToOutbox, inbox: OpenFolder) -> None:
+        """Have a film's sidecars beside its output; where it is to be deleted, they move there."""
+        above, film = os.path.split(order.source)
+        if not order.names or not self._is_original(order, inbox):
+            return
+        stem, owner = order.names[0].removesuffix(order.outputs[0].suffix), order.settings.ownership
+        with self._folders.open("outbox") as outbox, inbox.open(above, links=False) as home:
+            sidecars = Sidecars(home, film, order.job_id, order.settings.is_film)
+            if order.delete and order.settings.on_success is OnSuccess.DELETE:
+                sidecars.move(home, outbox, stem, owner)
+            sidecars.copy(home, outbox, stem, owner)
 
     def clear(self, job: Job) -> None:
         """Remove all work on a job."""
@@ -102,12 +116,14 @@ class LocalFolders:
             self._folders.open("inbox") as inbox,
             error.open(above) as folder,
         ):
+            sidecars = Sidecars(folder, name, job_id, _is_no_report)
             for number in range(1, MOST_NAMES):
                 back = numbered(wish, number)
                 if not reserve(back):
                     continue
                 into, new_name = os.path.split(back)
                 with suppress(*TAKEN), make_folder(inbox, into, Ownership()) as target:
+                    sidecars.move(folder, inbox, stem_of(back), Ownership())
                     move(folder.at(name), target.at(new_name), job_id, ours=False)
                     return back
         raise all_taken(wish)
@@ -181,6 +197,7 @@ class LocalFolders:
                 _settle(root, name, order, own_it=True)
                 return
             with inbox.open(above, links=False) as home:
+                sidecars = Sidecars(home, source_name, order.job_id, order.settings.is_film)
                 for number in range(1, MOST_NAMES):
                     if number > 1:
                         if failed:
@@ -190,6 +207,7 @@ class LocalFolders:
                             name = free_names(root, [order.source], number)[0]
                         order = replace(order, original=name)
                         retarget(order)
+                    sidecars.move(home, root, stem_of(name), order.settings.ownership)
                     with (
                         suppress(*TAKEN),
                         self._reports.written(root, order)
@@ -238,6 +256,10 @@ def free_names(root: OpenFolder, wishes: Sequence[str], number: int = 1) -> list
         else:
             return free
         number += 1
+
+
+def _is_no_report(name: str) -> bool:
+    return not name.endswith(".log")
 
 
 def _publish_one(made: Place, outbox: OpenFolder, name: str, order: ToOutbox) -> None:

@@ -16,6 +16,7 @@ from array import array
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
+from watchconv.deliver.sidecars import SUFFIXES as SIDECARS
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ class NameFilter:
         for pattern in self._own:
             if not pattern.for_folders and pattern.fits(name, folder):
                 return f"it is like {pattern.written} in ignore"
-        if self._extensions is None:
+        stem, dot, suffix = name.rpartition(".")
+        if self._extensions and stem and suffix.lower() in self._extensions:
             return None
-        _, dot, suffix = name.rpartition(".")
-        return None if dot and suffix.lower() in self._extensions else "no video by name"
+        if f"{dot}{suffix.lower()}" in SIDECARS:
+            return "subtitles, which go where the film of their name goes"
+        return "no video by name" if self._extensions else None
 
     def skips_folder(self, path: str) -> bool:
         """Return whether a folder is skipped with all that is in it, those above it aside."""
