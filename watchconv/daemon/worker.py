@@ -21,6 +21,7 @@ from watchconv.host.memory import usable_memory
 from watchconv.host.threads import in_thread
 from watchconv.host.workdir import output_name, readable_name
 from watchconv.intake.admit import Admitted, admit
+from watchconv.intake.joining import join_parts
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_transition
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
@@ -189,6 +190,9 @@ class Worker:
             return Rejected(reason, cause=Cause.PROFILE)
         salvage = job.salvage or profile.incomplete is Incomplete.SALVAGE
         admitted = admit(config.inbox, job, salvage=salvage)
+        if isinstance(admitted, Admitted):
+            stop = attempt.stop_signal
+            admitted = join_parts(config.inbox, job, admitted, self._work, stop)
         if not isinstance(admitted, Admitted):
             return admitted
         try:

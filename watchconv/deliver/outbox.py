@@ -97,6 +97,9 @@ class LocalFolders:
             sidecars = Sidecars(home, film, order.job_id, order.settings.is_film)
             if order.delete and order.settings.on_success is OnSuccess.DELETE:
                 sidecars.move(home, outbox, stem, owner)
+                if sidecars.parts:  # only the original itself was compared before it is deleted
+                    with self._folders.open("done") as done:
+                        sidecars.move_parts(home, done, above, owner)
             sidecars.copy(home, outbox, stem, owner)
 
     def clear(self, job: Job) -> None:
@@ -124,6 +127,7 @@ class LocalFolders:
                 into, new_name = os.path.split(back)
                 with suppress(*TAKEN), make_folder(inbox, into, Ownership()) as target:
                     sidecars.move(folder, inbox, stem_of(back), Ownership())
+                    sidecars.move_parts(folder, inbox, into, Ownership())
                     move(folder.at(name), target.at(new_name), job_id, ours=False)
                     return back
         raise all_taken(wish)
@@ -208,6 +212,7 @@ class LocalFolders:
                         order = replace(order, original=name)
                         retarget(order)
                     sidecars.move(home, root, stem_of(name), order.settings.ownership)
+                    sidecars.move_parts(home, root, os.path.dirname(name), order.settings.ownership)
                     with (
                         suppress(*TAKEN),
                         self._reports.written(root, order)

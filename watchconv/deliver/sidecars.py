@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.deliver.move import MOST_NAMES, TAKEN, all_taken, copy_to, move
 from watchconv.deliver.ownership import make_folder
+from watchconv.media.dvd import further_parts
 from watchconv.names import fit, numbered, printable, split_suffix
 
 if TYPE_CHECKING:
@@ -65,11 +66,13 @@ class Sidecars:
         self, home: OpenFolder, film: str, job_id: int, is_film: Callable[[str], bool]
     ) -> None:
         self._job_id = job_id
+        names = os.listdir(home.descriptor)
         self._found = [
             sidecar
-            for sidecar in sidecars_of(film, os.listdir(home.descriptor), is_film)
+            for sidecar in sidecars_of(film, names, is_film)
             if _is_regular(home.at(sidecar.name))
         ]
+        self.parts = further_parts(film, frozenset(names))
 
     def copy(self, home: OpenFolder, root: OpenFolder, stem: str, ownership: Ownership) -> None:
         """Copy each to a film's new stem, a path below root. Repeatable."""
@@ -87,14 +90,21 @@ class Sidecars:
 
     def move(self, home: OpenFolder, root: OpenFolder, stem: str, ownership: Ownership) -> None:
         """Move each to a film's new stem, a path below root, but those that are shared."""
-
-        def place(source: Place, target: Place) -> None:
-            """Move one."""
-            move(source, target, self._job_id, ours=False)
-
         for sidecar in self._found:
             if not sidecar.is_shared:
-                _at_a_free_name(home.at(sidecar.name), root, stem + sidecar.tail, ownership, place)
+                _at_a_free_name(
+                    home.at(sidecar.name), root, stem + sidecar.tail, ownership, self._move
+                )
+
+    def move_parts(
+        self, home: OpenFolder, root: OpenFolder, folder: str, ownership: Ownership
+    ) -> None:
+        """Move the further parts of the film into a folder below root."""
+        for part in self.parts:
+            _at_a_free_name(home.at(part), root, os.path.join(folder, part), ownership, self._move)
+
+    def _move(self, source: Place, target: Place) -> None:
+        move(source, target, self._job_id, ours=False)
 
 
 def _is_regular(place: Place) -> bool:

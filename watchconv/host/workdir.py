@@ -14,7 +14,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import OpenFolder, sync_folder
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from watchconv.model import Job
 
 _MANIFEST = "manifest.json"
+_JOINED = "joined"  # the parts of an original, behind one another
 _NUMBER = re.compile("[1-9][0-9]{0,17}")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
@@ -92,6 +93,22 @@ class WorkDirectories:
                 f"cannot make a work directory in the outbox: {error.strerror} ({printable(path)})"
             ) from error
         return path
+
+    def create_joined(self, job_id: int) -> BinaryIO:
+        """Create, anew, the file of a job in which the parts of its original are joined.
+
+        It stays until the job has ended. Raises OSError, EnvironmentTrouble.
+        """
+        with self._folders.open("outbox") as outbox:
+            for folder in (WORK_DIR, os.path.join(WORK_DIR, str(job_id))):
+                with suppress(FileExistsError):
+                    os.mkdir(folder, 0o700, dir_fd=outbox.descriptor)
+            with outbox.open(folder, links=False) as here:
+                return here.at(_JOINED).create()
+
+    def joined(self, job_id: int) -> str:
+        """Return the path of that file."""
+        return os.path.join(self._folders.work, str(job_id), _JOINED)
 
     def take_over(self, job_id: int, manifest: Manifest, run: int) -> bool:
         """Give an attempt the directory of an earlier one; False where its outputs are not there.
@@ -166,7 +183,7 @@ class WorkDirectories:
             for name, job in jobs.items():
                 with suppress(OSError), root.open(name, links=False) as folder:
                     manifest = _read_manifest(folder)
-                    kept = {_MANIFEST, str(manifest.run if manifest else "")}
+                    kept = {_MANIFEST, _JOINED, str(manifest.run if manifest else "")}
                     if job.state is not JobState.QUEUED:
                         kept.add(str(job.run))
                     for other in set(runs[name]) - kept:

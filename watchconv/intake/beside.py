@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from watchconv.host.files import closing, open_folder
+from watchconv.media.dvd import first_part, further_parts
 from watchconv.names import split_suffix
 
 if TYPE_CHECKING:
@@ -74,15 +75,33 @@ class Neighbours:
             if other.startswith(f"{film}.")
             and (is_part(other) or other.lower().endswith(_UNDER_WAY))
         ]
+        quiet = self.quiet_seconds(folder, parts, wall_now)
+        quiet = alone_seconds if quiet is None else quiet
+        return max(0.0, (JOIN_SECONDS if len(parts) > 1 else LONE_SECONDS) - quiet)
+
+    def set_of(self, source: str) -> tuple[str, list[str]] | None:
+        """Return where the film of a DVD's part begins, and all of its parts; None: it is no part.
+
+        A part whose beginning is not there stands for itself.
+        """
+        folder, name = os.path.split(source)
+        first = first_part(name)
+        if first is None:
+            return None
+        names = frozenset(self._names(folder))
+        parts = [first, *further_parts(first, names)]
+        return (first, parts) if first in names and name in parts else (name, [name])
+
+    def quiet_seconds(self, folder: str, names: Iterable[str], wall_now: float) -> float | None:
+        """Return for how long nothing has happened to files; None: a clock was set."""
         newest = 0.0
-        for part in parts:
+        for name in names:
             try:
-                stat = os.lstat(os.path.join(self._inbox, folder, part))
+                stat = os.lstat(os.path.join(self._inbox, folder, name))
             except OSError:
                 continue
             newest = max(newest, stat.st_ctime)
-        quiet = wall_now - newest if 0 < newest <= wall_now else alone_seconds
-        return max(0.0, (JOIN_SECONDS if len(parts) > 1 else LONE_SECONDS) - quiet)
+        return wall_now - newest if 0 < newest <= wall_now else None
 
     def _names(self, folder: str) -> list[str]:
         known, at, names = self._listed

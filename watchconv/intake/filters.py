@@ -17,6 +17,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.deliver.sidecars import SUFFIXES as SIDECARS
+from watchconv.media.dvd import is_menu_or_table
 from watchconv.names import printable
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class NameFilter:
         for pattern in self._own:
             if not pattern.for_folders and pattern.fits(name, folder):
                 return f"it is like {pattern.written} in ignore"
+        if is_menu_or_table(name):
+            return "a menu or a table of a DVD, and no film"
         stem, dot, suffix = name.rpartition(".")
         if self._extensions and stem and suffix.lower() in self._extensions:
             return None

@@ -244,8 +244,22 @@ class PendingFiles:
         if loading:
             lacks = f"it is still being downloaded: {printable(loading)} lies beside it"
             return Wait(PART_CHECK_SECONDS, PendingReason.DOWNLOADING, lacks)
+        if disc := self._neighbours.set_of(source):
+            return self._wait_for_parts(source, *disc, alone, settings)
         if left > 0 and is_part(os.path.basename(source)):
             quiet = self._neighbours.join_seconds(source, alone, time.time())
             if (seconds := min(left, quiet, PART_CHECK_SECONDS)) > 0:
                 return Wait(seconds, PendingReason.JOINING)
         return None
+
+    def _wait_for_parts(
+        self, source: str, first: str, parts: list[str], alone: float, settings: SettleSettings
+    ) -> Wait | None:
+        """Return for what a part of a DVD's film waits: the first for all, the others for it."""
+        folder, name = os.path.split(source)
+        if name != first:
+            lacks = f"it is converted together with {printable(first)}"
+            return Wait(PART_CHECK_SECONDS, PendingReason.JOINING, lacks)
+        quiet = self._neighbours.quiet_seconds(folder, parts, time.time())
+        left = settings.settle_network_seconds - (alone if quiet is None else quiet)
+        return Wait(left, PendingReason.JOINING) if left > 0 else None
