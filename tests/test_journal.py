@@ -1198,3 +1198,26 @@ def test_a_question_costs_the_same_however_long_the_history_is(
     _, most, ask = case
 
     assert steps(old, lambda: ask(old)) <= most
+
+
+@pytest.mark.parametrize(
+    ("own", "running", "queued", "company"),
+    [
+        (100, [], [], 0),  # the last one
+        (100, [100], [], 1),
+        (100, [], [100, 100], 2),
+        (100, [1000], [], 1),  # the film is there for all of a small one's time
+        (1000, [10], [10] * 9, 0.1),  # and for little of it the other way round
+        (1000, [500], [250], 0.75),
+        (1000, [], [10] * 1000, 10),  # a long queue: the first ones stand for all
+        (0, [0], [0], 0),
+    ],
+)
+def test_the_company_of_a_job_is_what_its_sizes_make_of_it(
+    journal: Journal, own: int, running: list[int], queued: list[int], company: float
+) -> None:
+    sizes = [*running, own, *queued]
+    journal.add([clip(f"{n}.mov", size) for n, size in enumerate(sizes)], NOW)
+    claimed = [claim(journal) for _ in (*running, own)]
+
+    assert journal.company(claimed[-1]) == pytest.approx(company)

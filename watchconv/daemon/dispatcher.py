@@ -87,7 +87,7 @@ class Dispatcher:
             claimed = await self._claim()
             self._taken += 1
             config = self._context.config.now
-            parallel = min(claimed.unfinished, config.jobs)
+            parallel = max(1, min(round(1 + claimed.company), config.jobs))
             release = partial(self._release, claimed.job.id)
             self._start(Attempt(claimed.job, config, release, parallel, claimed.old_reports))
 
@@ -209,7 +209,7 @@ class _Claimed(NamedTuple):
     """A claimed job, and what was asked in the same go."""
 
     job: Job
-    unfinished: int  # jobs that are queued or running, this one included
+    company: float  # how many others are encoded beside it, on an average over its own encode
     old_reports: list[str]  # names in error/ that earlier files of this name failed under
 
 
@@ -218,8 +218,7 @@ def _claim_now(journal: Journal, now: float, profiles: Collection[str]) -> _Clai
     job = journal.claim(now)
     if job is None:
         return journal.next_ready_at()
-    counts = journal.counts()
     old_reports = []
-    if counts[JobState.FAILED]:
+    if journal.counts()[JobState.FAILED]:
         old_reports = requests.failed_as(journal, names_in_error(job.source, profiles))
-    return _Claimed(job, counts[JobState.RUNNING] + counts[JobState.QUEUED], old_reports)
+    return _Claimed(job, journal.company(job), old_reports)

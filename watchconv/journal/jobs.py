@@ -74,6 +74,7 @@ _COUNT = """
         encode_seconds = encode_seconds + excluded.encode_seconds,
         wait_seconds = wait_seconds + excluded.wait_seconds
 """
+_SEEN = 256  # queued jobs whose sizes stand for all
 
 
 class Journal(History):
@@ -157,6 +158,26 @@ class Journal(History):
                 (*row, engine, owner, now),
             )
             return self.select("id = ?", row[:1])[0]
+
+    def company(self, job: Job) -> float:
+        """Return how many other jobs are encoded while one is, on an average over its encode.
+
+        By their sizes: a film that is left with a few small clips soon has the machine to itself,
+        while each of those has the film beside it for all of its time.
+        """
+        share = "coalesce(sum(min(1.0, size * 1.0 / ?)), 0.0), count(*)"
+        running = self.read(
+            f"SELECT {share} FROM job WHERE state = 'running' AND id <> ?",
+            (max(1, job.size), job.id),
+        )[0]
+        seen = self.read(
+            f"SELECT {share} FROM (SELECT size FROM job INDEXED BY job_claim"
+            " WHERE state = 'queued' AND request IS NULL ORDER BY priority DESC, id LIMIT ?)",
+            (max(1, job.size), _SEEN),
+        )[0]
+        # the others of a long queue are taken to be as these
+        queued = self.counts()[JobState.QUEUED] if seen[1] == _SEEN else seen[1]
+        return float(running[0] + seen[0] * queued / max(1, seen[1]))
 
     def next_ready_at(self) -> float | None:
         """Return when the next queued job may be claimed (wall clock), or None without any."""
