@@ -6,15 +6,19 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.clips import FFMPEG, MEDIA
-from tests.test_probe import examine, media_of, working
+from tests.test_probe import examine, media_of, opened, working
 from watchconv.media.announced import read_announced
 from watchconv.media.facts import Chroma, Track
 from watchconv.media.probe_protocol import ProbeFailed
+from watchconv.media.transport import announced_sounds, late_track
 from watchconv.model import Cause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PICTURE = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=0.4"]
@@ -320,6 +324,151 @@ def test_a_track_that_is_named_is_decoded_wholly(
 
     assert first.contents[1].decodes
     assert wholly.contents[1].decodes or not decodes
+
+
+LATE = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=14"]
+LATE_SOUND = ["-itsoffset", "11", "-f", "lavfi", "-i", "sine=d=2"]
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        ("mpg", ["-f", "dvd", "-c:v", "mpeg2video", "-c:a", "mp2"]),
+        ("mpg", ["-f", "dvd", "-c:v", "mpeg2video", "-c:a", "ac3"]),
+        ("ts", ["-c:v", "mpeg2video", "-c:a", "mp2"]),
+        ("flv", ["-c:v", "flv", "-c:a", "aac"]),
+    ],
+)
+def test_a_track_that_begins_late_is_found_and_known(
+    tmp_path: Path, container: str, words: list[str]
+) -> None:
+    clip = make(tmp_path / f"a.{container}", *LATE, *LATE_SOUND, *words)
+    found = media_of(clip)
+    with working() as worker:
+        contents = examine(worker, clip).contents
+    sounds = [track for track in found.tracks if track.kind == "audio"]
+
+    assert [(one.channels, one.sample_rate) for one in sounds] == [(1, 44100)]
+    assert sounds[0].start_seconds is not None and sounds[0].start_seconds > 10
+    assert found.probe_bytes in (0, clip.stat().st_size)
+    assert [one.decodes for one in contents if one.kind == "audio"] == [True]
+
+
+def test_as_much_as_can_be_is_read_on_wish() -> None:
+    clip = MEDIA / "weird_aspect.small.mpg"
+    with working() as worker, opened(clip) as fd:
+        assert worker.probe(fd).probe_bytes == 0
+        assert worker.probe(fd, whole=True).probe_bytes == clip.stat().st_size
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_program_stream_is_looked_through_for_tracks_that_nobody_announced(late: bool) -> None:
+    def pes(number: int, private: bytes = b"") -> bytes:
+        content = b"\x80\0\0" + private + bytes(200)
+        return b"\0\0\1" + bytes([number]) + len(content).to_bytes(2, "big") + content
+
+    film = pes(0xE0) + pes(0xC0) + pes(0xBE) + pes(0xBF) + pes(0xBD, b"\x80")
+    content = film * 10_000 + (pes(0xBD, b"\x20") if late else b"") * 5000 + film * 10_000
+
+    found = late_track(reading(content), len(content), [0x1E0, 0x1C0, 0x80])
+
+    assert (found is not None) is late
+    assert found is None or len(film) * 10_000 <= found < len(content) - len(film) * 10_000
+
+
+def reading(content: bytes | bytearray) -> Callable[[int, int], bytes]:
+    return lambda count, at: bytes(content[at : at + count])
+
+
+def transport(*sections: tuple[int, bytes]) -> bytes:
+    """Write tables as a transport stream, each from a packet of its own on."""
+    packets = []
+    for pid, section in sections:
+        payload = b"\0" + section + b"\0\0\0\0"  # the check sum is nobody's concern
+        for count, at in enumerate(range(0, len(payload), 184)):
+            head = (0x4000 if at == 0 else 0) | pid
+            packet = b"\x47" + head.to_bytes(2, "big") + bytes([0x10 | count])
+            packets.append((packet + payload[at : at + 184]).ljust(188, b"\xff"))
+    return b"".join(packets * 4)
+
+
+def table(kind: int, body: bytes) -> bytes:
+    rest = b"\0\1\xc1\0\0" + body
+    return bytes([kind]) + (0xB000 | len(rest) + 4).to_bytes(2, "big") + rest
+
+
+def programme(*streams: tuple[int, int, bytes]) -> bytes:
+    body = b"\xe1\0\xf0\0"
+    for kind, pid, descriptors in streams:
+        body += bytes([kind]) + (0xE000 | pid).to_bytes(2, "big")
+        body += (0xF000 | len(descriptors)).to_bytes(2, "big") + descriptors
+    return table(2, body)
+
+
+PAT = table(0, b"\0\0\xe0\x10" + b"\0\1\xf0\0")  # the network's, and a programme's at 0x1000
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "codec"),
+    [
+        (b"\x05\x04AC-4", "ac4"),
+        (b"\x0a\x04eng\0" + b"\x7f\x02\x15\0", "ac4"),
+        (b"\x6a\x01\0", "ac3"),
+        (b"\x05\x04HDMV", None),
+        (b"", None),
+        (b"\x05", None),
+        (b"\x05\xffAC-4", "ac4"),
+        (b"\x0a\x80" + bytes(128) + b"\x05\x04AC-4", "ac4"),
+    ],
+)
+def test_a_programmes_table_names_its_sounds(descriptors: bytes, codec: str | None) -> None:
+    pmt = programme((0x1B, 0x100, b""), (0x06, 0x101, descriptors))
+    content = transport((0, PAT), (0x1000, pmt))
+    for data in (content, b"junk" + content):
+        found = announced_sounds(reading(data), len(data))
+        assert found == ({0x101: codec} if codec else {})
+
+
+@given(st.binary(max_size=2000), st.integers(0, 1500))
+def test_tables_that_make_no_sense_name_nothing_and_fail_nothing(garbage: bytes, at: int) -> None:
+    content = bytearray(transport((0, PAT), (0x1000, programme((6, 257, b"\x05\x04AC-4")))))
+    content[at : at + len(garbage)] = garbage
+
+    found = announced_sounds(reading(content), len(content))
+    assert all(0 <= pid < 1 << 13 and codec.isalnum() for pid, codec in found.items())
+    assert late_track(reading(content), len(content), []) is None or garbage
+
+
+SHAPES = [("mpeg2video", "ts"), ("libx264", "ts"), ("libx265", "ts"), ("libvpx", "webm")]
+
+
+@pytest.mark.parametrize(("codec", "container"), SHAPES)
+@pytest.mark.parametrize(
+    ("second", "largest"),
+    [("s=128x96", (128, 96)), ("s=64x48,setsar=4/3", (64, 48)), ("s=64x48", None)],
+)
+def test_a_size_or_a_shape_that_changes_is_told(
+    tmp_path: Path, codec: str, container: str, second: str, largest: tuple[int, int] | None
+) -> None:
+    if codec == "libvpx" and "setsar" in second:
+        return  # it has no shape of its own
+    names = []
+    for name, source in (("one", "s=64x48"), ("two", second)):
+        size, _, rest = source.partition(",")
+        clip = tmp_path / f"{name}.{container}"
+        make(
+            clip, "-f", "lavfi", "-i", f"testsrc2={size}:r=25:d=0.4{',' * bool(rest)}{rest}",
+            "-c:v", codec,
+        )  # fmt: skip
+        names.append(f"file {clip.name}\n")
+    (tmp_path / "list").write_text("".join(names))
+    both = make(
+        tmp_path / f"both.{container}", "-f", "concat", "-i", tmp_path / "list", "-c", "copy"
+    )
+
+    assert media_of(both).tracks[0].largest == largest
+    with working() as worker:
+        assert examine(worker, both).facts.tracks[0].largest == largest
 
 
 def test_tracks_beyond_any_film_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -199,7 +199,8 @@ def test_only_the_probe_worker_decodes() -> None:
     found = {i.module for i in all_imports() if i.target.split(".")[0] == "av"}
 
     assert "media.probe_worker" in found
-    child = {"probe_worker", "duration", "beginning", "reading", "tracks", "looking"}
+    child = {"probe_worker", "opening", "beginning", "duration", "reading"}
+    child |= {"tracks", "shapes", "looking"}
     assert found - {f"media.{name}" for name in child} == set()
 
 

@@ -62,7 +62,7 @@ class Track:
     mastering: tuple[float, ...] = ()  # r, g, b, white (x, y each), least and most cd/m²
     light_level: tuple[int, int] | None = None  # MaxCLL, MaxFALL
     spherical: bool = False
-    largest: tuple[int, int] | None = None  # the largest size that occurs, where sizes change
+    largest: tuple[int, int] | None = None  # size that occurs, where sizes or shapes change
     # audio
     channels: int = 0
     layout: str = ""  # stereo, 5.1(side), …

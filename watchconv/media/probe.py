@@ -177,15 +177,21 @@ class ProbeWorker:
         sandbox: str = "auto",
         stop: StopSignal | None = None,
         salvage: bool = False,
+        whole: bool = False,
     ) -> Facts:
         """Return what the open file is. The descriptor stays the caller's, its position unmoved.
 
-        salvage: also of one that is not whole.
+        salvage: also of one that is not whole. whole: look for tracks in as much of it as can be,
+        for what ffmpeg has met later than it looks.
         Raises Stopped as soon as a stop is requested, else ProbeFailed: a file's fault if it is
         ``hopeless``, or our own trouble (NoWorker: the machine's).
         """
         found = self._ask(
-            {"do": "probe", "salvage": salvage}, fd, self._limits.probe_seconds, sandbox, stop
+            {"do": "probe", "salvage": salvage, "whole": whole},
+            fd,
+            self._limits.probe_seconds,
+            sandbox,
+            stop,
         )
         if isinstance(found, Facts):
             return found

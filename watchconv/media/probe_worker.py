@@ -21,11 +21,11 @@ import socket
 import stat
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.container
-import av.logging
 import av.sidedata.encparams
 import av.sidedata.motionvectors
 import av.stream
@@ -33,45 +33,53 @@ import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these when a file has them: too late once confined
 
 from watchconv.media import FORMATS
-from watchconv.media.announced import Announced, read_announced
 from watchconv.media.beginning import Beginning
 from watchconv.media.duration import (
+    OPEN_BYTES,
     Reader,
     Refused,
     Spent,
     has_whole_index,
     indexed_length,
+    packets_of,
     scan_whole,
     tail_length,
 )
-from watchconv.media.facts import Chapter, Examined, Facts
+from watchconv.media.facts import Examined, Facts
 from watchconv.media.looking import look
+from watchconv.media.opening import (
+    UNANNOUNCED,
+    announced_in,
+    facts_of,
+    lacks_parameters,
+    open_input,
+)
 from watchconv.media.reading import BARE, Reading
 from watchconv.media.rows import rows_of
-from watchconv.media.tracks import describe, is_cover, printable
+from watchconv.media.shapes import Shapes
+from watchconv.media.tracks import is_cover
+from watchconv.media.transport import late_track
 from watchconv.media.zeros import Zeros
 from watchconv.process.sandbox.kernel import die_with_parent
 from watchconv.process.sandbox.rules import confine_to_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from av.container import InputContainer
+    from av.packet import Packet
     from av.stream import Stream
 
     from watchconv.media.facts import Track
 
 MIB = 1 << 20
-MOST_TRACKS = 4096
-MOST_OF_ANYTHING = 100_000
+WIDE_BYTES = 192 * MIB  # of a file to find its tracks in: the packets stay in memory meanwhile
+PLACES, PLACE_PACKETS, PLACE_BYTES = 8, 200, 4 * MIB  # of a large file
+LATE_BYTES = 8 * MIB  # behind the place where a late track was seen
 PART_BYTES = 32 * 1024  # of a reply: the kernel takes no message that is much larger
 REPLY_MOST_BYTES = 64 * MIB
 LOOK_BYTES = 1 << 30
 ADDRESS_SPACE_MIB = 1536
-# tags that are no UTF-8 must not fail the file; from 19 on PyAV sees to that by itself
-FORGIVING: dict[str, Any] = (
-    {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
-)
 Answer = dict[str, object]
 
 
@@ -115,8 +123,8 @@ def answer(request: dict[str, Any], fd: int) -> Answer:
             raise Refused("it is no regular file", cause)
         found: Answer = {}
         match request:
-            case {"do": "probe", "salvage": bool(salvage)}:
-                found = {"facts": rows_of(probe(reader, salvage=salvage))}
+            case {"do": "probe", "salvage": bool(salvage), "whole": bool(whole)}:
+                found = {"facts": rows_of(probe(reader, salvage=salvage, whole=whole))}
             case {"do": "examine", "decode": decode}:
                 found = {"examined": rows_of(examine(reader, frozenset(decode)))}
             case {"do": "look", "track": track, "moments": moments, "spread": spread}:
@@ -139,40 +147,23 @@ def answer(request: dict[str, Any], fd: int) -> Answer:
     return {"refused": reason, "cause": cause} if reason else found
 
 
-def refuse_to_open(url: str, flags: object, options: object) -> NoReturn:
-    """Refuse whatever a container names outside itself."""
-    raise PermissionError(f"not opened: {url}")
-
-
-def open_input(reader: Reader, formats: str) -> InputContainer:
-    """Find the format and the streams; formats is a whitelist, empty means any."""
-    options = {"protocol_whitelist": "none", "max_streams": str(MOST_TRACKS + 1)}
-    if formats:
-        options["format_whitelist"] = formats
-    try:
-        container: InputContainer = av.open(
-            reader, "r", options=options, io_open=refuse_to_open, **FORGIVING
-        )
-    except MemoryError:  # PyAV's own is an FFmpegError, too
-        raise
-    except av.FFmpegError as error:
-        reason = "it is no video, or of a format that watchconv does not read"
-        raise Refused(reason, "not-video") from error
-    if reader.spent:
-        raise Spent
-    if not len(container.streams):
-        raise Refused("it holds no streams", "not-video")
-    if len(container.streams) > MOST_TRACKS:
-        raise Refused(f"it holds more than {MOST_TRACKS:,} tracks", "too-large")
-    return container
-
-
-def probe(reader: Reader, *, salvage: bool) -> Facts:
+def probe(reader: Reader, *, salvage: bool, whole: bool) -> Facts:
     """Say which streams the file holds, what they are, and how long it is.
 
-    salvage: be it not whole.
+    salvage: be it not whole. whole: look for streams in as much of it as can be.
     """
-    with open_input(reader, FORMATS) as container:
+    wide_bytes = min(reader.size, WIDE_BYTES) if whole else 0
+    facts, missed_bytes = probe_once(reader, salvage=salvage, wide_bytes=wide_bytes)
+    if missed_bytes > wide_bytes:
+        wide_bytes = min(missed_bytes, WIDE_BYTES)
+        facts, _ = probe_once(reader, salvage=salvage, wide_bytes=wide_bytes)
+    return replace(facts, probe_bytes=wide_bytes)
+
+
+def probe_once(reader: Reader, *, salvage: bool, wide_bytes: int) -> tuple[Facts, int]:
+    """Return what is found by reading so much, and how much more it takes to find all."""
+    reader.allow(OPEN_BYTES, float("inf"))
+    with open_input(reader, FORMATS, wide_bytes=wide_bytes) as container:
         demuxer = container.format.name.split(",")[0]
         indexed = has_whole_index(demuxer, reader)
         streams = list(container.streams)
@@ -181,76 +172,69 @@ def probe(reader: Reader, *, salvage: bool) -> Facts:
             raise Refused(reason, "truncated")
         beginning = Beginning(container)
         beginning.decode()
-        facts = facts_of(container, demuxer, beginning, indexed=indexed)
+        facts = facts_of(container, reader, beginning, indexed=indexed)
         duration, silent = None, frozenset[int]()
+        shapes = [Shapes(stream) for stream in streams]
         if any(s.kind in ("video", "audio") and not s.attached_picture for s in facts.tracks):
             if indexed:
                 duration = indexed_length(container, reader)
             if duration is None:
-                scan = scan_whole(container, reader, demuxer, beginning.packets())
+                packets = seen_by(shapes, beginning.packets())
+                scan = scan_whole(container, reader, demuxer, packets)
                 if scan is None:
                     duration = tail_length(container, reader, demuxer)
+                    look_around(container, reader, shapes)
                 else:
                     duration = scan.length
                     silent = frozenset(range(len(streams))) - scan.streams if scan.ended else silent
-    return replace(
-        facts,
-        duration_seconds=duration,
-        tracks=tuple(
-            replace(track, samples=0) if track.index in silent and sends(track) else track
-            for track in facts.tracks
-        ),
-    )
+        tracks = tuple(
+            replace(
+                track,
+                samples=0 if track.index in silent and sends(track) else track.samples,
+                largest=seen.largest,
+            )
+            for track, seen in zip(facts.tracks, shapes, strict=True)
+        )
+        missed = missed_bytes(container, reader, tracks) if demuxer in UNANNOUNCED else 0
+    return replace(facts, duration_seconds=duration, tracks=tracks), missed
+
+
+def seen_by(
+    shapes: Sequence[Shapes], packets: Iterable[Packet[Stream]]
+) -> Iterator[Packet[Stream]]:
+    """Let each video's shapes see its packets on their way."""
+    for packet in packets:
+        shapes[packet.stream_index].see(packet)
+        yield packet
+
+
+def look_around(container: InputContainer, reader: Reader, shapes: Sequence[Shapes]) -> None:
+    """Let the shapes see some packets of a few places of a large file that may change them."""
+    start, length = container.start_time, container.duration
+    if container.format.name not in UNANNOUNCED or start is None or not length:
+        return
+    reader.allow(PLACES * PLACE_BYTES, 1.0)
+    for place in range(PLACES):
+        with suppress(av.FFmpegError, Spent):
+            container.seek(start + length * place // PLACES)
+            for packet in islice(packets_of(container, list(container.streams)), PLACE_PACKETS):
+                shapes[packet.stream_index].see(packet)
+
+
+def missed_bytes(container: InputContainer, reader: Reader, tracks: Sequence[Track]) -> int:
+    """Return how much of the file must be read to find all of its tracks; 0: all are known."""
+    if len(announced_in(container)) > len(tracks) or any(map(lacks_parameters, tracks)):
+        return reader.size
+    if container.format.name == "mpeg":
+        ids = [stream.id for stream in container.streams]
+        if at := late_track(reader.peek, reader.size, ids):
+            return min(reader.size, at + LATE_BYTES)
+    return 0
 
 
 def sends(track: Track) -> bool:
     """Return whether a track of this kind must send packets to be one."""
     return track.kind in ("video", "audio") and not track.attached_picture
-
-
-def facts_of(
-    container: InputContainer, demuxer: str, beginning: Beginning, *, indexed: bool
-) -> Facts:
-    """Say what an open file holds, but not how long it is."""
-    dump = dump_of(container)
-    announced = read_announced(dump)
-    tracks = tuple(
-        describe(
-            stream,
-            announced.get(stream.index, Announced()),
-            beginning.frames.get(stream.index, ()),
-            indexed=indexed,
-        )
-        for stream in container.streams
-    )
-    chapters = container.chapters()
-    if max(len(chapters), len(container.metadata)) >= MOST_OF_ANYTHING:
-        raise Refused("it holds more chapters or tags than any film", "too-large")
-    return Facts(
-        demuxer,
-        None,
-        tracks,
-        chapters=tuple(map(chapter, chapters)),
-        tags=tuple((printable(k).lower(), printable(v)) for k, v in container.metadata.items()),
-        encrypted=beginning.encrypted or any("enc_key_id" in s.metadata for s in container.streams),
-    )
-
-
-def chapter(found: Any) -> Chapter:
-    """Understand one of PyAV's chapters."""
-    unit = float(found["time_base"] or 0)
-    title = printable(found["metadata"].get("title"))
-    return Chapter(found["start"] * unit, found["end"] * unit, title)
-
-
-def dump_of(container: InputContainer) -> str:
-    """Have ffmpeg's libraries print what they know of an open file."""
-    av.logging.set_skip_repeated(False)
-    av.logging.set_level(av.logging.INFO)
-    try:
-        return str(container.dumps_format())  # type: ignore[attr-defined]
-    finally:
-        av.logging.set_level(None)
 
 
 def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
@@ -268,20 +252,38 @@ def ends_in_zeros(stream: Stream, reader: Reader) -> bool:
 
 def examine(reader: Reader, decode: Collection[int]) -> Examined:
     """Read every packet; decode the streams that are named wholly, of others the first frame."""
-    with open_input(reader, "") as container:
-        reader.allow(1 << 62, float("inf"))
+    examined, missed = examine_once(reader, decode, wide_bytes=0)
+    if missed:
+        examined, _ = examine_once(reader, decode, wide_bytes=min(reader.size, WIDE_BYTES))
+    return examined
+
+
+def examine_once(
+    reader: Reader, decode: Collection[int], *, wide_bytes: int
+) -> tuple[Examined, bool]:
+    """Return what the streams hold that are found by reading so much, and whether some were not."""
+    reader.allow(1 << 62, float("inf"))
+    with open_input(reader, "", wide_bytes=wide_bytes) as container:
         demuxer = container.format.name.split(",")[0]
         beginning = Beginning(container)
         beginning.decode()
-        facts = facts_of(container, demuxer, beginning, indexed=False)
+        facts = facts_of(container, reader, beginning, indexed=False)
         beginning.rewind()
         readings = [
             Reading(s, whole=s.index in decode, decodes=bool(beginning.frames.get(s.index)))
             for s in container.streams
         ]
-        for packet in beginning.packets():
+        shapes = [Shapes(stream) for stream in container.streams]
+        for packet in seen_by(shapes, beginning.packets()):
             readings[packet.stream_index].see(packet)
+        tracks = tuple(
+            replace(track, largest=seen.largest)
+            for track, seen in zip(facts.tracks, shapes, strict=True)
+        )
+        facts = replace(facts, tracks=tracks, probe_bytes=wide_bytes)
         pairs = zip(readings, facts.tracks, strict=True)
         contents = tuple(reading.content(track) for reading, track in pairs)
+        sent = tuple(t for t, c in zip(facts.tracks, contents, strict=True) if c.packets)
+        missed = len(announced_in(container)) > len(contents) or any(map(lacks_parameters, sent))
     zeros = reader.zeros.runs(reader.peek, reader.size, demuxer) if reader.zeros else ()
-    return Examined(facts, contents, zeros)
+    return Examined(facts, contents, zeros), missed

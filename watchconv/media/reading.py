@@ -126,7 +126,7 @@ class Reading:
     def content(self, track: Track) -> Content:
         """Say what the track held; nothing more may be seen of it."""
         self._end_stretch()
-        decodes = self._decodes
+        decodes = self._decodes and track.decodable
         if self._whole:
             wanted = self.packets if self._bytes <= WHOLE_BYTES else 0
             decodes = self.frames > 0 and self.frames * 10 >= wanted
