@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from watchconv.config.profiles import BUILTIN
 from watchconv.encode.decision import Action
 from watchconv.encode.plan import (
     EncodePlan,
-    choose_streams,
     plan_encode,
     refusal,
     thread_args,
-    time_changer,
 )
 from watchconv.encode.program import Ability
+from watchconv.encode.timing import time_changer
 from watchconv.media.facts import Facts, Track
 from watchconv.model import Cause, JobWarning, Profile, Rejected, Verify, WarningCause
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 VIDEO = Track(0, "video", "h264", 30)
-AUDIO = Track(1, "audio", "aac", 45)
+AUDIO = Track(1, "audio", "aac", 45, channels=2, layout="stereo", sample_rate=48000)
 COVER = Track(2, "video", "mjpeg", 1, attached_picture=True)
-AUTO = ["-map", "auto", "-c:v", "libx264"]
 
 
 def media(*streams: Track, demuxer: str = "matroska") -> Facts:
     return Facts(demuxer, None, streams)
-
-
-def subtitle(codec: str) -> Track:
-    return Track(2, "subtitle", codec, None, language="eng")
-
-
-def left_out(text: str) -> JobWarning:
-    return JobWarning(WarningCause.TRACK_LEFT_OUT, text)
-
-
-def texts(warnings: Sequence[JobWarning]) -> list[str]:
-    return [warning.text for warning in warnings]
 
 
 def plan(
@@ -55,7 +36,7 @@ def plan(
     parallel: int = 1,
     max_pixels: int = 99,
 ) -> EncodePlan:
-    return plan_encode(
+    made = plan_encode(
         Profile("p", suffix, tuple(args.split()), Verify.STREAMS),
         found,
         program="/bin/ffmpeg",
@@ -66,6 +47,8 @@ def plan(
         parallel=parallel,
         max_pixels=max_pixels,
     )
+    assert isinstance(made, EncodePlan), made
+    return made
 
 
 # the whole
@@ -76,7 +59,13 @@ def test_a_plan_holds_all_that_an_encode_and_its_judgement_need() -> None:
 
     made = plan("-map auto -c:v libvpx -r 5", found, suffix=".webm", parallel=2)
 
-    args = ("-map", "0:0", "-map", "0:1", "-c:v", "libvpx", "-r", "5", "-threads:v", "2")
+    args = (
+        *("-map", "0:0", "-map", "0:1", "-c:v", "libvpx", "-r", "5"),
+        *("-pix_fmt:v:0", "yuv420p", "-map_metadata", "0", "-metadata:s:v", "BPS="),
+        *("-metadata:s:v", "NUMBER_OF_FRAMES=", "-metadata:s:v", "NUMBER_OF_BYTES="),
+        *("-metadata:s:a", "BPS=", "-metadata:s:a", "NUMBER_OF_FRAMES="),
+        *("-metadata:s:a", "NUMBER_OF_BYTES=", "-threads:v", "2"),
+    )
     assert made == EncodePlan(
         args=args,
         argv=made.argv,
@@ -85,7 +74,12 @@ def test_a_plan_holds_all_that_an_encode_and_its_judgement_need() -> None:
         time_changer="-r",
         uses_hardware=False,
         decisions=made.decisions,
-        warnings=(left_out("video track 2 (mjpeg) is left out: a cover picture is not kept"),),
+        warnings=(
+            JobWarning(
+                WarningCause.COVER,
+                "video track 2 (mjpeg) is left out: a cover picture is not kept in webm",
+            ),
+        ),
         frame_factor=None,
     )
     assert [(d.track, d.action, d.ordinal) for d in made.decisions] == [
@@ -154,127 +148,6 @@ def test_what_is_no_video_or_too_large_is_refused(
     assert refusal(media(*streams), 99) == wanted
 
 
-# streams
-
-
-def test_arguments_without_auto_are_not_changed() -> None:
-    args = ["-map", "0", "-c", "copy"]
-
-    assert choose_streams(args, media(VIDEO, AUDIO), ".mkv") == (args, [], [])
-
-
-def test_the_maps_stand_where_auto_stood() -> None:
-    args, _, losses = choose_streams(["-y", *AUTO], media(VIDEO, AUDIO), ".mp4")
-
-    assert args == ["-y", "-map", "0:0", "-map", "0:1", "-c:v", "libx264"]
-    assert texts(losses) == []
-
-
-def test_the_cover_the_empty_track_and_data_are_left_out_with_a_word() -> None:
-    empty = Track(3, "video", "h264", 0)
-    data = Track(4, "data", "unknown", 9)
-
-    args, _, losses = choose_streams(AUTO, media(COVER, empty, VIDEO, data), ".mp4")
-
-    assert args == ["-map", "0:0", "-c:v", "libx264"]
-    assert texts(losses) == [
-        "video track 2 (mjpeg) is left out: a cover picture is not kept",
-        "video track 3 (h264) is left out: it is empty",
-        "data track 4 (unknown) is left out: data does not go into .mp4",
-    ]
-
-
-def test_a_second_video_is_left_out_and_every_audio_is_kept() -> None:
-    second = Track(2, "video", "h264", 30)
-    other = Track(3, "audio", "ac3", None)
-    odd = Track(4, "audio", "unknown", None)
-
-    args, _, losses = choose_streams(AUTO, media(VIDEO, AUDIO, second, other, odd), ".mp4")
-
-    assert args[:6] == ["-map", "0:0", "-map", "0:1", "-map", "0:3"]
-    assert texts(losses) == [
-        "video track 2 (h264) is left out: only the first video is kept",
-        "audio track 4 (unknown) is left out: this codec is unknown",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("codec", "suffix", "becomes"),
-    [
-        ("subrip", ".webm", "webvtt"),
-        ("webvtt", ".webm", "copy"),
-        ("ass", ".MP4", "mov_text"),
-        ("mov_text", ".mov", "copy"),
-        ("ssa", ".m4v", "mov_text"),
-        ("ass", ".mkv", "copy"),
-        ("mov_text", ".mkv", "srt"),
-        ("hdmv_pgs_subtitle", ".mkv", "copy"),
-        ("dvd_subtitle", ".mkv", "copy"),
-    ],
-)
-def test_subtitles_become_what_the_container_takes(codec: str, suffix: str, becomes: str) -> None:
-    args, _, losses = choose_streams(AUTO, media(VIDEO, subtitle(codec)), suffix)
-
-    assert args[-2:] == ["-c:s:0", becomes]
-    assert texts(losses) == []
-
-
-def test_picture_subtitles_do_not_fit_into_webm() -> None:
-    args, _, losses = choose_streams(AUTO, media(VIDEO, subtitle("hdmv_pgs_subtitle")), ".webm")
-
-    assert args == ["-map", "0:0", "-c:v", "libx264"]
-    assert texts(losses) == [
-        "subtitle track 2 (hdmv_pgs_subtitle, eng) is left out: webm holds no picture subtitles"
-    ]
-
-
-def test_subtitles_are_numbered_among_those_kept() -> None:
-    tracks = (subtitle("dvd_subtitle"), Track(3, "subtitle", "ass", None))
-
-    args, *_ = choose_streams(AUTO, media(VIDEO, *tracks), ".webm")
-
-    assert args[-2:] == ["-c:s:0", "webvtt"]
-
-
-def test_a_codec_that_the_user_names_is_not_overruled() -> None:
-    args, *_ = choose_streams([*AUTO, "-c:s", "ass"], media(VIDEO, subtitle("subrip")), ".mkv")
-
-    assert args[-2:] == ["-c:s", "ass"]
-
-
-def test_picture_subtitles_cannot_become_the_text_that_the_user_names() -> None:
-    tracks = media(VIDEO, subtitle("dvd_subtitle"))
-
-    args, _, losses = choose_streams([*AUTO, "-c:s", "ass"], tracks, ".mkv")
-
-    assert "0:2" not in args
-    assert texts(losses) == [
-        "subtitle track 2 (dvd_subtitle, eng) is left out: picture subtitles cannot become ass"
-    ]
-
-
-def test_kinds_that_the_user_refuses_are_left_out_in_silence() -> None:
-    tracks = media(VIDEO, AUDIO, subtitle("subrip"))
-
-    args, _, losses = choose_streams([*AUTO, "-an", "-sn"], tracks, ".mkv")
-
-    assert args == ["-map", "0:0", "-c:v", "libx264", "-an", "-sn"]
-    assert texts(losses) == []
-
-
-def test_fonts_stay_in_matroska_and_other_attachments_do_not() -> None:
-    font, text = Track(3, "attachment", "ttf", None), Track(4, "attachment", "unknown", None)
-
-    args, _, losses = choose_streams(
-        ["-map", "auto", "-c", "copy"], media(VIDEO, font, text), ".mkv"
-    )
-
-    assert args == ["-map", "0:0", "-map", "0:3", "-c", "copy"]
-    assert texts(losses) == [
-        "attachment track 4 (unknown) is left out: attachments of this kind do not go into .mkv"
-    ]
-
-
 # threads
 
 
@@ -310,6 +183,8 @@ def test_vp8_alone_shares_the_cores_while_others_run(
         (["-af", "atempo=2"], "the filter atempo"),
         (["-vf", "yadif=1"], "the filter yadif"),
         (["-vf", "yadif"], None),
+        (["-vf", "bwdif=mode=send_frame:deint=interlaced"], None),
+        (["-vf", "bwdif=deint=all:mode=send_field"], "the filter bwdif"),
         (["-vf", "pad=ceil(max(iw\\,64)/2)*2:2,hflip"], None),
         (["-filter_complex", "[0:v]split[a][b];[a]scale=2:2"], None),
         (["-c:v", "libx264", "-crf", "21"], None),

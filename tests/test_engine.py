@@ -19,7 +19,7 @@ from tests.fakes import write_fake
 from tests.test_policy import JOB
 from tests.waiting import LONG
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult, LocalEngine
-from watchconv.encode.plan import plan_encode
+from watchconv.encode.plan import EncodePlan, plan_encode
 from watchconv.encode.program import Ability, Program, version_of
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import WORK_DIR, Folders
@@ -114,6 +114,7 @@ class Kit:
             parallel=1,
             max_pixels=1 << 27,
         )
+        assert isinstance(plan, EncodePlan), plan
         identity = Identity.of(stat)
         return Assignment(job, str(original), identity, media, plan, replace(LIMITS, **limits))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,14 @@ from watchconv.config.profiles import BUILTIN
 from watchconv.encode.classify import failure, is_disk_full
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader, StreamCounts
 from watchconv.encode.plan import EncodePlan, plan_encode
-from watchconv.encode.program import Ability, encoders_named, examine_program
+from watchconv.encode.program import encoders_named, examine_program
 from watchconv.encode.verify import Finding, verify
-from watchconv.media.facts import Content, Facts, Track
+from watchconv.media.facts import Content, Facts
+from watchconv.media.probe import ProbeWorker
 from watchconv.model import Broke, Cause, Profile, Verify
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# Codecs whose decoder PyAV names otherwise.
-CODECS = {"libdav1d": "av1", "pgssub": "hdmv_pgs_subtitle"}
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,8 @@ class Run:
 
 
 def probe(path: Path) -> Facts:
-    with av.open(str(path)) as container:
-        demuxer = container.format.name.split(",")[0]
-        streams = tuple(_stream(s, indexed=demuxer in ("mov", "avi")) for s in container.streams)
-    return Facts(demuxer, None, streams)
-
-
-def _stream(stream: av.stream.Stream, *, indexed: bool) -> Track:
-    context = stream.codec_context
-    name = context.name if context is not None else "unknown"
-    return Track(
-        stream.index,
-        stream.type,
-        CODECS.get(name, name),
-        len(stream.index_entries) if indexed else None,
-        attached_picture=bool(stream.disposition & av.stream.Disposition.attached_pic),
-        language=stream.metadata.get("language", ""),
-    )
+    with closing(ProbeWorker()) as worker, path.open("rb") as file:
+        return worker.probe(file.fileno())
 
 
 def contents(path: Path) -> list[Content]:
@@ -80,17 +64,19 @@ def contents(path: Path) -> list[Content]:
 
 
 def plan(path: Path, media: Facts, profile: Profile, output: str) -> EncodePlan:
-    return plan_encode(
+    made = plan_encode(
         profile,
         media,
         program=FFMPEG,
-        ability=Ability(),
+        ability=examine_program(FFMPEG, os.devnull, keep=False).ability,
         source=str(path),
         output=output,
         cores=2,
         parallel=1,
         max_pixels=1 << 27,
     )
+    assert isinstance(made, EncodePlan), made
+    return made
 
 
 def encode(path: Path, profile: Profile, folder: Path, *more: str) -> Run:

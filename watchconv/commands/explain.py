@@ -132,12 +132,13 @@ def explain_encode(
     from watchconv.encode.plan import plan_encode
     from watchconv.encode.program import choose_program
     from watchconv.host.workdir import output_name
+    from watchconv.model import Rejected
     from watchconv.names import with_suffix
 
     program = choose_program(config)
     yield f"profile: {profile.name}, output: {with_suffix(source, profile.suffix)}"
     yield f"ffmpeg: {program.path} ({program.ability.version})"
-    alone, shared = (
+    plans = [
         plan_encode(
             profile,
             media,
@@ -150,15 +151,14 @@ def explain_encode(
             max_pixels=config.max_pixels,
         )
         for parallel in (1, config.jobs)
-    )
+    ]
+    alone, shared = plans
+    if isinstance(alone, Rejected) or isinstance(shared, Rejected):
+        raise Refused(next(plan.reason for plan in plans if isinstance(plan, Rejected)))
     for warning in alone.warnings:
         yield f"warning: {warning.text}"
     falls = f", falls back to streams because of {alone.time_changer}" if alone.time_changer else ""
     yield f"verify: {alone.verify}{falls}"
-    if "copy" not in alone.args and (decoded := program.ability.decodes):
-        for stream in media.videos:
-            if stream.codec not in decoded:
-                raise Refused(f"this ffmpeg cannot decode {stream.codec}")
     yield "command:"
     yield f"    {shlex.join(alone.argv)}"
     if more := shared.args[len(alone.args) :]:

@@ -5,8 +5,9 @@ odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks. Kno
 12 unlabelled sound channels fail on 5.1; gaps of tens of hours fit into no mp4. ``remux`` takes
 what Matroska can hold: no RealVideo, APNG, raw RGB, or bare H.264 and HEVC without times.
 
-Streams (``-map auto``) and threads are ``encode.plan``'s to choose, from the probe. HDR is not
-tone-mapped: PQ and HLG keep their tags, and in 8 bit they look flat.
+Tracks (``-map auto``), what they need of filters and bit rates, and threads are ``encode.raw``'s
+and ``encode.plan``'s to choose, from the probe: webm and mp4 have 8 bits, and HDR is tone-mapped
+for them; hevc and av1 keep it in 10.
 """
 
 from __future__ import annotations
@@ -24,26 +25,20 @@ if TYPE_CHECKING:
 _VFR = "-map auto -fps_mode vfr"
 # 4:2:0 wants even sizes; a black line at the edge loses nothing, cropping would.
 _EVEN = "-vf pad=ceil(iw/2)*2:ceil(ih/2)*2 -pix_fmt yuv420p"
-# x265 and SVT-AV1 refuse tiny pictures, or abort on them.
-_EVEN_64 = r'-vf "pad=ceil(max(iw\,64)/2)*2:ceil(max(ih\,64)/2)*2" -pix_fmt yuv420p'
-# What every encoder here takes: odd layouts (5.1(side) fails in libopus) and rates are converted.
-_SOUND = (
-    "-af aformat=channel_layouts=mono|stereo|5.1|7.1"
-    ":sample_rates=8000|11025|12000|16000|22050|24000|32000|44100|48000|88200|96000"
-)
-_AAC = f"-c:a aac -b:a 160k {_SOUND} -movflags +faststart"
+# x265 and SVT-AV1 refuse tiny pictures, or abort on them. Ten bits stay, and HDR with them.
+_EVEN_64 = r'-vf "pad=ceil(max(iw\,64)/2)*2:ceil(max(ih\,64)/2)*2,format=yuv420p|yuv420p10le"'
+_AAC = "-c:a aac -movflags +faststart"
 
 # Speeds are chosen by ``python -m tests.bench speed``: libvpx at its default costs three to five
 # times the processor time of -cpu-used 4 for the same picture within 1 of VMAF.
 _ARGS = {
-    ("webm", ".webm"): f"{_VFR} -c:v libvpx -b:v 1M -cpu-used 4 -pix_fmt yuv420p"
-    f" -c:a libvorbis {_SOUND}",
+    ("webm", ".webm"): f"{_VFR} -c:v libvpx -b:v 1M -cpu-used 4 -c:a libvorbis",
     ("mp4", ".mp4"): f"{_VFR} -c:v libx264 -preset medium -crf 21 {_EVEN} {_AAC}",
     ("hevc", ".mp4"): f"{_VFR} -c:v libx265 -preset medium -crf 24 -tag:v hvc1 {_EVEN_64} {_AAC}",
     # SVT-AV1 refuses more than 240 frames a second. The rate given here is for its planning only:
     # the frames keep their times, while -fpsmax 240 would drop them (17 of 30 of a real clip).
     ("av1", ".webm"): f"{_VFR} -c:v libsvtav1 -preset 8 -crf 32 -svtav1-params"
-    f" fps-num=30:fps-denom=1 {_EVEN_64} -c:a libopus -b:a 128k {_SOUND}",
+    f" fps-num=30:fps-denom=1 {_EVEN_64} -c:a libopus",
     ("remux", ".mkv"): "-map auto -c copy",
 }
 BUILTIN: Mapping[str, Profile] = MappingProxyType(

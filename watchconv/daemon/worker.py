@@ -227,6 +227,8 @@ class Worker:
             parallel=attempt.parallel,
             max_pixels=config.max_pixels,
         )
+        if isinstance(plan, Rejected):
+            return plan
         return Assignment(
             job,
             admitted.path,

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from watchconv.model import JobWarning, WarningCause
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from watchconv.media.facts import Track
 
 
 class Action(StrEnum):
@@ -33,3 +37,57 @@ class Decision:
     why: str  # a part of a sentence for a person: "the profile never copies it"
     ordinal: int | None = None  # among the output's tracks of its kind; None: it is left out
     changes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Treatment:
+    """What encoding one track takes beside its encoder, and what comes of it."""
+
+    track: Track
+    filters: list[str] = field(default_factory=list)  # ahead of all others
+    options: dict[str, str] = field(default_factory=dict)  # of the output's track, without a dash
+    decoder: str | None = None  # of the input's track, where it must be a certain one
+    changes: dict[str, object] = field(default_factory=dict)  # as in Decision
+    warnings: list[JobWarning] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is done: "deinterlaced"
+
+    def put(self, *filters: str) -> None:
+        """Add filters behind those that are there."""
+        self.filters.extend(filters)
+
+    def option(self, name: str, value: str) -> None:
+        """Set an option."""
+        self.options[name] = value
+
+    def read_with(self, decoder: str | None) -> None:
+        """Name the decoder of the input's track."""
+        self.decoder = decoder
+
+    def becomes(self, **facts: object) -> None:
+        """Say which facts the output has instead."""
+        self.changes.update(facts)
+
+    def promise_nothing(self, *names: str) -> None:
+        """Promise nothing of these facts, unless it is known already what becomes of them."""
+        for name in names:
+            self.changes.setdefault(name, None)
+
+    def warn(self, cause: WarningCause, what: str) -> None:
+        """Add a warning about this track; what goes on after its name."""
+        self.warnings.append(JobWarning(cause, f"{label(self.track)}: {what}"))
+
+
+def label(track: Track) -> str:
+    """Return how a track is called before a person."""
+    language = f", {track.language}" if track.language not in ("", "und") else ""
+    return f"{track.kind} track {track.index} ({track.codec}{language})"
+
+
+def labels(tracks: Sequence[Track]) -> str:
+    """Return how tracks of one kind are called where something "is" or "are" said of them."""
+    if len(tracks) == 1:
+        return f"{label(tracks[0])} is"
+    numbers = ", ".join(str(track.index) for track in tracks[:10])
+    more = f" and {len(tracks) - 10} more" if len(tracks) > 10 else ""
+    codecs = ", ".join(sorted({track.codec for track in tracks})[:10])
+    return f"{tracks[0].kind} tracks {numbers}{more} ({codecs}) are"
