@@ -38,6 +38,7 @@ leaves:FOLDER   like gate, with a child in its own group that lives for ever
 escapes         like copy, with a child in a session of its own that lives for ever
 heir            like copy, with a child that writes on into the output
 hog             takes memory until there is no more; exit status 1
+odd-words       words with tabs, escapes and bytes that are no UTF-8 on stderr, then like copy
 eats:N          uses N MB of memory, and hangs
 full            "No space left on device" on stderr, exit 1
 full-while:FILE the same while the file exists, else like copy
@@ -106,7 +107,7 @@ def hang():
         time.sleep(0.05)
 
 
-WHOLE = "copy slow gate overrun leaves escapes flood torrent rewrites late heir"
+WHOLE = "copy slow gate overrun leaves escapes flood torrent rewrites late heir odd-words"
 WHOLE = (*WHOLE.split(), "silent-film", "few-frames")
 
 
@@ -171,6 +172,9 @@ def encode(source, target):
             for _ in range((1 << 20) // len(line) + 1):
                 os.write(2, line)
             beat(0.1 + 0.8 * number / megabytes, size)
+    if kind == "odd-words":
+        os.write(2, b"Svt[info]:\\t\\t: 0\\x1b[31m \\xff\\xc3 \\xe2\\x80\\xa8\\n" * 3)
+        time.sleep(0.1)
     if kind == "slow":
         least, _, most = value.partition("-")
         left = steps = max(1, int(random.uniform(float(least), float(most or least)) / 0.02))

@@ -224,3 +224,46 @@ def test_a_grandchild_that_is_left_behind_is_dead_after_the_job(
 
         assert [pid for pid in both if is_alive(pid)] == []
         assert files_in(place.outbox) == {"a.webm"}
+
+
+IMPORTS = """
+import sys, threading
+
+def tell(event, arguments):
+    if event == "import" and threading.current_thread().name == "watchconv-child":
+        if arguments[0] not in sys.modules:
+            sys.stderr.write(f"LATE IMPORT {arguments[0]}\\\\n")
+
+sys.addaudithook(tell)
+"""
+
+
+def test_the_thread_of_a_child_loads_no_module_once_it_is_confined(
+    tmp_path: Path, long_clip: Path
+) -> None:
+    """It could not read it, and the attempt would end with the wrong words, each time."""
+    plan = {
+        "copy": "copy",
+        "odd": "odd-words",
+        "exit": "exit:3",
+        "killed": "signal:9",
+        "hang": "hang",
+        "eats": "eats:200",
+        "swell": "swell",
+        "overrun": "overrun:/nowhere",
+    }
+    place = FakePlace(
+        tmp_path / "videos",
+        {f"{name}*": behaviour for name, behaviour in plan.items()},
+        tweak=IMPORTS,
+        memory_limit="128MiB",
+        stall_seconds=2,
+        max_output="4MiB",
+        time_limit={"seconds": 4, "per_second": 0},
+    )
+    for name in plan:
+        drop(long_clip, place.inbox / f"{name}.mkv")
+    place.once()
+
+    assert "LATE IMPORT" not in place.log()
+    assert {job["state"] for job in place.jobs()} == {"done", "failed"}
