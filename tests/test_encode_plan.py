@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from watchconv.config.profiles import BUILTIN
@@ -116,6 +118,14 @@ def test_other_containers_and_encodes_have_no_options_that_they_do_not_need() ->
     assert argv[argv.index("-max_pixels") + 1] == "7"
     assert "-enable_drefs" not in argv
     assert "-fflags" not in argv
+    assert "-probesize" not in argv
+
+
+def test_ffmpeg_reads_as_far_as_the_probe_had_to_for_tracks_that_begin_late() -> None:
+    argv = plan("", replace(media(demuxer="mpeg"), probe_bytes=665600)).argv
+
+    assert argv[argv.index("-probesize") + 1] == "665600"
+    assert argv.index("-analyzeduration") < argv.index("-i")
 
 
 @pytest.mark.parametrize("places", [{"source": "a.mp4"}, {"output": "o.mp4"}])

@@ -372,10 +372,13 @@ def test_dolby_vision_is_lost_with_a_word_and_without_a_base_refused() -> None:
 
 
 def test_a_size_that_changes_is_fitted_into_the_largest() -> None:
-    made = chosen(X264, media(replace(VIDEO, largest=(1920, 1080))))
+    track = replace(VIDEO, largest=(352, 288), sample_aspect=(12, 11))
+    for args in (X264, BUILTIN["mp4"].args):
+        made = chosen(args, media(track))
 
-    assert "scale=1920:1080:force_original_aspect_ratio=decrease" in words(made)
-    assert causes(made) == [WarningCause.SHAPE]
+        assert "scale=384:288:force_original_aspect_ratio=decrease" in words(made)
+        assert causes(made) == [WarningCause.SHAPE]
+    assert chosen([*X264, "-vf", "scale=2:2"], media(track)).warnings == []
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,8 @@ def settled_of_picture(args: Sequence[str]) -> frozenset[str]:
     chain = setting(args, "filter", "video") or ""
     if named & _COLORISTS or "color_matrix" in chain or sets_any(args, options, "video"):
         found.add("colors")
-    if named - _SIZELESS - _DEINTERLACERS or sets_any(args, ("s", "aspect"), "video"):
+    if "pad" in named:
+        found.add("edges")
+    if named - _SIZELESS - _DEINTERLACERS - {"pad"} or sets_any(args, ("s", "aspect"), "video"):
         found.add("size")
     return frozenset(found)

@@ -70,7 +70,7 @@ class Target(NamedTuple):
     """What pictures are encoded into.
 
     ``settled`` names what the profile's own words decide and nothing here may touch: fields,
-    colors, size.
+    colors, size; edges: black ones are added.
     """
 
     encoder: str
@@ -143,6 +143,9 @@ def _treat_size(made: Treatment, target: Target) -> None:
     track = made.track
     width, height = track.largest or (track.width, track.height)
     if track.largest and "size" not in target.settled:
+        wide, high = track.sample_aspect
+        width, height = -(-width * max(wide, high) // high), -(-height * max(wide, high) // wide)
+        width, height = width + width % 2, height + height % 2
         made.put(
             "scale=trunc(iw*sar/2)*2:ih",
             "setsar=1",
@@ -150,15 +153,17 @@ def _treat_size(made: Treatment, target: Target) -> None:
             f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2",
         )
         made.becomes(sample_aspect=(1, 1))
-        what = f"its size changes on the way: all of it is fitted into {width}x{height}"
+        what = f"its shape changes on the way: all of it is fitted into {width}x{height}"
         made.warn(WarningCause.SHAPE, what)
     if track.rotation in (90, 270):
         width, height = height, width
         if not track.largest:
             made.becomes(sample_aspect=track.sample_aspect[::-1])
     made.becomes(width=width, height=height, largest=None)
+    if {"size", "edges"} & target.settled:
+        made.becomes(width=None, height=None)
     if "size" in target.settled:
-        made.becomes(width=None, height=None, sample_aspect=None)
+        made.becomes(sample_aspect=None)
 
 
 def _choose_format(made: Treatment, target: Target, ability: Ability) -> str | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # progress goes to stdout; stderr carries the closing counts, which need -v verbose
 _OPTIONS = ("-hide_banner", "-nostdin", "-nostats", "-v", "verbose", "-y", "-progress", "pipe:1")
+_ANALYZED = "36000000000"  # microseconds of the input, within the bytes that the probe needed
 _ONE_LOCAL_FILE = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 
 
@@ -70,6 +71,8 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     argv = [program, *_OPTIONS, *_ONE_LOCAL_FILE, "-f", media.demuxer]
     if media.demuxer == "mov":
         argv += ["-enable_drefs", "0"]
+    if media.probe_bytes:  # else tracks that begin late would be missing
+        argv += ["-probesize", str(media.probe_bytes), "-analyzeduration", _ANALYZED]
     if "copy" in args:  # AVI and MPEG-PS hold packets without times, which Matroska refuses
         argv += ["-fflags", "+genpts"]
     argv += ["-max_pixels", str(max_pixels), *chosen.input_args, "-i", f"file:{source}"]
