@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clips import FFMPEG
-from watchconv.config.keys import Config, ProfileKeys
+from watchconv.config.keys import Config, RawProfile
 from watchconv.encode.program import (
     Ability,
     _examine,
@@ -165,7 +165,7 @@ def test_auto_is_the_newer_one_that_can_do_what_profiles_name(
     chosen: str,
 ) -> None:
     place_of(tmp_path, monkeypatch, {"path": path, "embedded": embedded})
-    mine = ProfileKeys(".mp4", tuple(args.split()))
+    mine = RawProfile(".mp4", tuple(args.split()))
     config = Config(state=str(tmp_path), profile="mine", profiles={"mine": mine})
 
     found = choose_program(config).path

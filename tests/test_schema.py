@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchconv.config.document import parse
-from watchconv.config.keys import Group, key
+from watchconv.config.group import Group, key
 from watchconv.config.problems import refuse
 from watchconv.config.schema import describe, read, write
 from watchconv.errors import ConfigError

@@ -34,7 +34,10 @@ _UNOPENED = {
 
 
 def profiles(config: Config, arguments: argparse.Namespace) -> int:
-    """Print every profile with its arguments."""
+    """Print every profile with its arguments, or what it declares."""
+    from watchconv.config.load import declared_yaml
+    from watchconv.config.wish import Declared
+
     for profile in config.all_profiles.values():
         notes = [profile.suffix, f"verify: {profile.verify}"]
         if profile.name in config.profiles:
@@ -42,7 +45,11 @@ def profiles(config: Config, arguments: argparse.Namespace) -> int:
         if profile.name == config.profile:
             notes.append("the default")
         print(printable(f"{profile.name} ({', '.join(notes)})"))
-        print(printable(f"    {shlex.join(profile.args)}"))
+        lines = [shlex.join(profile.args)]
+        if isinstance(profile, Declared):
+            lines = declared_yaml(profile.wish).splitlines()
+        for line in lines:
+            print(printable(f"    {line}"))
     return 0
 
 

@@ -13,7 +13,9 @@ from itertools import combinations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from watchconv.config.contradictions import contradictions
 from watchconv.config.problems import Problem, near_miss, show
+from watchconv.config.wish import Wish
 from watchconv.host.mounts import is_below, mount_of, table
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ def find_conflicts(
         hint = f"did you mean {near}?" if near else f"write one of {', '.join(known)}"
         text = f"there is no profile {show(config.profile)}; {hint}"
         problems.append(Problem(("profile",), text))
+    for name, profile in config.profiles.items():
+        if isinstance(profile, Wish):
+            problems += contradictions(name, profile)
     return problems
 
 

@@ -3,20 +3,17 @@
 The finished value and its schema are one thing: plain frozen dataclasses, whose annotations and
 ``key(...)`` pydantic reads where a file is loaded (``schema``). ``v`` is ``values``, which only
 pydantic looks up: a process that holds a ``Config`` need not have it loaded.
-
-A group of keys is a dataclass that inherits ``Group``; it may hold others, unions of them with
-words and numbers, enums and lists, and needs nothing but its declaration. What may be written of a
-number in a ``Literal`` is its text: ``Literal["keep", "8", "10"]``.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
+from watchconv.config.group import Group, key
 from watchconv.config.profiles import BUILTIN
 from watchconv.model import Incomplete, OnSuccess, Profile, Verify
 
@@ -67,19 +64,6 @@ def default_state() -> str:
     return os.path.expanduser(first or "~/.local/state/watchconv")
 
 
-def key(default: Any, description: str, **limits: Any) -> Any:
-    """Declare a key: its default (MISSING: it must be written), and what pydantic's Field takes."""
-    kind = "default_factory" if callable(default) else "default"
-    limits["validate_default"] = isinstance(default, str) or callable(default)  # as if written
-    return field(**{kind: default}, metadata={"description": description, **limits})
-
-
-class Group:
-    """A group of keys: no others can be written in it."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False, "defer_build": True}
-
-
 @dataclass(frozen=True)
 class TimeLimit(Group):
     """The wall clock of one encode: at most seconds + per_second * length of the input."""
@@ -89,13 +73,17 @@ class TimeLimit(Group):
 
 
 @dataclass(frozen=True)
-class ProfileKeys(Group):
-    """One profile, as it is written."""
+class RawProfile(Group):
+    """One profile that is written as ffmpeg's arguments."""
 
     suffix: v.Suffix = key(MISSING, "what outputs end with; ffmpeg picks the container by it")
     args: v.Arguments = key((), "what stands between input and output on ffmpeg's command line")
     verify: Verify = key(Verify.FULL, "how much an output must prove before it is delivered")
     incomplete: Incomplete = key(Incomplete.ERROR, "a file that is cut off: error, or salvage")
+
+    def named(self, name: str) -> Profile:
+        """Return the profile of this name."""
+        return Profile(name, self.suffix, self.args, self.verify, self.incomplete)
 
 
 # Names of containers and raw streams that ffmpeg's whitelisted demuxers open, those of recorders
@@ -165,16 +153,15 @@ class Config(Group):
     directory_mode: v.FolderMode = key(None, "permissions of folders made there, in octal: 2775")
     preserve_mtime: bool = key(True, "outputs keep the original's time of change")
     log_format: LogFormat = key(LogFormat.TEXT, "text (for people, journald) or json")
-    profiles: dict[v.ProfileName, ProfileKeys] = key(
+    profiles: dict[v.ProfileName, v.ProfileKeys] = key(
         dict, "your own, added to the built-in ones or in their place"
     )
 
     @cached_property
     def all_profiles(self) -> Mapping[str, Profile]:
         """The built-in profiles and the configured ones, which win over equal names."""
-        own = self.profiles.items()
-        made = {n: Profile(n, p.suffix, p.args, p.verify, p.incomplete) for n, p in own}
-        return {**BUILTIN, **made}
+        own = {name: written.named(name) for name, written in self.profiles.items()}
+        return {**BUILTIN, **own}
 
     @property
     def outdated(self) -> tuple[str, ...]:

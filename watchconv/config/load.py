@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from watchconv.config.conflicts import FOLDERS, find_conflicts
 from watchconv.config.keys import Config
 from watchconv.config.problems import Problem, refuse
+from watchconv.config.wish import Wish
 from watchconv.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -186,6 +187,16 @@ def effective_yaml(config: Config) -> str:
     from watchconv.config.schema import write
 
     shown = write(Config, config)
+    return yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True)
+
+
+def declared_yaml(wish: Wish) -> str:
+    """Return YAML of a declared profile as it would be written, without what goes by itself."""
+    import yaml
+
+    from watchconv.config.schema import write
+
+    shown = write(Wish, wish, defaults=False)
     return yaml.safe_dump(shown, sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 

@@ -41,9 +41,13 @@ def read(kind: type[T], written: dict[str, Any], folder: str) -> tuple[T | None,
     return value, []
 
 
-def write(kind: type[T], value: T) -> Any:
-    """Return plain values, as a person would write them; ``read`` makes the same of them."""
-    return _tidy(_adapter(kind).dump_python(value, mode="json"))
+def write(kind: type[T], value: T, *, defaults: bool = True) -> Any:
+    """Return plain values, as a person would write them; ``read`` makes the same of them.
+
+    defaults: also where they say no more than their key's default.
+    """
+    written = _adapter(kind).dump_python(value, mode="json", exclude_defaults=not defaults)
+    return _tidy(written)
 
 
 def describe(kind: type[Any]) -> dict[str, Any]:

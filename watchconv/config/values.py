@@ -13,18 +13,26 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable  # noqa: TC003 (pydantic reads it)
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+)
 from pydantic import GetCoreSchemaHandler as Handler
 from pydantic import ValidationInfo as Info
 from pydantic_core import CoreSchema, core_schema
 
 from watchconv.config.document import Plain
-from watchconv.config.keys import usable_cpus
+from watchconv.config.keys import RawProfile, usable_cpus
 from watchconv.config.problems import show
+from watchconv.config.wish import Wish
 from watchconv.names import NAME_MAX_BYTES, SUFFIX_MAX_BYTES, printable
 
 SECONDS_MAX = 315_360_000  # ten years; no timer of the system takes offence
@@ -297,3 +305,56 @@ def _check_places(args: tuple[str, ...]) -> None:
 
 _written_args = BeforeValidator(read_args, json_schema_input_type=str | list[str | float])
 Arguments = Annotated[tuple[str, ...], _written_args, PlainSerializer(shlex.join)]
+
+
+# Declared profiles.
+
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([kM])?")
+
+
+def read_bit_rate(text: str) -> int:
+    """Return bits a second: k and M are thousands and millions, as ffmpeg reads them."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError
+    rate = float(match[1]) * {"k": 1e3, "M": 1e6}.get(match[2], 1.0)
+    if not 1000 <= rate <= 1e10:
+        raise ValueError(f"{show(text)} is out of range")
+    return int(rate)
+
+
+def read_language(text: str) -> str:
+    """Return a language's code of three letters, in lower case."""
+    word = text.strip().lower()
+    if not re.fullmatch("[a-z]{3}", word):
+        raise ValueError
+    return word
+
+
+def read_encoder(text: str) -> str:
+    """Return the name of an encoder; whether there is such a one is asked of the ffmpeg."""
+    if not re.fullmatch("[a-z0-9_-]{2,40}", text) or text in ("vmaf", "between"):
+        raise ValueError
+    return str(text)
+
+
+Quality = Annotated[float, Field(ge=0, le=1000)]
+BitRate = Annotated[int, reader("bit rate", "bits a second such as 4M or 800k", read_bit_rate)]
+Language = Annotated[str, reader("language", "three letters such as eng", read_language)]
+EncoderName = Annotated[str, reader("encoder", "a name such as libx265", read_encoder)]
+
+_ONLY_DECLARED = {key.name for key in fields(Wish)} - {key.name for key in fields(RawProfile)}
+
+
+# meant is what has a key that only a declared profile has, or was made of one
+ProfileKeys = Annotated[
+    Annotated[RawProfile, Tag("raw")] | Annotated[Wish, Tag("declared")],
+    Discriminator(
+        lambda value: (
+            "declared"
+            if isinstance(value, Wish)
+            or (isinstance(value, dict) and not _ONLY_DECLARED.isdisjoint(value))
+            else "raw"
+        )
+    ),
+]

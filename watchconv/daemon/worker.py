@@ -191,8 +191,7 @@ class Worker:
         salvage = job.salvage or profile.incomplete is Incomplete.SALVAGE
         admitted = admit(config.inbox, job, salvage=salvage)
         if isinstance(admitted, Admitted):
-            stop = attempt.stop_signal
-            admitted = join_parts(config.inbox, job, admitted, self._work, stop)
+            admitted = join_parts(config.inbox, job, admitted, self._work, attempt.stop_signal)
         if not isinstance(admitted, Admitted):
             return admitted
         try:
@@ -226,6 +225,7 @@ class Worker:
             cores=len(os.sched_getaffinity(0)),
             parallel=attempt.parallel,
             max_pixels=config.max_pixels,
+            turn=job.attempt - 1,
         )
         if isinstance(plan, Rejected):
             return plan

@@ -67,6 +67,10 @@ class Treatment:
         """Say which facts the output has instead."""
         self.changes.update(facts)
 
+    def withdraw(self, cause: WarningCause) -> None:
+        """Take back what was warned of, where it is averted or wanted."""
+        self.warnings = [warning for warning in self.warnings if warning.cause is not cause]
+
     def promise_nothing(self, *names: str) -> None:
         """Promise nothing of these facts, unless it is known already what becomes of them."""
         for name in names:

@@ -35,8 +35,8 @@ _TECHNICAL = frozenset(
         *("wm/encodingsettings",),
     }
 )
-_PLACES = ("location", "com.apple.quicktime.location.iso6709", "location-eng", "xyz")
-_DATES = ("creation_time", "date", "com.apple.quicktime.creationdate")
+PLACES = ("location", "com.apple.quicktime.location.iso6709", "location-eng", "xyz")
+DATES = ("creation_time", "date", "com.apple.quicktime.creationdate")
 # what other programs look for where ``use_metadata_tags`` writes nothing
 _COMMON = frozenset({"title", "artist", "album", "show", "episode_id"})
 # dispositions that WebM has no flags for
@@ -79,12 +79,12 @@ def hand_on(
         what = f"tags that {suffix.lstrip('.')} has no place for are lost: {', '.join(lost)}"
         warnings.append(JobWarning(WarningCause.TAGS, what))
     if suffix in MP4_KIN or suffix in _MATROSKA:
-        keeps |= {"date"} if any(tags.get(key) for key in _DATES) else set()
-        keeps |= {"place"} if any(tags.get(key) for key in _PLACES) else set()
+        keeps |= {"date"} if any(tags.get(key) for key in DATES) else set()
+        keeps |= {"place"} if any(tags.get(key) for key in PLACES) else set()
         keeps |= {"tags"} if not lost and tags.keys() - _TECHNICAL else set()
     else:
         container = suffix.lstrip(".")
-        for names, cause in ((_DATES, WarningCause.DATE), (_PLACES, WarningCause.PLACE)):
+        for names, cause in ((DATES, WarningCause.DATE), (PLACES, WarningCause.PLACE)):
             if any(tags.get(key) for key in names):
                 warnings.append(JobWarning(cause, f"{container} does not keep the {cause}"))
     tracks = {track.index: track for track in media.tracks}

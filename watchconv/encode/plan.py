@@ -9,19 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from watchconv.config.wish import Declared
+from watchconv.encode.decide import decide
 from watchconv.encode.program import encoders_named, uses_hardware
 from watchconv.encode.raw import choose
 from watchconv.encode.timing import time_changer
 from watchconv.media import FORMATS
-from watchconv.model import Cause, Rejected
+from watchconv.model import Cause, Rejected, Verify, WarningCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from watchconv.encode.decide import Decided
     from watchconv.encode.decision import Decision
     from watchconv.encode.program import Ability
+    from watchconv.encode.raw import Chosen
     from watchconv.media.facts import Facts
-    from watchconv.model import JobWarning, Profile, Verify
+    from watchconv.model import JobWarning, Profile
 
 # progress goes to stdout; stderr carries the closing counts, which need -v verbose
 _OPTIONS = ("-hide_banner", "-nostdin", "-nostats", "-v", "verbose", "-y", "-progress", "pipe:1")
@@ -56,15 +60,21 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     cores: int,
     parallel: int,
     max_pixels: int,
+    turn: int = 0,
 ) -> EncodePlan | Rejected:
     """Return how to encode source into output; Rejected where this file cannot be made into that.
 
-    parallel counts the encodes that share the cores, this one included. source and output are
+    parallel counts the encodes that share the cores, this one included, and turn the encoders of a
+    declared profile that have failed for this file. source and output are
     absolute paths, which ``file:`` makes safe whatever they hold; ValueError for any other.
     """
     if not (source.startswith("/") and output.startswith("/")):
         raise ValueError(f"not absolute: {source!r} or {output!r}")
-    chosen = choose(profile.args, media, profile.suffix, ability)
+    chosen: Chosen | Decided | Rejected
+    if isinstance(profile, Declared):
+        chosen = decide(media, profile.wish, ability, turn)
+    else:
+        chosen = choose(profile.args, media, profile.suffix, ability)
     if isinstance(chosen, Rejected):
         return chosen
     args = chosen.args + thread_args(chosen.args, cores, parallel)
@@ -77,12 +87,14 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
         argv += ["-fflags", "+genpts"]
     argv += ["-max_pixels", str(max_pixels), *chosen.input_args, "-i", f"file:{source}"]
     argv += [*args, f"file:{output}"]
+    is_unreadable = any(w.cause is WarningCause.UNPROVEN for w in chosen.warnings)
     return EncodePlan(
         args=tuple(args),
         argv=tuple(argv),
         suffix=profile.suffix,
-        verify=profile.verify,
-        time_changer=time_changer(args),
+        verify=Verify.OFF if is_unreadable else profile.verify,
+        # what a wish adds itself is known to keep every picture, or not to
+        time_changer=time_changer(profile.args if isinstance(profile, Declared) else args),
         uses_hardware=uses_hardware(args),
         decisions=tuple(chosen.decisions),
         warnings=tuple(chosen.warnings),

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchconv.config.problems import Problem
+from watchconv.config.wish import Declared
+from watchconv.encode.decide.encoders import lacks, wants_hardware
 from watchconv.encode.trial import ask, encodes, writes_matroska_rotation
 from watchconv.errors import ConfigError, MissingExtra
 
@@ -105,7 +107,7 @@ def choose_program(config: Config, *, keep: bool = True) -> Program:
             f"ffmpeg: {config.ffmpeg} is no program that can be run; write its path, or auto"
         )
     paths = [path for path in (shutil.which("ffmpeg"), embedded_program()) if path]
-    if any(uses_hardware(profile.args) for profile in config.all_profiles.values()):
+    if any(uses_hardware(p.args) or wants_hardware(p) for p in config.all_profiles.values()):
         del paths[1:]
     found: list[Program] = []
     wrong: list[ConfigError] = []
@@ -232,22 +234,24 @@ def uses_hardware(args: Sequence[str]) -> bool:
 
 
 def missing_encoders(program: Program, profiles: Mapping[str, Profile]) -> list[str]:
-    """Return a sentence for each profile that needs an encoder which this ffmpeg lacks."""
+    """Return a sentence for each thing that a profile needs and this ffmpeg cannot do."""
     return [
-        f"profiles.{profile.name}.args: {sentence}"
+        f"profiles.{profile.name}.{key}: {sentence}"
         for profile in profiles.values()
-        if (sentence := _lacking(program, profile))
+        for key, sentence in _lacking(program, profile)
     ]
 
 
-def _lacking(program: Program, profile: Profile) -> str | None:
-    missing = sorted(encoders_named(profile.args) - program.ability.encoders)
-    if not missing or not program.ability.encoders:
-        return None
-    return (
-        f"this ffmpeg ({program.path}, {program.ability.version}) has no encoder"
-        f" {', '.join(missing)}; name another one, or another ffmpeg"
-    )
+def _lacking(program: Program, profile: Profile) -> Iterator[tuple[str, str]]:
+    """Yield the key of a profile that this ffmpeg cannot meet, and a sentence."""
+    ability = program.ability
+    if not ability.encoders:
+        return
+    found = list(lacks(profile.wish, ability)) if isinstance(profile, Declared) else []
+    if missing := sorted(encoders_named(profile.args) - ability.encoders):
+        found.append(("args", f"has no encoder {', '.join(missing)}; name another one"))
+    for key, text in found:
+        yield key, f"this ffmpeg ({program.path}, {ability.version}) {text}, or another ffmpeg"
 
 
 def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
@@ -268,13 +272,14 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
     for name in {*config.profiles, config.profile} & config.all_profiles.keys():
         profile = config.all_profiles[name]
         is_own = name in config.profiles  # and not only the built-in one that is chosen
-        if sentence := _lacking(program, profile):
+        for key, sentence in _lacking(program, profile):
             if is_own:
-                yield Problem(("profiles", name, "args"), sentence)
+                yield Problem(("profiles", name, *key.split(".")), sentence)
             else:
                 yield Problem(("profile",), f"{name} cannot be used: {sentence}")
         suffix = profile.suffix
-        if not is_own or "-f" in profile.args or suffix.endswith(_SUFFIXES):
+        is_sure = suffix.endswith(_SUFFIXES) or isinstance(profile, Declared)
+        if not is_own or "-f" in profile.args or is_sure:
             continue
         # Given nothing to read and nowhere to write, it looks for the container first of all.
         output = f"{os.devnull}/output{suffix}"

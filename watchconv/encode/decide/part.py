@@ -1,0 +1,65 @@
+"""What is decided about one track, and the words by which ffmpeg does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from watchconv.encode.decision import Action, Decision, label
+from watchconv.model import JobWarning, WarningCause
+
+if TYPE_CHECKING:
+    from watchconv.encode.decision import Treatment
+    from watchconv.media.facts import Track
+
+
+# of every track: what only its muxer or encoder knows
+_FREE = ("samples", "bit_rate", "start_seconds", "program", "discarded")
+
+
+class Unmet(Exception):  # noqa: N818 (it is an answer)
+    """What is wanted of this file and cannot be, with what to write instead."""
+
+
+class Part(NamedTuple):
+    """One track that goes into the output, or does not."""
+
+    decision: Decision
+    args: tuple[str, ...] = ()  # of the output
+    warnings: tuple[JobWarning, ...] = ()
+    before: tuple[str, ...] = ()  # of the input
+    factor: float | None = 1.0  # frames out for each that is decoded; None: nobody knows
+
+
+def left_out(
+    track: Track, why: str, cause: WarningCause | None = WarningCause.TRACK_LEFT_OUT
+) -> Part:
+    """Leave a track out: with a warning, unless there is no cause for one."""
+    decision = Decision(track.index, track.kind, Action.LEAVE, why)
+    if cause is None:
+        return Part(decision)
+    return Part(decision, warnings=(JobWarning(cause, f"{label(track)} is left out: {why}"),))
+
+
+def copied(track: Track, ordinal: int, why: str, *more: str) -> Part:
+    """Copy a track; more are words for its muxer."""
+    changes = dict.fromkeys((*_FREE, "frame_rate"))
+    decision = Decision(track.index, track.kind, Action.COPY, why, ordinal, changes)
+    letter = "t" if track.kind == "attachment" else track.kind[0]
+    return Part(decision, (f"-c:{letter}:{ordinal}", "copy", *more))
+
+
+def encoded(made: Treatment, ordinal: int, encoder: str, why: str, *more: str) -> Part:
+    """Encode a track as it was treated; more are words that its encoder is told besides."""
+    track, letter = made.track, made.track.kind[0]
+    args = [f"-c:{letter}:{ordinal}", encoder, *more]
+    for option, value in made.options.items():
+        args += [f"-{option}:{letter}:{ordinal}", value]
+    if made.filters:
+        args += [f"-filter:{letter}:{ordinal}", ",".join(made.filters)]
+    action = Action.CONVERT if track.kind == "subtitle" else Action.ENCODE
+    notes = "".join(f"; {note}" for note in made.notes)
+    words = f"encoded with {encoder}: {why}{notes}"
+    changes = dict.fromkeys(_FREE) | made.changes
+    decision = Decision(track.index, track.kind, action, words, ordinal, changes)
+    before = (f"-c:{track.index}", made.decoder) if made.decoder else ()
+    return Part(decision, tuple(args), tuple(made.warnings), before)
