@@ -156,6 +156,33 @@ def test_more_slots_begin_more_and_fewer_take_none_away(tmp_path: Path) -> None:
     with_bench(tmp_path, steps)
 
 
+@pytest.mark.parametrize(
+    ("jobs", "pressure", "parallel"),
+    [
+        (1, 0.0, [1]),  # alone: it may have the processors
+        (2, 0.0, [2, 2]),
+        (3, 0.0, [3, 3, 3]),
+        (1, 0.9, [8]),  # others have them
+        (2, 0.9, [2, 2]),
+    ],
+)
+def test_an_encode_is_told_how_many_share_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, pressure: float, parallel: list[int]
+) -> None:
+    monkeypatch.setattr(dispatcher, "processor_pressure", lambda: pressure)
+    monkeypatch.setattr(dispatcher, "usable_cpus", lambda: 8)
+
+    async def steps(bench: Bench) -> None:
+        await bench.add(*(f"{n}.mkv" for n in range(jobs)))
+        await bench.dispatch(jobs)
+        for _ in range(jobs):
+            await bench.engine.begun()
+
+        assert [found.parallel for found in bench.dispatcher.attempts.values()] == parallel
+
+    with_bench(tmp_path, steps, jobs=3)
+
+
 def test_an_engine_that_can_do_less_than_is_configured_is_given_no_more(tmp_path: Path) -> None:
     async def steps(bench: Bench) -> None:
         bench.engine.size = 2

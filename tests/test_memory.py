@@ -15,7 +15,7 @@ from watchconv.daemon.memory import MemoryRoom
 from watchconv.encode.engine import Assignment, AttemptLimits
 from watchconv.encode.needs import needed_memory
 from watchconv.encode.plan import EncodePlan
-from watchconv.host.memory import usable_memory
+from watchconv.host.machine import processor_pressure, usable_memory
 from watchconv.media.facts import Facts, Track
 from watchconv.model import Identity, Verify
 
@@ -66,6 +66,25 @@ def test_usable_is_a_share_of_what_the_machine_or_its_cgroup_has(
 def test_a_kernel_that_shows_nothing_is_no_fault(tmp_path: Path) -> None:
     assert usable_memory(str(tmp_path), str(tmp_path)) == 0
     assert usable_memory() > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "pressure"),
+    [
+        ("some avg10=94.66 avg60=91.28 avg300=88.65 total=1\nfull avg10=0.00 avg60=0.00", 0.9466),
+        ("some avg10=0.00 avg60=91.28 avg300=88.65 total=1\n", 0.0),
+        ("", 0.0),
+        (None, 0.0),
+    ],
+)
+def test_the_pressure_on_processors_is_what_the_kernel_says(
+    tmp_path: Path, text: str | None, pressure: float
+) -> None:
+    if text is not None:
+        (tmp_path / "pressure").mkdir()
+        (tmp_path / "pressure" / "cpu").write_text(text)
+
+    assert processor_pressure(str(tmp_path)) == pressure
 
 
 def video(width: int, height: int, bits: int = 8) -> Facts:

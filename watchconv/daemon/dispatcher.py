@@ -13,9 +13,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from watchconv.config.keys import usable_cpus
 from watchconv.daemon.context import all_ended, wait_at_most
 from watchconv.daemon.worker import Attempt
 from watchconv.errors import EnvironmentTrouble, JournalError
+from watchconv.host.machine import processor_pressure
 from watchconv.host.threads import in_thread
 from watchconv.intake.filters import names_in_error
 from watchconv.journal import requests
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 SPACE_SECONDS = 5.0  # how often a full disk is looked at again
 ENOUGH_SECONDS = 1.0  # how long it counts that there was enough space
 JOURNAL_SECONDS = 5.0
+BUSY_PRESSURE = 0.5  # below it VP8's threads, which spin, hold each other up little
 CLOCK_SECONDS = 60.0  # the clock may be set while the next job waits for its time
 STOP_SECONDS = 10.0  # what is left to a child that was told to end, before we go without it
 
@@ -88,6 +91,8 @@ class Dispatcher:
             self._taken += 1
             config = self._context.config.now
             parallel = max(1, min(round(1 + claimed.company), config.jobs))
+            if parallel == 1 and processor_pressure() > BUSY_PRESSURE:
+                parallel = usable_cpus()  # others have the processors: one thread is the fastest
             release = partial(self._release, claimed.job.id)
             self._start(Attempt(claimed.job, config, release, parallel, claimed.old_reports))
 

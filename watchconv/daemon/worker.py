@@ -17,7 +17,7 @@ from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
-from watchconv.host.memory import usable_memory
+from watchconv.host.machine import usable_memory
 from watchconv.host.threads import in_thread
 from watchconv.host.workdir import output_name, readable_name
 from watchconv.intake.admit import Admitted, admit

@@ -1,4 +1,4 @@
-"""How much memory encodes may use together: a share of what the machine or our cgroup has."""
+"""What the machine has for encodes: memory, and processors that nobody else wants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _V2_NAMES = ("memory.max", "memory.high")  # above the second one is slowed down
 
 
 def usable_memory(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> int:
-    """Return bytes, the swap left out; 0 where nobody tells."""
+    """Return how many bytes encodes may use together, the swap left out; 0 where nobody tells.
+
+    They are a share of what the machine or our cgroup has.
+    """
     amounts = []
     with suppress(OSError):
         text = Path(proc, "meminfo").read_text(encoding="ascii")
@@ -45,3 +48,15 @@ def _limits(top: str, path: str, names: tuple[str, ...]) -> list[float]:
             with suppress(OSError, ValueError):
                 found.append(int((place / name).read_text(encoding="ascii")) * CGROUP_SHARE)
     return found
+
+
+def processor_pressure(proc: str = "/proc") -> float:
+    """Return the share of the last ten seconds in which somebody waited for a processor.
+
+    0 where the kernel does not tell.
+    """
+    with suppress(OSError):
+        text = Path(proc, "pressure/cpu").read_text(encoding="ascii")
+        if found := re.search(r"^some avg10=([\d.]+)", text, re.MULTILINE):
+            return float(found[1]) / 100
+    return 0.0
