@@ -174,6 +174,26 @@ def test_a_container_whose_end_is_still_zeros_is_waited_for(
     assert end_of(padded)[0] is Ending.INCOMPLETE
 
 
+@pytest.mark.parametrize(
+    ("share", "is_live", "ending"),
+    [
+        (1.0, False, Ending.NO_WORD),
+        (0.6, False, Ending.INCOMPLETE),
+        (0.6, True, Ending.NO_WORD),  # a live one does not know how long it will be
+    ],
+)
+def test_a_windows_media_file_says_how_long_it_is(
+    share: float, is_live: bool, ending: Ending, make: Callable[..., bytes], sparse: Path
+) -> None:
+    suffix, args = HALF_LOADED["asf"]
+    content = bytearray(make(suffix, NOISE, "anoisesrc=d=3", args))
+    flags = content.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 88
+    content[flags] |= is_live
+    cut = bytes(content[: int(len(content) * share)])
+
+    assert end_of(write_sparsely(sparse, cut))[0] is ending
+
+
 # the holes themselves
 
 

@@ -1,9 +1,9 @@
 """Ask a file's own container whether the file is whole.
 
 Steps from top-level part to top-level part of an mp4, Matroska or AVI file and compares their
-announced end with the file's. Quick whatever the file holds: a few bytes are read from each of at
-most 4,096 parts, and the descriptor's offset stays. Only a failing disk, a mount that went away or
-a closed descriptor raise (OSError).
+announced end with the file's; a Windows Media file's header announces its size. Quick whatever the
+file holds: a few bytes are read from each of at most 4,096 parts, and the descriptor's offset
+stays. Only a failing disk, a mount that went away or a closed descriptor raise (OSError).
 
 INCOMPLETE is said only where the format itself says so; where it is silent quiet time decides. What
 stands inside the parts is not looked at: a WHOLE file may still be damaged.
@@ -29,6 +29,7 @@ MOST_PARTS = 4096
 FEW_ZEROS, MANY_ZEROS = 512, 4096
 SECTORS_BYTES = 128 * 1024
 ASF = bytes.fromhex("3026b2758e66cf11")
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _AVI = b"RIFFAVI "  # what stands before and behind the length
 
 _FIRST_BOXES = frozenset(
@@ -97,6 +98,8 @@ def container_end(fd: int, size: int) -> ContainerEnd:
         parts = walk(pread, size, _read_riff)
         is_whole = parts.whole_until == size and _RIFFS.keys() >= set(parts.names)
         end = _overrun(parts, size, _RIFFS) or (_WHOLE if is_whole else _NO_WORD)
+    elif head.startswith(ASF):
+        end = asf_end(head, size)
     if end.ending is Ending.INCOMPLETE or any(pread(FEW_ZEROS, max(0, size - FEW_ZEROS))):
         return end
     many = size >= MANY_ZEROS and not any(pread(MANY_ZEROS, size - MANY_ZEROS))
@@ -190,6 +193,16 @@ def _overrun(parts: Parts, size: int, labels: Mapping[bytes, str]) -> ContainerE
     return ContainerEnd(
         Ending.INCOMPLETE, f"the {labels[parts.names[-1]]} needs {bytes_more} than the file has"
     )
+
+
+def asf_end(head: bytes, size: int) -> ContainerEnd:
+    """Judge a Windows Media file by the size in its header, which a live one leaves open."""
+    at = head.find(_ASF_PROPERTIES)
+    properties = head[at : at + 92] if at > 0 else b""
+    if len(properties) < 92 or properties[88] & 1:
+        return _NO_WORD
+    end = int.from_bytes(properties[40:48], "little")
+    return _overrun(Parts([ASF], size, end), size, {ASF: "Windows Media file"}) or _NO_WORD
 
 
 def read_box(pread: Pread, at: int) -> tuple[bytes, int | None] | None:
