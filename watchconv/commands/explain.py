@@ -76,6 +76,7 @@ class Refused(Exception):  # noqa: N818 (it is an answer)
 def explain_file(config: Config, path: str, chosen: str | None) -> Iterator[str]:
     """Yield what the file is, then what would be made of it; raise Refused for nothing."""
     from watchconv.encode.plan import refusal
+    from watchconv.encode.words import describe
     from watchconv.media.container import Ending
     from watchconv.media.holes import file_end
     from watchconv.media.probe import ProbeWorker
@@ -99,15 +100,7 @@ def explain_file(config: Config, path: str, chosen: str | None) -> Iterator[str]
     shown = "length unknown" if length is None else f"{length:.2f} s"
     yield f"container: {media.demuxer}, {shown}"
     for stream in media.tracks:
-        parts = [
-            stream.kind,
-            stream.codec,
-            f"{stream.width}x{stream.height}" if stream.width else "",
-            stream.pixel_format,
-            stream.language,
-            "a cover picture" if stream.attached_picture else "",
-        ]
-        yield f"  stream {stream.index}: {' '.join(filter(None, parts))}"
+        yield f"  stream {stream.index}: {stream.kind} {describe(stream)}"
     if refused := refusal(media, config.max_pixels):
         raise Refused(refused.reason)
     yield from explain_encode(config, path, source, profile, media)
@@ -138,6 +131,7 @@ def explain_encode(
     """Yield what the encode plan holds, for one encode alone and for one among others."""
     from watchconv.encode.plan import plan_encode
     from watchconv.encode.program import choose_program
+    from watchconv.encode.words import decision_lines, promise_words
     from watchconv.host.workdir import output_name
     from watchconv.model import Rejected
     from watchconv.names import with_suffix
@@ -162,6 +156,9 @@ def explain_encode(
     alone, shared = plans
     if isinstance(alone, Rejected) or isinstance(shared, Rejected):
         raise Refused(next(plan.reason for plan in plans if isinstance(plan, Rejected)))
+    yield from decision_lines(media, alone.decisions)
+    if promised := promise_words(media, alone.decisions, alone.keeps):
+        yield f"promises: {promised}"
     for warning in alone.warnings:
         yield f"warning: {warning.text}"
     falls = f", falls back to streams because of {alone.time_changer}" if alone.time_changer else ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from watchconv.daemon.memory import MemoryRoom
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.plan import plan_encode, refusal
+from watchconv.encode.words import decision_lines
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.folders import Missing
 from watchconv.host.machine import usable_memory
@@ -23,7 +24,7 @@ from watchconv.host.workdir import output_name, readable_name
 from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.joining import join_parts
 from watchconv.journal.jobs import Journal
-from watchconv.logs.format import log_transition
+from watchconv.logs.format import log_job, log_transition
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
     AttemptEnd,
@@ -95,6 +96,8 @@ class Attempt:
 
     def begin(self, engine: Engine, assignment: Assignment) -> Running:
         """Have an engine begin it; a stop that was asked for meanwhile reaches it."""
+        for line in decision_lines(assignment.media, assignment.plan.decisions):
+            log_job(log, self.job, line)
         self.running = engine.begin(assignment)
         if self.stop_signal.wanted:
             self.running.stop(kill=self._kill)

@@ -39,6 +39,10 @@ PLACES = ("location", "com.apple.quicktime.location.iso6709", "location-eng", "x
 DATES = ("creation_time", "date", "com.apple.quicktime.creationdate")
 # what other programs look for where ``use_metadata_tags`` writes nothing
 _COMMON = frozenset({"title", "artist", "album", "show", "episode_id"})
+_NO_BRANDS = (  # those of the original: the output has its own
+    *("-metadata", "major_brand=", "-metadata", "minor_version="),
+    *("-metadata", "compatible_brands="),
+)
 # dispositions that WebM has no flags for
 _NOT_IN_WEBM = frozenset({"comment", "hearing_impaired", "visual_impaired", "original", "dub"})
 _NOT_IN_MP4 = frozenset({"forced", "original", "dub"})
@@ -74,6 +78,7 @@ def hand_on(
     if wants_all or (lost and suffix in MP4_KIN and not tags.keys() & _COMMON):
         own = value_of(args, "-movflags") or ""
         args_added += ["-movflags", f"{own}+use_metadata_tags"]  # each tag by its own name
+        args_added += _NO_BRANDS
         lost = []
     if lost:
         what = f"tags that {suffix.lstrip('.')} has no place for are lost: {', '.join(lost)}"
