@@ -64,6 +64,7 @@ SETTINGS: dict[str, Any] = {
 }
 STATUS_KEYS = {"state", "pid", "counts", "running", "trouble", "saved_bytes"}
 STATUS_KEYS |= {"warned", "warned_jobs"}
+STATUS_KEYS |= {"waiting", "waiting_files"}
 COUNT_KEYS = {"waiting", "queued", "running", "done", "failed", "ignored"}
 RUNNING_KEYS = {"id", "source", "profile", "progress", "speed", "fps", "eta_seconds"}
 JOB_KEYS = {
