@@ -17,10 +17,10 @@ from watchconv.encode.classify import failure, is_disk_full
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader, StreamCounts
 from watchconv.encode.plan import EncodePlan, plan_encode
 from watchconv.encode.program import encoders_named, examine_program
-from watchconv.encode.verify import Finding, verify
+from watchconv.encode.verify import Asked, Finding, verify
 from watchconv.media.facts import Content, Facts
 from watchconv.media.probe import ProbeWorker
-from watchconv.model import Broke, Cause, Profile, Verify
+from watchconv.model import Broke, Cause, Profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class Run:
 
     def decide(self) -> Finding:
         found, changer = contents(self.output), self.plan.time_changer
-        return verify(self.counts, self.media, found, level=Verify.FULL, time_changer=changer)
+        return verify(self.counts, self.media, found, Asked(time_changer=changer))
 
 
 def probe(path: Path) -> Facts:

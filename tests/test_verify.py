@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from watchconv.encode.ffmpeg_output import Route, StreamCount, StreamCounts
-from watchconv.encode.verify import Finding, verify
+from watchconv.encode.verify import Asked, Finding, verify
 from watchconv.media.facts import Content, Facts, Track
-from watchconv.model import Broke, Cause, Rejected, Verify
+from watchconv.model import Broke, Cause, JobWarning, Rejected, Verify, WarningCause
 
 
 def run(
@@ -46,13 +47,16 @@ def judge(
     *outputs: Content,
     level: Verify = Verify.FULL,
     time_changer: str | None = None,
+    frame_factor: float | None = 1.0,
+    is_rough: bool = False,
 ) -> Finding:
-    return verify(counts, clip(samples), outputs, level=level, time_changer=time_changer)
+    asked = Asked(level, time_changer, frame_factor, is_rough)
+    return verify(counts, clip(samples), outputs, asked)
 
 
 WHOLE = [
     pytest.param(run(30, 30, 30), 30, 30, id="media-sample_fragmented.mp4"),
-    pytest.param(run(123, 123, 115, dropped=8), 123, 115, id="awesome'movie.mov"),
+    pytest.param(run(123, 123, 123), 123, 123, id="awesome'movie.mov"),
     pytest.param(run(62, 31, 31), None, 31, id="file-type-fixture-raw.mts, fields"),
     pytest.param(run(5, 4, 4), 5, 4, id="dolbyVision-hdr.MOV"),
     pytest.param(run(1, 1, 1), 1, 1, id="metadata_gnre.mp4"),
@@ -78,10 +82,46 @@ def test_a_few_packets_less_than_the_index_are_no_truncation() -> None:
     assert judge(run(97, 97, 97), 100, video(97)) == Finding()
 
 
-def test_many_drops_are_no_fault_but_are_told() -> None:
-    found = judge(run(30, 30, 13, dropped=17), 30, video(13))
+DROPPED = [
+    pytest.param(run(30, 30, 13, dropped=17), {}, "fault", id="a recording of varying rate"),
+    pytest.param(run(123, 123, 115, dropped=8), {}, "fault", id="a few of many"),
+    pytest.param(run(200, 200, 100, dropped=100), {"is_rough": True}, "fault", id="half a film"),
+    pytest.param(run(200, 200, 190, dropped=10), {"is_rough": True}, "told", id="a broken clock"),
+    pytest.param(run(200, 200, 190, dropped=10), {"time_changer": "-r"}, "unproven", id="-r"),
+    pytest.param(run(50, 50, 80, dropped=20), {"frame_factor": 2.0}, "fault", id="one of two"),
+    pytest.param(run(50, 50, 99), {"frame_factor": 2.0}, "fine", id="all but the last field"),
+    pytest.param(run(50, 50, 9), {"frame_factor": None}, "unproven", id="nobody knows"),
+    pytest.param(run(9000, 9000, 8991, dropped=9), {}, "fine", id="one in a thousand"),
+    pytest.param(run(30, 30, 29, dropped=1), {}, "fine", id="one"),
+]
 
-    assert found == Finding(notes=("ffmpeg dropped 17 of 30 video frames for their times",))
+
+@pytest.mark.parametrize(("counts", "asked", "verdict"), DROPPED)
+def test_a_dropped_frame_is_a_lost_one_unless_the_plan_explains_it(
+    counts: StreamCounts, asked: dict[str, Any], verdict: str
+) -> None:
+    made = counts.outputs[0].packets
+
+    fault, told = judge(counts, None, video(made), **asked)
+
+    if verdict == "fault":
+        assert isinstance(fault, Rejected)  # it comes out the same each time
+        assert f"holds {made:,} frames" in fault.reason
+    else:
+        assert fault is None
+        causes = {"fine": [], "told": [WarningCause.GAPS], "unproven": [WarningCause.UNPROVEN]}
+        assert [warning.cause for warning in told] == causes[verdict]
+
+
+@pytest.mark.parametrize(("read", "muxed", "is_fine"), [
+    (500, 500, True), (500, 260, True), (5000, 4800, True), (5000, 2500, False)
+])  # fmt: skip
+def test_a_copy_may_only_lack_what_stands_before_the_first_whole_picture(
+    read: int, muxed: int, is_fine: bool
+) -> None:
+    fault = judge(run(read, None, None, muxed=muxed), None, video(muxed)).fault
+
+    assert (fault is None) is is_fine
 
 
 def test_a_track_that_is_not_used_says_nothing_about_truncation() -> None:
@@ -90,7 +130,7 @@ def test_a_track_that_is_not_used_says_nothing_about_truncation() -> None:
     counts = replace(counts, inputs=(*counts.inputs, unused))
     both = Facts("mov", None, (*clip(14).tracks, Track(1, "data", "unknown", 99)))
 
-    assert verify(counts, both, [video(14)], level=Verify.FULL, time_changer=None) == Finding()
+    assert verify(counts, both, [video(14)], Asked()) == Finding()
 
 
 NOT_WHOLE = [
@@ -174,7 +214,8 @@ def test_a_stream_more_than_told_is_no_fault() -> None:
 def test_full_falls_back_to_streams_where_time_changes() -> None:
     found = judge(run(300, 300, 125), 300, video(125), time_changer="-r")
 
-    assert found == Finding(notes=("verify: full falls back to streams, because -r changes time",))
+    text = "-r changes time, so the frames were not compared"
+    assert found == Finding(warnings=(JobWarning(WarningCause.UNPROVEN, text),))
 
 
 def test_a_limit_of_time_is_no_truncation() -> None:

@@ -23,7 +23,7 @@ from watchconv.encode.ffmpeg_output import Route, StderrReader, StreamCount, Str
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.encode.program import Ability
 from watchconv.encode.timing import time_changer
-from watchconv.encode.verify import verify
+from watchconv.encode.verify import Asked, verify
 from watchconv.intake.filters import NameFilter
 from watchconv.media import FORMATS
 from watchconv.media.facts import Chapter, Content, Facts, Track
@@ -157,7 +157,7 @@ def test_all_counts_get_a_verdict(
 ) -> None:
     media, changer = Facts("mov", None, ()), time_changer(args)
 
-    fault, _ = verify(said, media, outputs, level=level, time_changer=changer)
+    fault, _ = verify(said, media, outputs, Asked(level, changer))
 
     assert fault is None or fault.reason
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from watchconv.daemon.memory import MemoryRoom
@@ -51,10 +52,12 @@ if TYPE_CHECKING:
     from watchconv.daemon.context import Context
     from watchconv.daemon.deliveries import Deliveries
     from watchconv.encode.engine import Engine, Running
+    from watchconv.encode.plan import EncodePlan
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
+    from watchconv.media.facts import Facts
     from watchconv.media.probe import ProbeWorker
-    from watchconv.model import Job, Outcome
+    from watchconv.model import Job, Outcome, Profile
     from watchconv.policy import Decision
 
 log = logging.getLogger(__name__)
@@ -139,21 +142,11 @@ class Worker:
         try:
             if running is None:
                 log_transition(log, job, JobState.QUEUED, JobState.RUNNING)
-                prepared = await in_thread(self._prepare, attempt)
-                if isinstance(prepared, Assignment):
-                    cores = len(os.sched_getaffinity(0))
-                    prepared = await self.room.admit(
-                        prepared, attempt.config, cores, attempt.stopped
-                    )
-                    running = attempt.begin(self.engine, prepared)
-                else:
-                    result = AttemptResult(prepared, attempt_end(prepared))
-            if running:
-                await running.encoded.wait()
-                attempt.release_slot()
-                result = await running.result
+                result = await self._make(attempt)
+            else:
+                result = await self._follow(attempt, running)
             attempt.release_slot()  # also where there was nothing to encode
-            outcome, end = result
+            outcome, end = result.outcome, result.end
             decision = decide(job, outcome, attempt.config.max_attempts)
             if not isinstance(decision, Deliver) and not isinstance(outcome, Interrupted):
                 checked = await in_thread(self._check, job, outcome, folders.generation)
@@ -181,6 +174,33 @@ class Worker:
                     self._context.signals.changed(work=True)
             case Close(state):
                 await self._close(job, state, end)
+
+    async def _make(self, attempt: Attempt) -> AttemptResult:
+        """Have an engine make an attempt; and once more by what was only learnt on the way."""
+        prepared = await in_thread(self._prepare, attempt)
+        if not isinstance(prepared, Assignment):
+            return AttemptResult(prepared, attempt_end(prepared))
+        cores = len(os.sched_getaffinity(0))
+        prepared = await self.room.admit(prepared, attempt.config, cores, attempt.stopped)
+        result = await self._follow(attempt, attempt.begin(self.engine, prepared))
+        media = result.proof.anew if result.proof else None
+        if result.proof is None or media is None or attempt.stop_signal.wanted:
+            return result
+        profile = attempt.config.all_profiles[attempt.job.profile]
+        plan = await in_thread(self._plan, attempt, profile, media, prepared.original)
+        if isinstance(plan, Rejected):
+            return result
+        log_job(log, attempt.job, f"it is converted once more: {result.proof.why}")
+        self.room.leave(attempt.job.id)
+        again = replace(prepared, media=media, plan=plan)
+        again = await self.room.admit(again, attempt.config, cores, attempt.stopped)
+        return await self._follow(attempt, attempt.begin(self.engine, again))
+
+    async def _follow(self, attempt: Attempt, running: Running) -> AttemptResult:
+        """Wait for what an engine makes; the slot is free when the encode is over."""
+        await running.encoded.wait()
+        attempt.release_slot()
+        return await running.result
 
     def _prepare(self, attempt: Attempt) -> Assignment | Outcome:
         """Return what an engine is to do, or the outcome where there is nothing to encode."""
@@ -215,21 +235,7 @@ class Worker:
             return kind(failed.reason, cause=failed.cause)
         finally:
             os.close(admitted.descriptor)
-        if refused := refusal(media, config.max_pixels):
-            return refused
-        work = self._work.path(job.id, job.run)
-        plan = plan_encode(
-            profile,
-            media,
-            program=self._program.path,
-            ability=self._program.ability,
-            source=readable_name(work, admitted.path),
-            output=os.path.join(work, output_name(profile.suffix)),
-            cores=len(os.sched_getaffinity(0)),
-            parallel=attempt.parallel,
-            max_pixels=config.max_pixels,
-            turn=job.attempt - 1,
-        )
+        plan = self._plan(attempt, profile, media, admitted.path)
         if isinstance(plan, Rejected):
             return plan
         return Assignment(
@@ -241,6 +247,27 @@ class Worker:
             AttemptLimits.of(config),
             salvage=salvage,
             lacks=admitted.lacks,
+        )
+
+    def _plan(
+        self, attempt: Attempt, profile: Profile, media: Facts, original: str
+    ) -> EncodePlan | Rejected:
+        """Return how to encode an original by what is known of it, or why that cannot be."""
+        job, config = attempt.job, attempt.config
+        if refused := refusal(media, config.max_pixels):
+            return refused
+        work = self._work.path(job.id, job.run)
+        return plan_encode(
+            profile,
+            media,
+            program=self._program.path,
+            ability=self._program.ability,
+            source=readable_name(work, original),
+            output=os.path.join(work, output_name(profile.suffix)),
+            cores=len(os.sched_getaffinity(0)),
+            parallel=attempt.parallel,
+            max_pixels=config.max_pixels,
+            turn=job.attempt - 1,
         )
 
     def _check(self, job: Job, outcome: Outcome, generation: int) -> Outcome:

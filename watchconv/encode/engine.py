@@ -20,18 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from watchconv.encode import receipt
 from watchconv.encode.classify import EncodeFacts, classify, compose_report, output_bytes
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader
-from watchconv.encode.salvage import is_of_the_original, salvaged
-from watchconv.encode.verify import verify
+from watchconv.encode.proof import Case, Proof, Readings
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import closing, open_regular, sync_folder
 from watchconv.host.threads import in_thread
 from watchconv.host.workdir import Manifest, output_name
 from watchconv.logs.format import log_job
-from watchconv.media.probe_protocol import NoWorker, ProbeFailed
+from watchconv.media.probe_protocol import NoWorker
 from watchconv.model import (
     AttemptEnd,
     Broke,
-    Cause,
     Encoded,
     Gone,
     Identity,
@@ -40,7 +38,6 @@ from watchconv.model import (
     OutputFile,
     Rejected,
     Stale,
-    Verify,
     WaitReason,
 )
 from watchconv.policy import attempt_end
@@ -58,7 +55,7 @@ if TYPE_CHECKING:
     from watchconv.encode.plan import EncodePlan
     from watchconv.encode.program import Program
     from watchconv.host.workdir import WorkDirectories
-    from watchconv.media.facts import Content, Facts
+    from watchconv.media.facts import Facts
     from watchconv.media.probe import ProbeWorker
     from watchconv.model import Job, Progress
     from watchconv.process.child import ChildExit
@@ -134,6 +131,7 @@ class AttemptResult(NamedTuple):
 
     outcome: Outcome
     end: AttemptEnd
+    proof: Proof | None = None  # what was found, where it came to one
 
 
 class Running(Protocol):
@@ -232,6 +230,7 @@ class _LocalAttempt:
         made_like = (*plan.args, plan.suffix, plan.verify)
         ffmpeg = f"{engine.program.path} {engine.program.ability.version}"
         self._proof = Manifest(job.source, job.size, job.mtime_ns, made_like, ffmpeg, job.run, ())
+        self._found: Proof | None = None
         self.encoded = asyncio.Event()
         self.result: asyncio.Future[AttemptResult] = asyncio.ensure_future(self._run())
 
@@ -266,7 +265,7 @@ class _LocalAttempt:
             peak_memory_bytes=ended.peak_memory_bytes,
             media_seconds=media_seconds,
         )
-        return AttemptResult(outcome, end)
+        return AttemptResult(outcome, end, self._found)
 
     def _find_proven(self) -> Encoded | None:
         """Return what an earlier attempt has proven, if it was made of this, like this.
@@ -340,57 +339,52 @@ class _LocalAttempt:
         )
         outcome = classify(ended, facts) or self._examine()
         if isinstance(outcome, Rejected | Broke | Interrupted):
+            told = self._found.told() if self._found else {}
             report = compose_report(job, assignment.plan.argv, ended, facts.tail)
             if isinstance(outcome, Interrupted):
                 return replace(outcome, report=report)
-            return replace(outcome, report=report, receipt=self._receipt({}))
+            return replace(outcome, report=report, receipt=self._receipt(told))
         return outcome
 
     def _examine(self) -> Outcome:
-        """Read the output back, judge it, and put it on disk."""
-        engine, job, plan = self._engine, self._assignment.job, self._assignment.plan
-        lacks = self._assignment.lacks
-        contents: tuple[Content, ...] = ()
-        with closing(os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)) as output:
+        """Prove the output, and put it on disk."""
+        assignment, engine, job = self._assignment, self._engine, self._assignment.job
+        try:
+            original = open_regular(*os.path.split(assignment.original))
+        except OSError as error:
+            return compare(assignment.original, assignment.identity) or read_error(error)
+        with (
+            closing(original),
+            closing(os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)) as output,
+        ):
             size = os.fstat(output).st_size
-            if plan.verify is not Verify.OFF:
-                sandbox = self._assignment.limits.sandbox
-                try:
-                    examined = engine.reader.examine(
-                        output, size, sandbox=sandbox, stop=self._stop_proof
-                    )
-                except Stopped:
-                    return Interrupted()
-                except NoWorker as failed:
-                    raise EnvironmentTrouble(failed.reason) from failed
-                except ProbeFailed as failed:
-                    reason = f"the output cannot be read back: {failed.reason}"
-                    return Broke(reason, cause=Cause.OUTPUT)
-                contents = examined.contents
-                duplicated, dropped = self._tracker.duplicated, self._tracker.dropped
-                fault, notes = verify(
-                    self._stderr.counts(duplicated=duplicated, dropped=dropped),
-                    self._assignment.media,
-                    contents,
-                    level=plan.verify,
-                    time_changer=plan.time_changer,
-                )
-                for note in notes:
-                    log_job(log, job, note)
-                if fault and not (self._assignment.salvage and is_of_the_original(fault)):
-                    return fault
-                if fault:
-                    lacks = lacks or fault.reason
+            duplicated, dropped = self._tracker.duplicated, self._tracker.dropped
+            counts = self._stderr.counts(duplicated=duplicated, dropped=dropped)
+            case = Case(
+                assignment.plan,
+                assignment.media,
+                counts,
+                is_salvaged=assignment.salvage,
+                lacks=assignment.lacks,
+                seconds=self._tracker.seconds,
+            )
+            readings = Readings(engine.reader, assignment.limits.sandbox, self._stop_proof)
+            try:
+                self._found = found = readings.prove(case, output, size, original)
+            except Stopped:
+                return Interrupted()
+            except NoWorker as failed:
+                raise EnvironmentTrouble(failed.reason) from failed
+            if found.fault:
+                return found.fault
             os.fsync(output)
+        if changed := compare(assignment.original, assignment.identity):
+            return changed
         sync_folder(self._path)
         sync_folder(os.path.dirname(self._path))
-        outputs = (OutputFile(os.path.basename(self._output), plan.suffix, size),)
-        is_proven = plan.verify is Verify.FULL and not plan.time_changer and not lacks
-        warnings = plan.warnings
-        if lacks:
-            tracker = self._tracker
-            warnings += (salvaged(lacks, contents, tracker.seconds, tracker.duplicated),)
-        made = Encoded(outputs, warnings, is_proven, self._receipt({}))
+        outputs = (OutputFile(os.path.basename(self._output), assignment.plan.suffix, size),)
+        told = self._receipt(found.told())
+        made = Encoded(outputs, found.warnings, found.is_proven, told)
         proof = replace(
             self._proof,
             outputs=made.outputs,

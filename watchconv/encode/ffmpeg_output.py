@@ -150,6 +150,7 @@ class StreamCounts:
     routes: tuple[Route, ...]
     duplicated: int
     dropped: int
+    met: tuple[tuple[int, str], ...] = ()  # input streams that only came on the way: index, kind
 
 
 CONTEXT = r"(?:\[[^\]\n]*+\] )*+"  # which part of ffmpeg speaks: "[mov,mp4 @ 0x1] "
@@ -170,6 +171,7 @@ _REPEATED = re.compile(rf"    Last message repeated ({_N}) times$")
 _MAP = re.compile(rf"  Stream #({_N}):({_N}) -> #({_N}):({_N}) \(.*\)$")
 _GRAPH = re.compile(rf"  Stream #({_N}):({_N}) \(.*\) -> \S+")
 _FROM_GRAPH = re.compile(r"  \S+ (?:\(graph \d+\) )?-> Stream #\d+:\d+ \(.*\)$")
+_NEW = re.compile(rf"{CONTEXT}New (?P<kind>\w+) stream 0:(?P<stream>{_N}) at pos:")
 # Thread chatter, deep lines of headers (tags) and statistics: nothing a person looks for.
 _NOISE = re.compile(
     r"^\s*$|^ {4,}(?!Last message)|Starting thread\.\.\.$|\(success\)$|EOF packet$|EOF, finishing$"
@@ -188,6 +190,7 @@ class StderrReader:
         self._inputs: dict[tuple[int, int], StreamCount] = {}
         self._outputs: dict[tuple[int, int], StreamCount] = {}
         self._errors: Counter[tuple[int, int]] = Counter()
+        self._met: dict[int, str] = {}
         self._erring: tuple[int, int] | None = None  # the stream of the error one line before
         self._kept: deque[str] = deque()
         self._kept_bytes = 0
@@ -209,7 +212,8 @@ class StderrReader:
         if not self._outputs:
             return None
         inputs, outputs = tuple(self._inputs.values()), tuple(self._outputs.values())
-        return StreamCounts(inputs, outputs, tuple(self._routes), duplicated, dropped)
+        met = tuple(self._met.items())
+        return StreamCounts(inputs, outputs, tuple(self._routes), duplicated, dropped, met)
 
     def _take(self, line: str) -> None:
         if line == "Stream mapping:":
@@ -232,6 +236,8 @@ class StderrReader:
             if key in counts or len(counts) < _MOST:
                 kind, packets = counted["kind"], int(counted["packets"])
                 counts[key] = StreamCount(*key, kind, packets, frames, errors)
+        elif (found := _NEW.match(line)) and len(self._met) < _MOST:
+            self._met[int(found["stream"])] = found["kind"]
         if self._erring and (found := _REPEATED.match(line)):
             self._errors[self._erring] += int(found[1])
         elif (found := _ERROR.match(line)) and len(self._errors) < _MOST:

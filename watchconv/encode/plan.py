@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # progress goes to stdout; stderr carries the closing counts, which need -v verbose
 _OPTIONS = ("-hide_banner", "-nostdin", "-nostats", "-v", "verbose", "-y", "-progress", "pipe:1")
 _ANALYZED = "36000000000"  # microseconds of the input, within the bytes that the probe needed
+RESTARTING = ("mpegts", "mpeg")  # demuxers whose clocks ffmpeg puts right where they begin anew
 _ONE_LOCAL_FILE = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
 
 
@@ -83,6 +84,9 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
         argv += ["-enable_drefs", "0"]
     if media.probe_bytes:  # else tracks that begin late would be missing
         argv += ["-probesize", str(media.probe_bytes), "-analyzeduration", _ANALYZED]
+    if media.clock_restarts and media.demuxer in RESTARTING:
+        # by default only a step of ten seconds is one: a smaller one back would leave a hole
+        argv += ["-dts_delta_threshold", "1"]
     if "copy" in args:  # AVI and MPEG-PS hold packets without times, which Matroska refuses
         argv += ["-fflags", "+genpts"]
     argv += ["-max_pixels", str(max_pixels), *chosen.input_args, "-i", f"file:{source}"]

@@ -1,18 +1,19 @@
 """Does the output hold what the encode read, and did it read what the input holds? Pure.
 
-Only counts are compared. Announced durations, packets before the first keyframe and the last
-frame's length count for nothing: real files lie about all of them. An output that is not whole
-(``Broke``) is told apart from a damaged input (``Rejected``): only the first may be better next
-time.
+Only counts are compared here; ``proof`` compares all the rest. Announced durations, packets before
+the first keyframe and the last frame's length count for nothing: real files lie about all of them.
+An output that is not whole (``Broke``) is told apart from what comes out the same each time
+(``Rejected``).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.model import Broke, Cause, Rejected, Verify
+from watchconv.model import Broke, Cause, JobWarning, Rejected, Verify, WarningCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,26 +24,37 @@ if TYPE_CHECKING:
     Inputs = Mapping[tuple[int, int], StreamCount]  # by file and stream
 
 
+COPY_MAY_LACK = 300  # packets before the first picture that stands alone
+
+
 class Finding(NamedTuple):
-    """What verification found: the fault, if there is one, and sentences for the log."""
+    """What verification found: the fault, if there is one, and what is to be said all the same."""
 
     fault: Rejected | Broke | None = None
-    notes: tuple[str, ...] = ()
+    warnings: tuple[JobWarning, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the output of a plan has to prove by its counts."""
+
+    level: Verify = Verify.FULL
+    time_changer: str | None = None  # what makes the output's frames differ from the input's
+    frame_factor: float | None = 1.0  # frames out for each that is decoded; None: nobody knows
+    is_rough: bool = False  # the original's own clock or data is broken
 
 
 def verify(
     counts: StreamCounts | None,
     media: Facts,
     outputs: Sequence[Content],
-    *,
-    level: Verify,
-    time_changer: str | None,
+    asked: Asked,
 ) -> Finding:
     """Judge one encode that ended well.
 
-    counts is None where ffmpeg printed no closing lines, outputs what was read back of its
-    output, time_changer what makes the output's frames differ from the input's.
+    counts is None where ffmpeg printed no closing lines, outputs what was read back of its output.
     """
+    time_changer = asked.time_changer
     made, has_video = 0, False
     for content in outputs:
         if content.kind == "video":
@@ -55,27 +67,29 @@ def verify(
             return Finding(Rejected(reason, cause=Cause.DAMAGED))
         return Finding(Broke("the output holds no video frame", cause=Cause.OUTPUT))
     if counts is None:  # packets in and out are all that is left to compare
-        notes = ("verify: ffmpeg gave no account, so only the packets were compared",)
+        told = [_unproven("ffmpeg gave no account, so only the packets were compared")]
         wanted = next((s.samples for s in media.videos if s.samples), 0)
         if time_changer or not _is_short(made, wanted):
-            return Finding(None, notes)
+            return Finding(None, tuple(told))
         reason = f"the output holds {made:,} of {wanted:,} video packets"
-        return Finding(Broke(reason, cause=Cause.OUTPUT), notes)
-    told, decoded = [], 0
-    for count in counts.inputs:
-        if count.kind == "video":
-            decoded += count.frames or 0
-    if counts.dropped * 10 > decoded:  # no fault, but much
-        told.append(
-            f"ffmpeg dropped {counts.dropped:,} of {decoded:,} video frames for their times"
-        )
-    if level is Verify.FULL and time_changer:
-        told.append(f"verify: full falls back to streams, because {time_changer} changes time")
+        return Finding(Broke(reason, cause=Cause.OUTPUT), tuple(told))
+    told = []
+    if asked.level is Verify.FULL and time_changer:
+        told.append(_unproven(f"{time_changer} changes time, so the frames were not compared"))
+    elif asked.level is Verify.FULL and asked.frame_factor is None:
+        told.append(_unproven("nobody knows how many frames come of each, so none were counted"))
     inputs = {count[:2]: count for count in counts.inputs}
     fault = _input_fault(counts, inputs, None if time_changer else media) or _output_fault(
-        counts, inputs, outputs, all_frames=level is Verify.FULL and not time_changer
+        counts, inputs, outputs
     )
+    factor = asked.frame_factor
+    if asked.level is Verify.FULL and not time_changer and factor is not None and not fault:
+        fault = _frames_fault(counts, inputs, factor, told, is_rough=asked.is_rough)
     return Finding(fault, tuple(told))
+
+
+def _unproven(text: str) -> JobWarning:
+    return JobWarning(WarningCause.UNPROVEN, text)
 
 
 def _is_short(there: int, wanted: int) -> bool:
@@ -109,12 +123,9 @@ def _input_fault(counts: StreamCounts, inputs: Inputs, media: Facts | None) -> R
 
 
 def _output_fault(
-    counts: StreamCounts, inputs: Inputs, outputs: Sequence[Content], *, all_frames: bool
-) -> Broke | None:
-    """Look for every stream that ffmpeg says it made: there, readable, with its packets.
-
-    all_frames: also for all frames of each video that goes straight from in to out.
-    """
+    counts: StreamCounts, inputs: Inputs, outputs: Sequence[Content]
+) -> Rejected | Broke | None:
+    """Look for every stream that ffmpeg says it made: there, readable, with its packets."""
     made: dict[str, list[StreamCount]] = defaultdict(list)
     by_place = {}
     there: dict[str, list[Content]] = defaultdict(list)
@@ -138,6 +149,31 @@ def _output_fault(
                 return Broke(f"{name} {reason}", cause=Cause.OUTPUT)
             if not content.decodes and count.packets > 0 and count.frames is not None:
                 return Broke(f"{name} does not decode", cause=Cause.OUTPUT)
+    for source, place in counts.routes:
+        read, copied = inputs.get(source), by_place.get(place) if place else None
+        if not read or not copied or copied.frames is not None or copied.kind == "subtitle":
+            continue
+        if _is_short(copied.packets + COPY_MAY_LACK, read.packets):
+            name = f"{copied.kind} stream {copied.stream} of the output"
+            reason = f"holds {copied.packets:,} of the {read.packets:,} packets read for it"
+            return Rejected(f"{name} {reason}", cause=Cause.OUTPUT)
+    return None
+
+
+def _frames_fault(
+    counts: StreamCounts,
+    inputs: Inputs,
+    factor: float,
+    told: list[JobWarning],
+    *,
+    is_rough: bool,
+) -> Rejected | Broke | None:
+    """Look for all frames of each video that goes straight from in to out.
+
+    A frame that ffmpeg dropped for its time is a lost one, but where the original's clock is broken
+    some may share theirs: told then.
+    """
+    by_place = {count[:2]: count for count in counts.outputs}
     straight = [
         (inputs[source], by_place[place])
         for source, place in counts.routes
@@ -145,12 +181,20 @@ def _output_fault(
     ]
     # ffmpeg adds up repeats over all videos: only with a single one is it known whose they are
     repeats = counts.duplicated if len(straight) == 1 else 0
-    for source, count in straight if all_frames else ():
+    for source, count in straight:
         if source.frames is None or count.frames is None:
             continue
-        wanted = source.frames + repeats - counts.dropped
-        if count.frames < wanted - max(2, wanted // 100):
-            name = f"video stream {count.stream} of the output"
-            reason = f"holds {count.frames:,} frames, {wanted:,} were decoded for it"
+        wanted = round(source.frames * factor) + repeats
+        lost = wanted - count.frames
+        if lost <= max(1, factor, wanted // 1000):
+            continue
+        name = f"video stream {count.stream} of the output"
+        reason = f"holds {count.frames:,} frames, {wanted:,} were decoded for it"
+        if lost > counts.dropped + max(2, wanted // 100):  # they came, and are not there
             return Broke(f"{name} {reason}", cause=Cause.OUTPUT)
+        if not is_rough or lost * 10 > wanted:
+            reason += ": ffmpeg dropped the others for their times"
+            return Rejected(f"{name} {reason}", cause=Cause.OUTPUT)
+        text = f"{lost:,} of {wanted:,} frames are left out: the original's clock is broken there"
+        told.append(JobWarning(WarningCause.GAPS, text))
     return None

@@ -86,8 +86,9 @@ class Beginning:
 
     def rewind(self) -> None:
         """Have the decoders forget what they have seen, to see it again."""
-        for at in self.frames:
-            self._container.streams[at].codec_context.flush_buffers()
+        for stream in self._container.streams:
+            if stream.codec_context is not None:  # at the file's end even unused ones are ended
+                stream.codec_context.flush_buffers()
 
     def packets(self) -> Iterator[Packet[Stream]]:
         """Return all packets from the beginning on; they can be had once."""

@@ -98,6 +98,7 @@ class Facts:
     chapters: tuple[Chapter, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()  # of the file, keys in lower case
     encrypted: bool = False  # its samples cannot be decoded without a key
+    clock_restarts: int = 0  # how often its clock is known to begin anew
     probe_bytes: int = 0  # what ffmpeg must read to find all tracks; 0: what it reads by itself
 
     @property
