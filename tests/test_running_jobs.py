@@ -30,7 +30,7 @@ def test_progress_has_percent_speed_and_eta_and_never_passes_the_whole(
     with Daemon(place):
         drop(long_clip, place.inbox / "over.mkv")
         # far past the end of the input no percent is true
-        row = wait_until(lambda: (row := shown("over.mkv")).get("out_seconds", 0) > 3.5 and row)
+        row = wait_until(lambda: ((row := shown("over.mkv")).get("out_seconds") or 0) > 3.5 and row)
         assert row
         drop(long_clip, place.inbox / "steady.mkv")
         wait_until(lambda: shown("steady.mkv").get("speed"))
