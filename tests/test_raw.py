@@ -598,9 +598,19 @@ def test_the_names_of_tracks_go_into_mp4_where_players_look_for_them() -> None:
 
 @pytest.mark.parametrize(
     ("flag", "suffix", "lost"),
-    [("comment", ".webm", True), ("comment", ".mkv", False), ("default", ".webm", False)],
+    [
+        ("comment", ".webm", True),
+        ("comment", ".mkv", False),
+        ("comment", ".mp4", False),
+        ("comment", ".mov", True),
+        ("original", ".mp4", True),
+        ("forced", ".webm", False),
+        ("forced", ".mov", True),
+        ("default", ".webm", False),
+    ],
 )
 def test_flags_that_a_container_does_not_hold_are_said(flag: str, suffix: str, lost: bool) -> None:
     made = chosen(BUILTIN["av1"].args, media(VIDEO, replace(AUDIO, flags=(flag,))), suffix)
 
     assert causes(made) == ([WarningCause.FLAGS] if lost else [])
+    assert made.decisions[1].changes["flags"] == (() if lost else (flag,))

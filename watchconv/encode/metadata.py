@@ -43,9 +43,14 @@ _NO_BRANDS = (  # those of the original: the output has its own
     *("-metadata", "major_brand=", "-metadata", "minor_version="),
     *("-metadata", "compatible_brands="),
 )
-# dispositions that WebM has no flags for
-_NOT_IN_WEBM = frozenset({"comment", "hearing_impaired", "visual_impaired", "original", "dub"})
-_NOT_IN_MP4 = frozenset({"forced", "original", "dub"})
+# dispositions that come back from no file of a kind
+_MANNERS = frozenset({"comment", "hearing_impaired", "visual_impaired", "original", "dub"})
+_NOT_HELD = {
+    ".webm": _MANNERS,
+    ".mp4": frozenset({"original"}),
+    ".m4v": frozenset({"original"}),
+    ".mov": _MANNERS | {"forced"},
+}
 # figures that a muxer of Matroska writes about a track as it was
 _STATISTICS = ("BPS", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES")
 
@@ -129,10 +134,10 @@ def lost_tags(tags: Mapping[str, str], suffix: str, args: Sequence[str]) -> list
 
 def lost_flags(track: Track, suffix: str) -> list[str]:
     """Return the flags of a track that a container does not hold."""
-    if suffix == ".webm":
-        lost = _NOT_IN_WEBM
-    elif suffix in MP4_KIN:
-        lost = _NOT_IN_MP4 if track.kind != "subtitle" else _NOT_IN_MP4 - {"forced"}
-    else:
-        return []
+    lost = _NOT_HELD.get(suffix, frozenset())
     return sorted(flag.replace("_", " ") for flag in track.flags if flag in lost)
+
+
+def held_flags(track: Track, suffix: str) -> tuple[str, ...]:
+    """Return the flags of a track that a container holds."""
+    return tuple(flag for flag in track.flags if flag not in _NOT_HELD.get(suffix, frozenset()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from watchconv.encode.holds import (
     codec_of,
     pixel_format,
 )
-from watchconv.encode.metadata import hand_on
+from watchconv.encode.metadata import hand_on, held_flags
 from watchconv.encode.timing import time_base, time_changer
 from watchconv.encode.tracks import Left, find_cover, find_film, refuse_mute, sort_out, tell_left
 from watchconv.model import Cause, JobWarning, Rejected, WarningCause
@@ -131,7 +131,11 @@ def choose(args: Sequence[str], media: Facts, suffix: str, ability: Ability) -> 
         kind = next(track.kind for track in media.tracks if track.index == index)
         decided[index] = Decision(index, kind, Action.LEAVE, found.why)
     chosen.warnings += tell_left(media, left)
-    chosen.decisions = [decided[track.index] for track in media.tracks]
+    chosen.decisions = [
+        replace(decision, changes={"flags": held_flags(track, suffix)} | dict(decision.changes))
+        for track in media.tracks
+        for decision in [decided[track.index]]
+    ]
     metadata = hand_on(media, chosen.decisions, chosen.args, suffix)
     chosen.args = [*chosen.args[:at], *maps, *chosen.args[at:], *metadata.args]
     chosen.keeps = metadata.keeps
