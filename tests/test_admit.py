@@ -22,7 +22,7 @@ from watchconv.encode.engine import compare
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
 from watchconv.intake.admit import Admitted, admit
-from watchconv.model import Cause, Gone, Identity, Job, Rejected, Stale
+from watchconv.model import Cause, Gone, Identity, Incomplete, Job, Rejected, Stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,38 +90,40 @@ def test_a_truncated_file_is_rejected_with_what_it_lacks(inbox: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("salvage", [False, True])
+@pytest.mark.parametrize("incomplete", Incomplete)
 @pytest.mark.parametrize(
-    ("content", "hopeless"),
+    ("content", "taken"),
     [
-        (FTYP + MDAT + MOOV[:-1], True),
-        (FTYP + MDAT[:-1], True),
-        (FTYP + MOOV + MDAT[:-1], False),
-        (FTYP + MOOV + MOOF + MDAT + MOOF[:-1], False),
-        (HEADER + SEGMENT[:-1], False),
-        (AVI[:-1], False),
+        (FTYP + MDAT + MOOV[:-1], ()),
+        (FTYP + MDAT[:-1], ()),
+        (FTYP + MOOV + MDAT[:-1], ("salvage",)),
+        (FTYP + MOOV + MOOF + MDAT + MOOF[:-1], ("salvage", "auto")),
+        (FTYP + MOOV + MOOF + MDAT[:-1], ("salvage", "auto")),
+        (FTYP + MOOV + MOOF[:-1], ("salvage",)),
+        (HEADER + SEGMENT[:-1], ("salvage",)),
+        (AVI[:-1], ("salvage",)),
     ],
 )
 def test_what_is_not_whole_is_admitted_where_it_is_wanted_and_something_can_be_had(
-    inbox: Path, content: bytes, *, hopeless: bool, salvage: bool
+    inbox: Path, content: bytes, taken: tuple[str, ...], incomplete: Incomplete
 ) -> None:
     (inbox / SOURCE).write_bytes(content)
     job = job_of(inbox)
-    found = admit(str(inbox), job, salvage=salvage)
-    if salvage and not hopeless:
+    found = admit(str(inbox), job, incomplete)
+    if incomplete in taken:
         assert isinstance(found, Admitted)
         os.close(found.descriptor)
         assert found.lacks.endswith("than the file has")
     else:
         assert isinstance(found, Rejected)
         assert found.cause is Cause.TRUNCATED
-        assert hopeless == ("nothing can be had" in found.reason)
-        assert hopeless != (f"watchconv retry --salvage {job.id}" in found.reason)
+        assert (not taken) == ("nothing can be had" in found.reason)
+        assert bool(taken) == (f"watchconv retry --salvage {job.id}" in found.reason)
 
 
 def test_a_whole_file_lacks_nothing_whether_salvaging_is_wanted_or_not(inbox: Path) -> None:
     (inbox / SOURCE).write_bytes(FTYP + MOOV + MDAT)
-    found = admit(str(inbox), job_of(inbox), salvage=True)
+    found = admit(str(inbox), job_of(inbox), Incomplete.SALVAGE)
 
     assert isinstance(found, Admitted)
     os.close(found.descriptor)

@@ -164,8 +164,8 @@ class Verify(StrEnum):
 class Incomplete(StrEnum):
     """What becomes of an original that is not whole, and will not be any more."""
 
-    ERROR = "error"
-    SALVAGE = "salvage"  # what is there of it is converted
+    AUTO = "auto"  # salvage for an mp4 in fragments, of which a cut costs the last alone
+    ERROR, SALVAGE = "error", "salvage"  # salvage: what is there of it is converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Profile:
     suffix: str
     args: tuple[str, ...]
     verify: Verify = Verify.FULL
-    incomplete: Incomplete = Incomplete.ERROR
+    incomplete: Incomplete = Incomplete.AUTO
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class RawProfile(Group):
     suffix: v.Suffix = key(MISSING, "what outputs end with; ffmpeg picks the container by it")
     args: v.Arguments = key((), "what stands between input and output on ffmpeg's command line")
     verify: Verify = key(Verify.FULL, "how much an output must prove before it is delivered")
-    incomplete: Incomplete = key(Incomplete.ERROR, "a file that is cut off: error, or salvage")
+    incomplete: Incomplete = key(Incomplete.AUTO, "a file that is cut off: error, salvage or auto")
 
     def named(self, name: str) -> Profile:
         """Return the profile of this name."""

@@ -123,7 +123,7 @@ class Wish(Group):
     keep: tuple[Kept, ...] = key(KEPT, "what else; without place, where it was taken is removed")
     args: v.Arguments = key((), "ffmpeg's own arguments, added at the end")
     verify: Verify = key(Verify.FULL, "how much an output must prove before it is delivered")
-    incomplete: Incomplete = key(Incomplete.ERROR, "a file that is cut off: error, or salvage")
+    incomplete: Incomplete = key(Incomplete.AUTO, "a file that is cut off: error, salvage or auto")
 
     def named(self, name: str) -> Profile:
         """Return the profile of this name."""

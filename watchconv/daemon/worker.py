@@ -33,7 +33,6 @@ from watchconv.model import (
     Broke,
     Cause,
     Gone,
-    Incomplete,
     Interrupted,
     JobState,
     Rejected,
@@ -211,8 +210,7 @@ class Worker:
         if profile is None:
             reason = f"there is no profile named {job.profile} any more"
             return Rejected(reason, cause=Cause.PROFILE)
-        salvage = job.salvage or profile.incomplete is Incomplete.SALVAGE
-        admitted = admit(config.inbox, job, salvage=salvage)
+        admitted = admit(config.inbox, job, profile.incomplete)
         if isinstance(admitted, Admitted):
             admitted = join_parts(config.inbox, job, admitted, self._work, attempt.stop_signal)
         if not isinstance(admitted, Admitted):
@@ -224,7 +222,7 @@ class Worker:
                 admitted.descriptor,
                 sandbox=config.sandbox,
                 stop=attempt.stop_signal,
-                salvage=salvage,
+                salvage=admitted.salvage,
             )
         except Stopped:
             return Interrupted()
@@ -245,7 +243,7 @@ class Worker:
             media,
             plan,
             AttemptLimits.of(config),
-            salvage=salvage,
+            salvage=admitted.salvage,
             lacks=admitted.lacks,
         )
 

@@ -14,9 +14,19 @@ from dataclasses import dataclass
 from watchconv.encode.engine import read_error
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import open_regular
-from watchconv.media.container import Ending, has_no_index
+from watchconv.media.container import Ending, has_no_index, is_fragmented
 from watchconv.media.holes import file_end
-from watchconv.model import Cause, Gone, Identity, Interrupted, Job, Rejected, Stale, mtime_ns
+from watchconv.model import (
+    Cause,
+    Gone,
+    Identity,
+    Incomplete,
+    Interrupted,
+    Job,
+    Rejected,
+    Stale,
+    mtime_ns,
+)
 
 # nothing there; or no regular file there, or a link on the way
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
@@ -30,15 +40,17 @@ class Admitted:
     path: str
     descriptor: int
     identity: Identity
+    salvage: bool = False  # what is there of it is wanted, be it not whole
     lacks: str = ""  # why it is not whole, where what is there of it is wanted
 
 
 def admit(
-    inbox: str, job: Job, *, salvage: bool = False
+    inbox: str, job: Job, incomplete: Incomplete = Incomplete.ERROR
 ) -> Admitted | Rejected | Stale | Gone | Interrupted:
     """Open a job's original, or return what is the matter with it.
 
-    salvage: also one that is not whole, where something can be had of it.
+    incomplete: whether one that is not whole is opened, too, where something can be had of it; a
+    job that a person wants salvaged needs no leave of its profile.
     Gone may also mean that the inbox is: that is for the folder guard to say. Raises
     EnvironmentTrouble when the machine is out of something.
     """
@@ -56,6 +68,8 @@ def admit(
         end = file_end(descriptor, stat.st_size)
         cut_off = end.ending is Ending.INCOMPLETE
         hopeless = cut_off and has_no_index(descriptor)
+        salvage = job.salvage or incomplete is Incomplete.SALVAGE
+        salvage |= incomplete is Incomplete.AUTO and cut_off and is_fragmented(descriptor)
     except OSError as error:
         refusal = _unreadable(error)
     else:
@@ -65,7 +79,7 @@ def admit(
             refusal = Rejected("the file is empty", cause=Cause.EMPTY)
         elif not cut_off or (salvage and not hopeless):
             path, identity = os.path.join(inbox, job.source), Identity.of(stat)
-            return Admitted(path, descriptor, identity, end.detail if cut_off else "")
+            return Admitted(path, descriptor, identity, salvage, end.detail if cut_off else "")
         else:
             words = f"what is there of it can be had: watchconv retry --salvage {job.id}"
             if hopeless:

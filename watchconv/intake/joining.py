@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from watchconv.encode.engine import read_error
 from watchconv.errors import EnvironmentTrouble
 from watchconv.host.files import closing, open_folder, open_regular
-from watchconv.intake.admit import Admitted
 from watchconv.media.dvd import first_part, further_parts
 from watchconv.model import Identity, Interrupted, Stale
 
 if TYPE_CHECKING:
     from watchconv.host.workdir import WorkDirectories
+    from watchconv.intake.admit import Admitted
     from watchconv.model import Job
     from watchconv.process.stop import StopSignal
 
@@ -63,7 +64,7 @@ def join_parts(
             return Stale()
     joined = os.open(work.joined(job.id), os.O_RDONLY | os.O_CLOEXEC)
     identity = Identity.of(os.fstat(joined))
-    return Admitted(work.joined(job.id), joined, identity, admitted.lacks)
+    return replace(admitted, path=work.joined(job.id), descriptor=joined, identity=identity)
 
 
 def _further_parts(folder: str, name: str) -> list[str]:

@@ -118,6 +118,14 @@ def has_no_index(fd: int) -> bool:
     return b"moov" not in whole
 
 
+def is_fragmented(fd: int) -> bool:
+    """Return whether an mp4 was recorded in fragments, which are whole one by one."""
+    pread = partial(os.pread, fd)
+    if not is_mp4(pread(512, 0)):
+        return False
+    return b"moof" in walk(pread, os.fstat(fd).st_size, read_box).names[:-1]
+
+
 def _meaning_of_zeros(pread: Pread, size: int, head: bytes) -> Ending | None:
     """Return what many zeros at the end mean; None: nothing.
 
