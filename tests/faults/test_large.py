@@ -28,7 +28,7 @@ ENCODERS = {
     "libx264": "-c:v libx264 -preset medium -crf 30 -threads {threads}",
     "libvpx": "-c:v libvpx -b:v 1M -cpu-used 5 -threads {threads}",
 }
-SIZES = {"4k": ("3840x2160", 24), "8k": ("7680x4320", 6)} if ALL else {"4k": ("3840x2160", 4)}
+SIZES = {"4k": ("3840x2160", 12), "8k": ("7680x4320", 4)} if ALL else {"4k": ("3840x2160", 4)}
 
 
 @pytest.mark.timeout(1800)
@@ -52,7 +52,7 @@ def test_large_pictures_are_encoded_with_many_threads(
     place = Place(tmp_path / "videos", settings)
     for name in profiles:
         (place.inbox / name).mkdir()
-        (place.inbox / name / "a.mkv").hardlink_to(clip)
+        shutil.copyfile(clip, place.inbox / name / "a.mkv")  # a link would share its times
 
     ended = place.run("run", "--once", seconds=1700)
 

@@ -110,7 +110,7 @@ class Config(Group):
     state: v.Folder = key(default_state, "the journal: beside the four folders, on a local disk")
     jobs: v.Jobs = key(
         usable_cpus,
-        "ffmpeg children at once; auto is one for each usable processor",
+        "ffmpeg children at once, where memory allows; auto is one for each processor",
         json_schema_extra={"default": "auto"},
     )
     profile: str = key("webm", "for files outside a profile's sub-folder", examples=["webm"])
