@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from watchconv.config.profiles import BUILTIN
 from watchconv.encode.decision import Action
 from watchconv.encode.program import Ability
 from watchconv.encode.raw import Chosen, choose
@@ -36,6 +35,21 @@ OLD = replace(OLD, x265_captions=False)
 NEW = Ability("9.0", (63, 1, 102), decoders=frozenset({"libvpx", "libvpx-vp9"}))
 X264 = ("-map", "auto", "-c:v", "libx264", "-c:a", "aac")
 COPY = ("-map", "auto", "-c", "copy")
+EVEN_64 = r"pad=ceil(max(iw\,64)/2)*2:ceil(max(ih\,64)/2)*2,format=yuv420p|yuv420p10le"
+VFR = ("-map", "auto", "-fps_mode", "vfr", "-c:v")
+RAW = {
+    "webm": (*VFR, "libvpx", "-b:v", "1M", "-c:a", "libvorbis"),
+    "mp4": (
+        *(*VFR, "libx264", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"),
+        *("-c:a", "aac", "-movflags", "+faststart"),
+    ),
+    "hevc": (*VFR, "libx265", "-tag:v", "hvc1", "-vf", EVEN_64, "-c:a", "aac"),
+    "av1": (
+        *(*VFR, "libsvtav1", "-svtav1-params", "fps-num=30:fps-denom=1", "-vf", EVEN_64),
+        *("-c:a", "libopus"),
+    ),
+}
+SUFFIX = {"webm": ".webm", "mp4": ".mp4", "hevc": ".mp4", "av1": ".webm"}
 
 
 def media(*tracks: Track, demuxer: str = "matroska", **more: object) -> Facts:
@@ -235,8 +249,8 @@ def test_a_cover_is_copied_beside_the_film_where_the_container_holds_it(
 @pytest.mark.parametrize(
     ("args", "suffix", "ability", "base"),
     [
-        (BUILTIN["mp4"].args, ".mp4", NEW, "demux"),
-        (BUILTIN["webm"].args, ".webm", OLD, "-1"),
+        (RAW["mp4"], ".mp4", NEW, "demux"),
+        (RAW["webm"], ".webm", OLD, "-1"),
         (X264, ".mkv", NEW, "demux"),
         (X264, ".avi", NEW, None),
         ((*X264, "-r", "25"), ".mkv", NEW, None),
@@ -302,7 +316,7 @@ def test_fields_are_made_pictures_unless_the_profile_says_what_to_do(
 def test_a_picture_gets_the_format_that_loses_least_and_says_what_it_loses(
     track: Track, profile: str, formats: str, wanted: list[WarningCause]
 ) -> None:
-    made = chosen(BUILTIN[profile].args, media(track), BUILTIN[profile].suffix)
+    made = chosen(RAW[profile], media(track), SUFFIX[profile])
 
     assert f" {formats} " in words(made).replace("-pix_fmt:v:0", "-pix_fmt") + " "
     assert causes(made) == wanted
@@ -310,7 +324,7 @@ def test_a_picture_gets_the_format_that_loses_least_and_says_what_it_loses(
 
 def test_transparency_needs_a_decoder_that_reads_it() -> None:
     track = replace(VIDEO, codec="vp8", alpha=True)
-    webm = BUILTIN["webm"].args
+    webm = RAW["webm"]
 
     assert chosen(webm, media(track), ".webm").input_args == ["-c:0", "libvpx"]
     assert "-auto-alt-ref:v:0 0" in words(chosen(webm, media(track), ".webm"))
@@ -318,7 +332,7 @@ def test_transparency_needs_a_decoder_that_reads_it() -> None:
 
 
 def test_rgb_becomes_bt709_and_says_so_ahead_of_the_profiles_filters() -> None:
-    made = chosen(BUILTIN["mp4"].args, media(RGB), ".mp4")
+    made = chosen(RAW["mp4"], media(RGB), ".mp4")
 
     assert "-vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setparams=" in words(made)
     assert words(made).count("pad=ceil") == 1
@@ -327,7 +341,7 @@ def test_rgb_becomes_bt709_and_says_so_ahead_of_the_profiles_filters() -> None:
 
 
 def test_hdr_in_enough_bits_keeps_what_is_said_of_its_display() -> None:
-    hevc, av1 = (chosen(BUILTIN[n].args, media(HDR), BUILTIN[n].suffix) for n in ("hevc", "av1"))
+    hevc, av1 = (chosen(RAW[n], media(HDR), SUFFIX[n]) for n in ("hevc", "av1"))
 
     assert "master-display=G(13250,34500)B(7500,3000)R(34000,16000)" in words(hevc)
     assert "L(10000000,1):max-cll=1000,400" in words(hevc)
@@ -364,7 +378,7 @@ def test_dolby_vision_is_lost_with_a_word_and_without_a_base_refused() -> None:
     base = replace(HDR, dolby_vision=True, dolby_vision_profile=8, dolby_vision_base=1)
     bare = replace(VIDEO, codec="hevc", dolby_vision=True, dolby_vision_profile=5)
 
-    assert WarningCause.DOLBY_VISION in causes(chosen(BUILTIN["hevc"].args, media(base), ".mp4"))
+    assert WarningCause.DOLBY_VISION in causes(chosen(RAW["hevc"], media(base), ".mp4"))
     refused = choose(X264, media(bare), ".mkv", NEW)
     assert isinstance(refused, Rejected)
     assert "Dolby Vision" in refused.reason
@@ -373,7 +387,7 @@ def test_dolby_vision_is_lost_with_a_word_and_without_a_base_refused() -> None:
 
 def test_a_size_that_changes_is_fitted_into_the_largest() -> None:
     track = replace(VIDEO, largest=(352, 288), sample_aspect=(12, 11))
-    for args in (X264, BUILTIN["mp4"].args):
+    for args in (X264, RAW["mp4"]):
         made = chosen(args, media(track))
 
         assert "scale=384:288:force_original_aspect_ratio=decrease" in words(made)
@@ -610,7 +624,7 @@ def test_the_names_of_tracks_go_into_mp4_where_players_look_for_them() -> None:
     ],
 )
 def test_flags_that_a_container_does_not_hold_are_said(flag: str, suffix: str, lost: bool) -> None:
-    made = chosen(BUILTIN["av1"].args, media(VIDEO, replace(AUDIO, flags=(flag,))), suffix)
+    made = chosen(RAW["av1"], media(VIDEO, replace(AUDIO, flags=(flag,))), suffix)
 
     assert causes(made) == ([WarningCause.FLAGS] if lost else [])
     assert made.decisions[1].changes["flags"] == (() if lost else (flag,))

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from watchconv.media.facts import Track
 
 
-def unfit(track: Track, when: CopyVideo, video: Video) -> list[str]:
+# whose packets have times that a copy can go by, or that ffmpeg sets right
+_TIMED = frozenset({"mov", "matroska", "mpegts", "mpeg", "ogg"})
+
+
+def unfit(track: Track, when: CopyVideo, video: Video, demuxer: str) -> list[str]:
     """Return why the profile does not want a picture copied."""
     found: list[str] = []
+    if demuxer not in _TIMED:
+        found.append(f"the times in a file of this kind ({demuxer}) are not to be copied")
     shorter = min(upright(track))
     if track.codec not in when.codec:
         found.append(f"it is {track.codec}")

@@ -46,7 +46,11 @@ def decide_video(track: Track, facts: Facts, wish: Wish, ability: Ability, encod
     assert wish.video is not None, "without one, nothing is decided"
     if wish.video.copy_when is None:
         why = "the profile never copies it"
-    elif not (why := "; ".join(unfit(track, wish.video.copy_when, wish.video)) or hindrance or ""):
+    elif not (
+        why := "; ".join(unfit(track, wish.video.copy_when, wish.video, facts.demuxer))
+        or hindrance
+        or ""
+    ):
         return _copy(track, wish, "it is right already and copied as it is")
     if refused := undisplayable(track):
         raise Unmet(refused)
@@ -88,6 +92,8 @@ def _encode(
         double_rate=video.deinterlace == "double",
     )
     made = treat_picture(track, target, ability)
+    if target.formats and "pix_fmt" not in made.options:  # nobody knows what it has
+        made.options["pix_fmt"] = target.formats[0]
     fps = video.max_fps or (_GIF_RATE if codec == "gif" else None)
     is_limited = fps is not None and not (track.frame_rate and track.frame_rate <= fps * 1.001)
     fit(made, video.max_height, fps if is_limited else None)
