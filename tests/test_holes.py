@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clips import FFMPEG
@@ -250,6 +250,7 @@ def test_a_file_system_that_does_not_tell_has_no_holes_and_a_failing_one_says_so
     os.close(descriptor)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([b"\x1a\x45\xdf\xa3", b"\0\0\0\x14ftypisom", b"RIFF\xff\0\0\0AVI ", b"FLV\1"]),
     st.lists(st.one_of(st.binary(max_size=64), st.integers(1, 3)), max_size=12),
