@@ -536,3 +536,19 @@ Input #0, matroska,webm, from '':
     assert found[0].dolby_vision == (5, 0)
     assert found[0].spherical
     assert (found[1].codec, found[1].programs, found[1].dolby_vision) == ("ac4", set(), None)
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_film_that_ends_before_it_is_known_is_probed_beside_tracks_that_do_not_decode(
+    tmp_path: Path, frames: int
+) -> None:
+    """What ends the streams is a packet for each, and all of them bear the first one's number."""
+    (tmp_path / "a.ttf").write_bytes(b"a font")
+    clip = make(
+        tmp_path / "a.mkv", *PICTURE, "-frames:v", frames, "-c:v", "mpeg2video",
+        "-attach", tmp_path / "a.ttf", "-metadata:s:t", "mimetype=font/ttf",
+    )  # fmt: skip
+
+    assert [track.codec for track in media_of(clip).tracks] == ["mpeg2video", "ttf"]
+    with working() as worker:
+        assert [one.decodes for one in examine(worker, clip).contents] == [True, True]

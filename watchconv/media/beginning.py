@@ -65,7 +65,8 @@ class Beginning:
                 packet = next(self._packets, None)
                 if packet is None or time.monotonic() > deadline:
                     return
-                at = packet.stream_index
+                # not the packet's own: those that end the streams all have the first's
+                at = packet.stream.index
                 count_bytes += packet.size
                 self._read.append(packet)
                 self.encrypted |= packet.has_sidedata("encryption_info")

@@ -16,7 +16,7 @@ from av.sidedata.sidedata import Type as SideData
 from watchconv.media.colors import mean_colors, turn
 from watchconv.media.duration import Refused, Spent, packets_of
 from watchconv.media.facts import Picture
-from watchconv.media.tracks import turning
+from watchconv.media.tracks import kind_of, turning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def look(
 ) -> tuple[tuple[Picture, ...], ...]:
     """Return for each moment the frame that is shown then, and the frames around it."""
     streams = list(container.streams)
-    if not (0 <= track < len(streams)) or streams[track].type != "video":
+    if not (0 <= track < len(streams)) or kind_of(streams[track]) != "video":
         raise Refused("it holds no such video", "unreadable")
     stream = streams[track]
     if stream.codec_context is None:

@@ -204,7 +204,7 @@ def seen_by(
 ) -> Iterator[Packet[Stream]]:
     """Let each video's shapes see its packets on their way."""
     for packet in packets:
-        shapes[packet.stream_index].see(packet)
+        shapes[packet.stream.index].see(packet)
         yield packet
 
 
@@ -218,7 +218,7 @@ def look_around(container: InputContainer, reader: Reader, shapes: Sequence[Shap
         with suppress(av.FFmpegError, Spent):
             container.seek(start + length * place // PLACES)
             for packet in islice(packets_of(container, list(container.streams)), PLACE_PACKETS):
-                shapes[packet.stream_index].see(packet)
+                shapes[packet.stream.index].see(packet)
 
 
 def missed_bytes(container: InputContainer, reader: Reader, tracks: Sequence[Track]) -> int:
@@ -275,7 +275,7 @@ def examine_once(
         ]
         shapes = [Shapes(stream) for stream in container.streams]
         for packet in seen_by(shapes, beginning.packets()):
-            readings[packet.stream_index].see(packet)
+            readings[packet.stream.index].see(packet)
         tracks = tuple(
             replace(track, largest=seen.largest)
             for track, seen in zip(facts.tracks, shapes, strict=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from watchconv.media.facts import Content, Gap
+from watchconv.media.tracks import kind_of
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -37,11 +38,11 @@ class Reading:
     def __init__(self, stream: Stream, *, whole: bool, decodes: bool) -> None:
         """whole: decode all of it; decodes: it is known already that it gives a frame."""
         self.packets = self.corrupt = self.steps_back = self.frames = 0
-        self._kind = stream.type
+        self._kind = kind_of(stream)
         self._unit = float(stream.time_base or 0)
         self._context: Any = stream.codec_context
         self._is_bare = bool(self._context) and self._context.codec.canonical_name.startswith(BARE)
-        is_timed = stream.type in ("video", "audio")
+        is_timed = self._kind in ("video", "audio")
         self._whole = whole and is_timed and self._context is not None
         self._decodes = decodes or not is_timed
         self._tries = 0 if self._decodes or not self._context else DECODE_TRIES

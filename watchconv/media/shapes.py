@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import av
 from av.codec import CodecContext
 
+from watchconv.media.tracks import kind_of
+
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
@@ -37,7 +39,7 @@ class Shapes:
         context: Any = stream.codec_context
         self._codec = context.codec.canonical_name if context else ""
         self._extradata = context.extradata if context else None
-        self._pattern = _HEADERS.get(self._codec) if stream.type == "video" else None
+        self._pattern = _HEADERS.get(self._codec) if kind_of(stream) == "video" else None
         self._headers: set[bytes] = set()
         self._found: set[tuple[int, int, object]] = set()
 

@@ -10,10 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import av
+from av.audio.stream import AudioStream
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
+from av.stream import AttachmentStream, Disposition
+from av.subtitles.stream import SubtitleStream
+from av.video.stream import VideoStream
 
-from watchconv.media import KINDS
 from watchconv.media.facts import Chroma, Track
 
 if TYPE_CHECKING:
@@ -31,6 +33,13 @@ _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 _LAYOUT = re.compile(r"[A-Za-z0-9_.+() -]{1,64}")
 _LANGUAGE = re.compile(r"[A-Za-z0-9-]{1,16}")
 _FONTS = {"ttf": "ttf", "ttc": "ttf", "otf": "otf", "otc": "otf", "woff": "otf", "woff2": "otf"}
+
+_KINDS = {
+    "video": VideoStream,
+    "audio": AudioStream,
+    "subtitle": SubtitleStream,
+    "attachment": AttachmentStream,
+}
 
 # by the numbers of ITU-T H.273, ffmpeg's names; "" where nothing is said
 _PRIMARIES = {
@@ -104,8 +113,14 @@ def describe(
 
 
 def kind_of(stream: Stream) -> str:
-    """Return a stream's kind; what ffmpeg cannot name either is data."""
-    return stream.type if stream.type in KINDS else "data"
+    """Return the kind a stream had when the file was opened; what has no name is data.
+
+    A damaged file's streams may change theirs while they are read; what decodes them does not.
+    """
+    for kind, known in _KINDS.items():
+        if isinstance(stream, known):
+            return kind
+    return "data"
 
 
 def codec_of(stream: Stream, kind: str, announced: Announced) -> str:
