@@ -107,6 +107,15 @@ def test_the_slowest_sounds_have_the_longest_frames() -> None:
     assert judge_spans([Span(SOUND, before, after)]) != ()
 
 
+def test_a_last_packet_of_unknown_length_is_as_long_as_others_may_be() -> None:
+    slow = replace(SOUND, sample_rate=8000)
+    gaps = tuple(Gap(at, 0.3) for at in range(10))
+    bursts = content(slow, 0.387, 27.537, gaps=gaps, seconds=0.0)
+
+    assert judge_spans([Span(slow, bursts, content(slow, 0.355, 28.02))]) == ()
+    assert judge_spans([Span(slow, bursts, content(slow, 0.355, 29.0))]) != ()
+
+
 def test_a_track_without_times_says_nothing() -> None:
     silent = replace(WHOLE[1], start=None, end=None)
 

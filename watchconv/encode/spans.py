@@ -66,7 +66,12 @@ class Span(NamedTuple):
             frame = 1 / (self.track.frame_rate or FRAME_RATE)
             return 2 * max(frame, self.packet_seconds) + 0.02
         priming = PRIMING / (self.track.sample_rate or 48000)
-        return SOUND_SECONDS + priming + min(self.packet_seconds, 0.2)
+        slack = SOUND_SECONDS + priming + min(self.packet_seconds, 0.2)
+        start, end = self.before.start or 0.0, self.before.end or 0.0
+        if self.before.gaps and self.before.seconds < (end - start) / 2:
+            # its packets do not say how long they are, so nobody knows when the last one is over
+            slack += self.before.gaps[0].seconds
+        return slack
 
 
 def judge_spans(spans: Sequence[Span]) -> tuple[Broken, ...]:
