@@ -124,7 +124,8 @@ def test_a_picture_is_copied_only_where_all_that_is_wished_holds(
     decision = made.decisions[0]
     assert decision.action is (Action.ENCODE if why else Action.COPY)
     assert (why or "it is right already") in decision.why
-    assert option(made, "-c:v:0") == ("copy" if why is None else f"libx{decision.why[17:20]}")
+    encoder = {"h264": "libx264", "hevc": "libx265"}[str(video["codec"])]
+    assert option(made, "-c:v:0") == (encoder if why else "copy")
 
 
 TURNED = replace(PICTURE, rotation=90)

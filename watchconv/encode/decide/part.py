@@ -58,7 +58,7 @@ def encoded(made: Treatment, ordinal: int, encoder: str, why: str, *more: str) -
         args += [f"-filter:{letter}:{ordinal}", ",".join(made.filters)]
     action = Action.CONVERT if track.kind == "subtitle" else Action.ENCODE
     notes = "".join(f"; {note}" for note in made.notes)
-    words = f"encoded with {encoder}: {why}{notes}"
+    words = f"with {encoder}: {why}{notes}"
     changes = dict.fromkeys(_FREE) | made.changes
     decision = Decision(track.index, track.kind, action, words, ordinal, changes)
     before = (f"-c:{track.index}", made.decoder) if made.decoder else ()
