@@ -447,7 +447,7 @@ def test_every_speaker_keeps_its_channel_or_its_loss_is_said(
     made = chosen(("-map", "auto", "-c:v", "copy", "-c:a", encoder), media(VIDEO, track))
 
     assert causes(made) == ([] if whole else [WarningCause.LAYOUT])
-    assert (f"-filter:a:0 aformat=channel_layouts={becomes}" in words(made)) == bool(becomes)
+    assert (f"aformat=channel_layouts={becomes}" in words(made)) == bool(becomes)
     assert (f"-b:a:0 {kbit}" in words(made)) == bool(kbit)
 
 
@@ -464,6 +464,12 @@ def test_every_speaker_keeps_its_channel_or_its_loss_is_said(
 )
 def test_what_the_profile_says_of_its_sound_holds(more: tuple[str, ...], absent: str) -> None:
     assert absent not in words(chosen([*X264, *more], media(VIDEO, AUDIO)))
+
+
+def test_of_more_channels_than_can_be_mixed_the_first_ones_go() -> None:
+    track = replace(AUDIO, layout="", channels=10)
+
+    assert "-filter:a:0 pan=7.1|c0=c0|c1=c1" in words(chosen(X264, media(VIDEO, track)))
 
 
 def test_a_rate_that_the_encoder_does_not_take_is_said() -> None:

@@ -1,9 +1,9 @@
 """The built-in profiles: what happens to a file when nobody has said anything else.
 
 A video that ffmpeg can decode passes through each encoding profile, on ffmpeg 5.1 and later: alpha,
-odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks. Known exceptions: 10 or
-12 unlabelled sound channels fail on 5.1; gaps of tens of hours fit into no mp4. ``remux`` takes
-what Matroska can hold: no RealVideo, APNG, raw RGB, or bare H.264 and HEVC without times.
+odd sizes, one pixel, odd channel layouts, cover art, empty and data tracks. Known exception: gaps
+of tens of hours fit into no mp4. ``remux`` copies what Matroska holds and encodes other pictures
+with a warning; bare H.264 and HEVC without times it cannot take.
 
 ``mp4``, ``hevc`` and ``av1`` copy what is of their codec already. Tracks, what they need of filters
 and bit rates, and threads are chosen by the probe (``encode.raw``, ``encode.decide``,

@@ -68,6 +68,9 @@ def treat_sound(track: Track, sound: Sound) -> Treatment:
         fitting = tuple(name for name in layouts if CHANNELS[name] <= most) or ("mono",)
         layout, whole = nearest_layout(fitting, track.layout, channels)
         before = track.layout or f"{channels} channels"
+        if channels > max(CHANNELS.values()):  # more than ffmpeg can mix
+            firsts = "".join(f"|c{n}=c{n}" for n in range(CHANNELS[layout]))
+            made.put(f"pan={layout}{firsts}")
         channels = CHANNELS[layout]
         is_renamed = (encoder, layout) in _RENAMED
         made.becomes(channels=channels, layout=None if is_renamed else layout)
