@@ -203,3 +203,22 @@ def test_what_is_no_video_is_not_looked_at(clip: Path, track: int) -> None:
 
     with working() as worker, opened(clip) as fd, pytest.raises(ProbeFailed, match="no such"):
         worker.look(fd, track, [0.0])
+
+
+def test_what_is_shown_after_a_seek_stands_on_a_whole_picture(tmp_path: Path) -> None:
+    """MPEG-4 shows grey from the middle of a group on, and a transport stream has no index."""
+    seen = []
+    for name in ("a.ts", "a.mkv"):
+        path = tmp_path / name
+        subprocess.run(
+            [FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=4", "-c:v",
+             "mpeg4", "-bitexact", path],
+            check=True,
+        )  # fmt: skip
+        with working() as worker, opened(path) as fd:
+            start = worker.examine(fd, path.stat().st_size, sandbox="off").contents[0].start or 0.0
+            moments = [start + at for at in (0.8, 2.0, 3.2)]
+            seen.append(worker.look(fd, 0, moments, sandbox="off"))
+
+    for of_stream, of_index in zip(*seen, strict=True):
+        assert [picture.colors for picture in of_stream] == [p.colors for p in of_index]

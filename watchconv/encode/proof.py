@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 COVER_SECONDS = 1.0  # of sound beside a single picture
 LARGE_GAP_SECONDS = 0.5
+NEAR_SECONDS = 0.25
 # What is decoded as it is stored: black is zeros.
 _BARE = re.compile(r"(?:rawvideo|v210|v308|v408|v410|r10k|r210|avrp|ayuv|y41p|yuv4|pcm_)")
 
@@ -146,12 +147,14 @@ class Readings:
         return replace(proof, look=look, fault=Rejected(reason, cause=Cause.OUTPUT))
 
     def _pictures(self, descriptor: int, content: Content) -> tuple[tuple[Picture, ...], ...]:
-        return self._reader.look(
-            descriptor,
-            content.index,
-            moments_of(content),
-            sandbox=self._sandbox,
-            stop=self._stop,
+        moments = moments_of(content)
+        found = self._reader.look(
+            descriptor, content.index, moments, sandbox=self._sandbox, stop=self._stop
+        )
+        # where a moment is far behind a picture that stands alone, others than its own are seen
+        return tuple(
+            group if group and group[0].at <= moment + NEAR_SECONDS else ()
+            for moment, group in zip(moments, found, strict=True)
         )
 
 

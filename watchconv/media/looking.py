@@ -90,6 +90,7 @@ class _Playing:
         return list(self._kept)
 
     def _decoded(self) -> Iterator[VideoFrame]:
+        is_whole = False  # some decoders show grey until a picture comes that stands alone
         try:
             for packet in packets_of(self._container, [self._stream]):
                 if time.monotonic() > self._deadline:
@@ -98,7 +99,10 @@ class _Playing:
                 far = when is not None and when * self._unit < self._wanted - SKIPPED_SECONDS
                 self._context.skip_frame = "NONREF" if far else "DEFAULT"
                 with suppress(av.FFmpegError):  # damage in it is no frame
-                    yield from packet.decode()  # type: ignore[misc]
+                    for frame in packet.decode():
+                        is_whole = is_whole or bool(frame.key_frame)  # type: ignore[union-attr]
+                        if is_whole:
+                            yield frame  # type: ignore[misc]
         except (av.FFmpegError, Spent):
             return
 
