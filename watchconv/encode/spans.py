@@ -67,11 +67,14 @@ class Span(NamedTuple):
             return 2 * max(frame, self.packet_seconds) + 0.02
         priming = PRIMING / (self.track.sample_rate or 48000)
         slack = SOUND_SECONDS + priming + min(self.packet_seconds, 0.2)
+        # such packets may come long before or after what they hold is heard
+        return slack + 3 * self.before.gaps[0].seconds if self.is_rough else slack
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether the original's packets do not say how long they are: when is then a guess."""
         start, end = self.before.start or 0.0, self.before.end or 0.0
-        if self.before.gaps and self.before.seconds < (end - start) / 2:
-            # its packets do not say how long they are, so nobody knows when the last one is over
-            slack += self.before.gaps[0].seconds
-        return slack
+        return bool(self.before.gaps) and self.before.seconds < (end - start) / 2
 
 
 def judge_spans(spans: Sequence[Span]) -> tuple[Broken, ...]:
@@ -84,7 +87,7 @@ def judge_spans(spans: Sequence[Span]) -> tuple[Broken, ...]:
     picture = next((span for span in timed if span.track.kind == "video"), None)
     if picture and not picture.before.steps_back:
         for span in timed:
-            if span is not picture and not span.before.steps_back:
+            if span is not picture and not span.before.steps_back and not span.is_rough:
                 found += offset_faults(span, picture)
     return tuple(found)
 
