@@ -175,7 +175,7 @@ class Service:
 
     def encodes(self) -> list[int]:
         """Give the ffmpeg processes of this service, as the box numbers them."""
-        said = self.box.attempt("pgrep", "-P", str(self.pid), "-f", "ffmpeg .*-progress").stdout
+        said = self.box.attempt("pgrep", "-P", str(self.pid), "-f", "ffmpeg.* -progress").stdout
         return [int(pid) for pid in said.split()]
 
 
