@@ -222,8 +222,8 @@ def test_what_may_be_an_argument_is_one(tmp_path: Path, args: str) -> None:
     text = yaml.safe_dump({"profiles": {"p": {"suffix": ".web.mp4", "args": args}}})
     config = load(tmp_path, text)
 
-    assert config.profiles["p"].args == tuple(shlex.split(args))
-    assert config.profiles["p"].suffix == ".web.mp4"
+    assert config.all_profiles["p"].args == tuple(shlex.split(args))
+    assert config.all_profiles["p"].suffix == ".web.mp4"
 
 
 def test_everything_wrong_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def run_command(arguments: argparse.Namespace) -> int:
         from watchconv.commands.check import print_schema
 
         return print_schema()
+    if name == "check" and arguments.files:
+        name = "examine"
     module = f"watchconv.commands.{_MODULES.get(name, name)}"
     config = read_configuration(arguments, module)
     return int(getattr(import_module(module), name)(config, arguments))
@@ -96,7 +98,8 @@ def read_configuration(arguments: argparse.Namespace, module: str) -> Config:
     try:
         arguments.config = arguments.config or find_config(os.environ)  # a reload reads the same
     except NoConfigError:
-        if arguments.command != "profiles":  # those that are built in, then
+        is_examining = arguments.command == "check" and arguments.files
+        if arguments.command != "profiles" and not is_examining:  # the defaults will do, then
             raise
         return config_for_root(os.curdir)
     if arguments.command == "run":  # which stays, and is to stay small
@@ -119,12 +122,14 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add = partial(_add_command, commands)
     add("run", "the daemon, in the foreground", once="work off the inbox, then exit")
-    add(
+    check = add(
         "check",
-        "check configuration, ffmpeg, folders and sandbox",
+        "check configuration, ffmpeg, folders and sandbox, or examine files",
         forget_mounts="take the folders as they are now, without the mounts that held them before",
         schema="print the JSON Schema and exit",
     )
+    whole = "is it whole, and does all of it decode? nothing is made or moved"
+    check.add_argument("files", metavar="FILE", nargs="*", help=whole)
     add("status", "what the daemon does now", json="for programs", watch="keep showing it")
     saved = "bytes in, out and saved, of all time"
     jobs = add("jobs", "the history", json="for programs", saved=saved)

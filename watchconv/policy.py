@@ -114,6 +114,8 @@ def spare_original(decision: Deliver, on_success: OnSuccess) -> tuple[OnSuccess,
     on_success is what is configured.
     """
     is_encoded = decision.verdict is Verdict.ENCODED
+    if is_encoded and not decision.outputs and on_success is OnSuccess.DELETE:
+        return OnSuccess.MOVE, decision  # it was only examined, and nothing else is there of it
     if decision.is_proven or not is_encoded or on_success is not OnSuccess.DELETE:
         return on_success, decision
     text = "the original is moved to done/, not deleted: not all of the output could be proven"

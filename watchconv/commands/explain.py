@@ -35,17 +35,20 @@ _UNOPENED = {
 
 def profiles(config: Config, arguments: argparse.Namespace) -> int:
     """Print every profile with its arguments, or what it declares."""
+    from watchconv.config import Examining
     from watchconv.config.load import declared_yaml
     from watchconv.config.wish import Declared
 
     for profile in config.all_profiles.values():
         notes = [profile.suffix, f"verify: {profile.verify}"]
+        if isinstance(profile, Examining):
+            notes = ["health: decode"]
         if profile.name in config.profiles:
             notes.append("configured")
         if profile.name == config.profile:
             notes.append("the default")
         print(printable(f"{profile.name} ({', '.join(notes)})"))
-        lines = [shlex.join(profile.args)]
+        lines = [shlex.join(profile.args)] if profile.args else []
         if isinstance(profile, Declared):
             lines = declared_yaml(profile.wish).splitlines()
         for line in lines:
@@ -129,6 +132,8 @@ def explain_encode(
     config: Config, path: str, source: str, profile: Profile, media: Facts
 ) -> Iterator[str]:
     """Yield what the encode plan holds, for one encode alone and for one among others."""
+    from watchconv.config import Examining
+    from watchconv.encode.health import plan_health
     from watchconv.encode.plan import plan_encode
     from watchconv.encode.program import choose_program
     from watchconv.encode.words import decision_lines, promise_words
@@ -137,6 +142,12 @@ def explain_encode(
     from watchconv.names import with_suffix
 
     program = choose_program(config)
+    if isinstance(profile, Examining):
+        plan = plan_health(media, program=program.path, source=path, max_pixels=config.max_pixels)
+        yield f"profile: {profile.name}, which examines, and makes nothing"
+        yield "command:"
+        yield f"    {shlex.join(plan.argv)}"
+        return
     yield f"profile: {profile.name}, output: {with_suffix(source, profile.suffix)}"
     yield f"ffmpeg: {program.path} ({program.ability.version})"
     plans = [

@@ -11,11 +11,12 @@ imported here needs neither, and ``load_apart`` has a child of its own read the 
 
 from __future__ import annotations
 
-from watchconv.config.keys import Config, Receipts, Sandbox
+from watchconv.config.keys import Config, Examining, Receipts, Sandbox
 from watchconv.config.load import NoConfigError, config_for_root, find_config, load_apart
 
 __all__ = [
     "Config",
+    "Examining",
     "NoConfigError",
     "Receipts",
     "Sandbox",

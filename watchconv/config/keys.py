@@ -11,7 +11,7 @@ import os
 from dataclasses import MISSING, dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from watchconv.config.group import Group, key
 from watchconv.config.profiles import BUILTIN
@@ -70,6 +70,22 @@ class TimeLimit(Group):
 
     seconds: v.Limit = key(3600, "for every file")
     per_second: v.Seconds = key(60, "and this for each second of input")
+
+
+@dataclass(frozen=True)
+class HealthProfile(Group):
+    """One profile that examines files, and makes nothing of them."""
+
+    health: Literal["decode"] = key(MISSING, "decode: all of a file is read and decoded")
+
+    def named(self, name: str) -> Profile:
+        """Return the profile of this name."""
+        return Examining(name, "", (), incomplete=Incomplete.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Examining(Profile):
+    """A profile that makes nothing: what is whole goes to done/, all else to error/."""
 
 
 @dataclass(frozen=True)

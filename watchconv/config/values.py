@@ -30,7 +30,7 @@ from pydantic import ValidationInfo as Info
 from pydantic_core import CoreSchema, core_schema
 
 from watchconv.config.document import Plain
-from watchconv.config.keys import RawProfile, usable_cpus
+from watchconv.config.keys import HealthProfile, RawProfile, usable_cpus
 from watchconv.config.problems import show
 from watchconv.config.wish import Wish
 from watchconv.names import NAME_MAX_BYTES, SUFFIX_MAX_BYTES, printable
@@ -346,15 +346,18 @@ EncoderName = Annotated[str, reader("encoder", "a name such as libx265", read_en
 _ONLY_DECLARED = {key.name for key in fields(Wish)} - {key.name for key in fields(RawProfile)}
 
 
-# meant is what has a key that only a declared profile has, or was made of one
+def kind_of_profile(value: object) -> str:
+    """Say which kind is meant: what has a key that only this one has, or was made of one."""
+    if isinstance(value, HealthProfile) or (isinstance(value, dict) and "health" in value):
+        return "health"
+    if isinstance(value, dict):
+        return "raw" if _ONLY_DECLARED.isdisjoint(value) else "declared"
+    return "declared" if isinstance(value, Wish) else "raw"
+
+
 ProfileKeys = Annotated[
-    Annotated[RawProfile, Tag("raw")] | Annotated[Wish, Tag("declared")],
-    Discriminator(
-        lambda value: (
-            "declared"
-            if isinstance(value, Wish)
-            or (isinstance(value, dict) and not _ONLY_DECLARED.isdisjoint(value))
-            else "raw"
-        )
-    ),
+    Annotated[RawProfile, Tag("raw")]
+    | Annotated[Wish, Tag("declared")]
+    | Annotated[HealthProfile, Tag("health")],
+    Discriminator(kind_of_profile),
 ]

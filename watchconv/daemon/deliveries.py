@@ -137,7 +137,7 @@ class Deliveries:
         on_success, decision = spare_original(decision, settings.on_success)
         settings = replace(settings, on_success=on_success)
         outputs = decision.outputs
-        if decision.verdict is Verdict.ENCODED and config.receipts is Receipts.BESIDE:
+        if outputs and config.receipts is Receipts.BESIDE:
             outputs += self._write_receipt(job, decision, end, on_success)
         intent = self.destination.plan(job, decision.verdict, outputs, settings)
         report = decision.report

@@ -13,8 +13,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from watchconv.config import Examining
 from watchconv.daemon.memory import MemoryRoom
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
+from watchconv.encode.health import plan_health
 from watchconv.encode.plan import plan_encode, refusal
 from watchconv.encode.words import decision_lines
 from watchconv.errors import EnvironmentTrouble
@@ -255,6 +257,13 @@ class Worker:
         if refused := refusal(media, config.max_pixels):
             return refused
         work = self._work.path(job.id, job.run)
+        if isinstance(profile, Examining):
+            return plan_health(
+                media,
+                program=self._program.path,
+                source=readable_name(work, original),
+                max_pixels=config.max_pixels,
+            )
         return plan_encode(
             profile,
             media,

@@ -45,7 +45,7 @@ class EncodeFacts:
     """What is known of an encode when its ffmpeg has ended."""
 
     tail: str  # of its stderr
-    output_bytes: int
+    output_bytes: int | None  # None: it makes nothing
     had_progress: bool
     max_output: int  # 0: no limit
     has_all_memory: bool  # another attempt would be allowed no more
@@ -199,7 +199,7 @@ def outcome_of(ended: ChildExit, facts: EncodeFacts) -> Outcome | None:
         case ExitCause.UNSTARTED:
             return Broke(ended.detail)
     # ffmpeg may exit with 0 although a limit was reached; its last write may be a part
-    if facts.max_output and facts.output_bytes >= facts.max_output:
+    if facts.max_output and (facts.output_bytes or 0) >= facts.max_output:
         reason = f"its output is too large: max_output allows {facts.max_output} bytes"
         return Rejected(reason, cause=Cause.OUTPUT_TOO_LARGE)
     if found := _OVERSIZE.search(facts.tail):

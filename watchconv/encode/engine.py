@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from watchconv.encode import receipt
+from watchconv.encode import health, receipt
 from watchconv.encode.classify import EncodeFacts, classify, compose_report, output_bytes
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader
 from watchconv.encode.proof import Case, Proof, Readings
@@ -26,7 +26,7 @@ from watchconv.host.files import closing, open_regular, sync_folder
 from watchconv.host.threads import in_thread
 from watchconv.host.workdir import Manifest, output_name
 from watchconv.logs.format import log_job
-from watchconv.media.probe_protocol import NoWorker
+from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import (
     AttemptEnd,
     Broke,
@@ -327,7 +327,7 @@ class _LocalAttempt:
             return changed
         facts = EncodeFacts(
             tail=self._stderr.tail,
-            output_bytes=output_bytes(self._output),
+            output_bytes=None if assignment.plan.only_examines else output_bytes(self._output),
             had_progress=self._tracker.progress is not None,
             max_output=assignment.limits.max_output,
             has_all_memory=assignment.limits.has_all_memory,
@@ -353,6 +353,9 @@ class _LocalAttempt:
             original = open_regular(*os.path.split(assignment.original))
         except OSError as error:
             return compare(assignment.original, assignment.identity) or read_error(error)
+        if assignment.plan.only_examines:
+            with closing(original):
+                return self._judge_health(original)
         with (
             closing(original),
             closing(os.open(self._output, os.O_RDONLY | os.O_CLOEXEC)) as output,
@@ -394,6 +397,25 @@ class _LocalAttempt:
         )
         engine.work.write_manifest(job.id, proof)
         return made
+
+    def _judge_health(self, original: int) -> Outcome:
+        """Judge the original itself, of which nothing was made."""
+        media, limits = self._assignment.media, self._assignment.limits
+        try:
+            there = self._engine.reader.examine(
+                original,
+                os.fstat(original).st_size,
+                sandbox=limits.sandbox,
+                stop=self._stop_proof,
+            )
+        except Stopped:
+            return Interrupted()
+        except NoWorker as failed:
+            raise EnvironmentTrouble(failed.reason) from failed
+        except ProbeFailed as failed:
+            return (Rejected if failed.hopeless else Broke)(failed.reason, cause=failed.cause)
+        found = health.judge(media, self._stderr.counts(), there)
+        return found.fault or Encoded((), found.warnings, receipt=self._receipt({}))
 
     def _receipt(self, found: Mapping[str, Any]) -> str:
         program = self._engine.program

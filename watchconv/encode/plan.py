@@ -48,6 +48,7 @@ class EncodePlan:
     warnings: tuple[JobWarning, ...] = ()  # what the output lacks, or has otherwise
     keeps: frozenset[str] = frozenset()  # of chapters, date, place, tags: what it has to have
     frame_factor: float | None = 1.0  # frames out for each that is decoded; None: nobody knows
+    only_examines: bool = False  # nothing is made
 
 
 def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
@@ -79,18 +80,10 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
     if isinstance(chosen, Rejected):
         return chosen
     args = chosen.args + thread_args(chosen.args, cores, parallel)
-    argv = [program, *_OPTIONS, *_ONE_LOCAL_FILE, "-f", media.demuxer]
-    if media.demuxer == "mov":
-        argv += ["-enable_drefs", "0"]
-    if media.probe_bytes:  # else tracks that begin late would be missing
-        argv += ["-probesize", str(media.probe_bytes), "-analyzeduration", _ANALYZED]
-    if media.clock_restarts and media.demuxer in RESTARTING:
-        # by default only a step of ten seconds is one: a smaller one back would leave a hole
-        argv += ["-dts_delta_threshold", "1"]
+    argv = argv_for(media, program=program, max_pixels=max_pixels)
     if "copy" in args:  # AVI and MPEG-PS hold packets without times, which Matroska refuses
         argv += ["-fflags", "+genpts"]
-    argv += ["-max_pixels", str(max_pixels), *chosen.input_args, "-i", f"file:{source}"]
-    argv += [*args, f"file:{output}"]
+    argv += [*chosen.input_args, "-i", f"file:{source}", *args, f"file:{output}"]
     is_unreadable = any(w.cause is WarningCause.UNPROVEN for w in chosen.warnings)
     return EncodePlan(
         args=tuple(args),
@@ -105,6 +98,19 @@ def plan_encode(  # noqa: PLR0913 (each is a fact of its own)
         keeps=chosen.keeps,
         frame_factor=chosen.frame_factor,
     )
+
+
+def argv_for(media: Facts, *, program: str, max_pixels: int) -> list[str]:
+    """Return the command line up to the input: this file alone, as the probe found it."""
+    argv = [program, *_OPTIONS, *_ONE_LOCAL_FILE, "-f", media.demuxer]
+    if media.demuxer == "mov":
+        argv += ["-enable_drefs", "0"]
+    if media.probe_bytes:  # else tracks that begin late would be missing
+        argv += ["-probesize", str(media.probe_bytes), "-analyzeduration", _ANALYZED]
+    if media.clock_restarts and media.demuxer in RESTARTING:
+        # by default only a step of ten seconds is one: a smaller one back would leave a hole
+        argv += ["-dts_delta_threshold", "1"]
+    return [*argv, "-max_pixels", str(max_pixels)]
 
 
 def refusal(media: Facts, max_pixels: int) -> Rejected | None:

@@ -279,7 +279,7 @@ def find_unusable(config: Config, broken: Collection[str]) -> Iterator[Problem]:
                 yield Problem(("profile",), f"{name} cannot be used: {sentence}")
         suffix = profile.suffix
         is_sure = suffix.endswith(_SUFFIXES) or isinstance(profile, Declared)
-        if not is_own or "-f" in profile.args or is_sure:
+        if not suffix or not is_own or "-f" in profile.args or is_sure:
             continue
         # Given nothing to read and nowhere to write, it looks for the container first of all.
         output = f"{os.devnull}/output{suffix}"

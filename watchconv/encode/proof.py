@@ -25,7 +25,7 @@ from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import Broke, Cause, JobWarning, Rejected, Verify, WarningCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from watchconv.encode.ffmpeg_output import StreamCount, StreamCounts
     from watchconv.encode.plan import EncodePlan
@@ -325,6 +325,11 @@ def undecodable_copies(case: Case, facts: Facts, made: Examined) -> Iterator[Bro
 def original_fault(case: Case, there: Examined, made: Examined) -> Rejected | None:
     """Return what is wrong with the original itself, that its encode does not show."""
     used = {d.track: d for d in case.decisions if d.ordinal is not None}
+    return damage(there, used) or no_film(there, made, used)
+
+
+def damage(there: Examined, used: Container[int]) -> Rejected | None:
+    """Return what of the tracks that are used was damaged, or never written."""
     contents = [c for c in there.contents if c.index in used and not _BARE.match(c.codec)]
     for content in contents:
         if content.kind in ("video", "audio") and content.corrupt * 10 > content.packets > 3:
@@ -336,7 +341,7 @@ def original_fault(case: Case, there: Examined, made: Examined) -> Rejected | No
         at, size = max(there.zeros, key=lambda run: run[1])
         reason = f"{size:,} bytes from byte {at:,} on were never written"
         return Rejected(f"the file is not whole: {reason}", cause=Cause.TRUNCATED)
-    return no_film(there, made, used)
+    return None
 
 
 def _is_large(seconds: float) -> bool:

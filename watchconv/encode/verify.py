@@ -79,7 +79,7 @@ def verify(
     elif asked.level is Verify.FULL and asked.frame_factor is None:
         told.append(_unproven("nobody knows how many frames come of each, so none were counted"))
     inputs = {count[:2]: count for count in counts.inputs}
-    fault = _input_fault(counts, inputs, None if time_changer else media) or _output_fault(
+    fault = input_fault(counts, None if time_changer else media) or _output_fault(
         counts, inputs, outputs
     )
     factor = asked.frame_factor
@@ -97,8 +97,9 @@ def _is_short(there: int, wanted: int) -> bool:
     return there < wanted * 0.9 and wanted - there > 3
 
 
-def _input_fault(counts: StreamCounts, inputs: Inputs, media: Facts | None) -> Rejected | None:
+def input_fault(counts: StreamCounts, media: Facts | None) -> Rejected | None:
     """Return what is wrong with the input: it is cut (by its own index, in media), or damaged."""
+    inputs = {count[:2]: count for count in counts.inputs}
     used = dict(counts.routes)
     for stream in media.tracks if media else ():
         count = inputs.get((0, stream.index))
