@@ -203,6 +203,12 @@ def test_a_receipt_is_beside_its_output_and_in_the_journal(place: Place, clip: P
     assert kept["size"]["in"] == clip.stat().st_size
     assert kept["attempts"][0]["argv"][-1].endswith("output.mkv")
     assert kept["decisions"][0]["action"] == "copy"
+    promises = {row["what"]: (row["wanted"], row["found"]) for row in kept["promises"]}
+    assert promises["video track 0: codec"] == ("mpeg4", "mpeg4")
+    assert promises["video track 0: width"] == (64, 64)
+    assert promises["video track 0: seconds"][0] == pytest.approx(0.2)
+    assert kept["facts_out"]["tracks"][0]["codec"] == "mpeg4"
+    assert kept["look"]["is_right"]
     assert [row["codec"] for row in kept["facts_in"]["tracks"]] == ["mpeg4"]
     shown = place.say("receipt", job["id"])
     assert "output: remux/b (2).mkv" in shown

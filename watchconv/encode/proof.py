@@ -16,7 +16,7 @@ from watchconv.encode.kept import Broken
 from watchconv.encode.look import Look, compare, moments_of, picture_changer
 from watchconv.encode.plan import RESTARTING
 from watchconv.encode.promises import broken, pairs_of
-from watchconv.encode.receipt import facts_json
+from watchconv.encode.receipt import facts_json, promises_json
 from watchconv.encode.salvage import is_of_the_original, salvaged
 from watchconv.encode.spans import Span, judge_spans
 from watchconv.encode.verify import Asked, verify
@@ -50,6 +50,7 @@ class Proof:
     original: Examined | None = None
     output: Examined | None = None
     look: Look | None = None
+    promises: tuple[dict[str, Any], ...] = ()
     anew: Facts | None = None  # of the original: what to plan it anew with …
     why: str = ""  # … and what was not known of it before
 
@@ -58,6 +59,7 @@ class Proof:
         found: dict[str, Any] = {"is_proven": self.is_proven}
         if self.output:
             found["facts_out"] = facts_json(self.output.facts)
+        found["promises"] = list(self.promises)
         if self.look:
             found["look"] = self.look._asdict()
         return found
@@ -192,7 +194,12 @@ def judge(case: Case, made: Examined, there: Examined | None) -> Proof:
     if lacks:
         warnings.append(_salvage(case, lacks, made))
     worst = next((f for f in faults if f), None)
-    proof = Proof(worst, original=there, output=made)
+    promises = promises_json(case.decisions, facts, made.facts, plan.keeps)
+    for span in spans_of(case, there, made) if there else ():
+        wanted, found_seconds = span.before.seconds, span.after.seconds
+        what = f"{span.track.kind} track {span.track.index}: seconds"
+        promises.append({"what": what, "wanted": wanted, "found": found_seconds})
+    proof = Proof(worst, original=there, output=made, promises=tuple(promises))
     late = missed(case, there)
     for name in late.values():
         text = f"{name} begins in the middle of the file and is left out"

@@ -12,15 +12,18 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from watchconv import __version__
+from watchconv.encode.kept import Broken, broken_of_file
+from watchconv.encode.promises import pairs_of, wanted_of
+from watchconv.media.facts import Track
 from watchconv.model import OutputRole
 from watchconv.views import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from watchconv.encode.decision import Decision
     from watchconv.encode.plan import EncodePlan
-    from watchconv.media.facts import Facts, Track
+    from watchconv.media.facts import Facts
     from watchconv.model import Attempt, AttemptEnd, Job
 
 FORMAT = 1  # raised when a key changes its meaning; keys are only ever added
@@ -69,6 +72,38 @@ def _track_json(track: Track) -> dict[str, Any]:
         if field.default is MISSING or value != field.default:
             told[field.name] = value
     return told
+
+
+def promises_json(
+    decisions: Sequence[Decision], original: Facts, output: Facts, keeps: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return what was promised of an output whose original is not as most are, and what is so."""
+    told = []
+    for pair in pairs_of(decisions, original, output):
+        if isinstance(pair, Broken):
+            told.append({"what": pair.text, "wanted": "there", "found": "missing"})
+            continue
+        for field in fields(Track):
+            wanted = wanted_of(pair, field.name)
+            is_usual = wanted == field.default and field.name not in pair.decision.changes
+            if field.name in _UNPROMISED or wanted is None or is_usual:
+                continue
+            if field.name in ("width", "height") and pair.before.rotation and not pair.is_copied:
+                continue  # they change their places as it is turned
+            found = getattr(pair.after, field.name)
+            told.append({"what": f"{pair.name}: {field.name}", "wanted": wanted, "found": found})
+    for name in sorted(keeps):
+        lost = broken_of_file(original, output, [name])
+        found = "; ".join(fault.text for fault in lost) or "kept"
+        told.append({"what": name, "wanted": "kept", "found": found})
+    return told
+
+
+# of a track, what depends on how it is stored
+_UNPROMISED = frozenset(
+    {"index", "kind", "samples", "program", "start_seconds", "bit_rate", "discarded"}
+    | {"pixel_format", "frame_rate", "largest", "decodable"}
+)
 
 
 def _decision_json(decision: Decision) -> dict[str, Any]:
