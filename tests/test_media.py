@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # six minutes long: it is for tests that stop a job, not for one that waits for its end
 TOO_LONG = {"long_1080p_lowbitrate.mp4"}
+# whose sounds were cut off: ffmpeg fails over them, but the film goes without, and says so
+MENDED = {"file-type-fixture.ogm"}
 # what a person is to understand from the first line of the .log
 REASONS = {
     "media-sample_audio_only.mp4": "no video",
@@ -65,7 +67,7 @@ def test_every_real_clip_is_converted_or_fails_with_a_reason(tmp_path: Path) -> 
 
     assert run.returncode == 1, run.stderr  # some of the clips are broken
     assert "Traceback" not in run.stderr
-    good = {name for name, row in rows.items() if converts(row["expected"])}
+    good = {name for name, row in rows.items() if converts(row["expected"])} | MENDED
     assert set(os.listdir(tmp_path / "done")) == good
     assert os.listdir(tmp_path / "inbox") == []
     failed = {n for n in os.listdir(tmp_path / "error") if not n.endswith(".log")}

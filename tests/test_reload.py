@@ -21,6 +21,8 @@ from tests.wrapped import without_seccomp
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+PROVEN = {"copy": {**COPY, "verify": "full"}}  # what an original is deleted for
+
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
@@ -165,7 +167,7 @@ def test_limits_are_those_of_the_new_configuration(tmp_path: Path, clip: Path) -
 def test_what_becomes_of_originals_is_that_of_the_new_configuration(
     tmp_path: Path, clip: Path
 ) -> None:
-    place = GatedPlace(tmp_path / "videos", "copy", on_success="keep")
+    place = GatedPlace(tmp_path / "videos", "copy", on_success="keep", profiles=PROVEN)
     with Daemon(place) as daemon:
         drop(clip, place.inbox / "a.mkv")
         place.wait_for("a.mkv", "done")
@@ -191,6 +193,7 @@ def test_an_original_that_is_left_by_a_change_of_mind_is_not_converted_again(
         tweak="import watchconv.daemon.deliveries as d; d.RETRY_SECONDS = 0.3",
         unprivileged=True,
         on_success=before,
+        profiles=PROVEN,
     )
     closed = place.outbox / "sub"
     closed.mkdir(mode=0o500)

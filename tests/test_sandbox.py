@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import resource
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SUPPORT = support()
+codecs.lookup("idna")  # a confined thread cannot load it, and would remember that there is none
 needs_landlock = pytest.mark.skipif(not SUPPORT.landlock_abi, reason="this kernel has no Landlock")
 needs_seccomp = pytest.mark.skipif(not SUPPORT.seccomp, reason="no pyseccomp or no libseccomp")
 needs_all = pytest.mark.skipif(bool(SUPPORT.missing), reason=" ".join(SUPPORT.missing))

@@ -56,7 +56,10 @@ def read_again(old: Config, program: Program, path: str) -> Config:
     for name in names:
         if name in NEED_RESTART:
             log.warning("%s is another one now: that takes effect with the next start", name)
-    if new.ffmpeg == old.ffmpeg and (chosen := choose_program(new)).path != program.path:
+    if (
+        new.ffmpeg == old.ffmpeg
+        and (chosen := choose_program(replace(new, state=old.state))).path != program.path
+    ):
         log.warning("ffmpeg: auto is %s now: that takes effect with the next start", chosen.path)
     said = ", ".join(name for name in names if name not in NEED_RESTART) or "nothing"
     log.info("the configuration was read again; changed: %s", said)

@@ -95,7 +95,7 @@ def _why_left(track: Track, media: Facts, suffix: str) -> Left | None:
         case "video":
             return Left("only one picture is kept, the film")
         case "audio" if is_silent(track):
-            return Left("it is announced, and nothing is ever sent")
+            return Left("nothing is ever sent of what is announced")
         case "subtitle" if track.codec not in SUBTITLES.get(suffix, {}):
             kind = "picture" if track.codec in BITMAP else "such"
             return Left(f"{container} holds no {kind} subtitles")
