@@ -67,6 +67,7 @@ _PATH = re.compile(r"(?:^|(?<=[=':]))/[^:,;'\\\[\]]+")
 # what is ended is thrown away: from TERM to KILL there is little to tidy up
 TERM_SECONDS = 3.0
 LATER_SECONDS = 15.0
+MOST_PROOFS = 8  # at once; short encodes that are quicker than their proofs wait in their slots
 # What may be mapped where what is used is limited: only against bombs that fill all memory between
 # two looks. SVT-AV1 with 32 threads maps 27 GiB for an 8K film, and uses 11.
 BACKSTOP_BYTES, BACKSTOP_FACTOR = 64 << 30, 4
@@ -174,7 +175,7 @@ class LocalEngine:
     ) -> None:
         """Use an ffmpeg; reader reads outputs back; owner_tag marks the children as ours."""
         self.program, self.reader, self.work = program, reader, work
-        self.owner_tag = owner_tag
+        self.owner_tag, self.proofs = owner_tag, asyncio.Semaphore(MOST_PROOFS)
 
     def capacity(self) -> int | None:
         """Return None: ``jobs`` in the configuration decides."""
@@ -249,8 +250,9 @@ class _LocalAttempt:
             if self._assignment.job.run > 1 and (kept := await in_thread(self._find_proven)):
                 return AttemptResult(kept, attempt_end(kept, media_seconds=media_seconds))
             ended = await asyncio.wrap_future(self._child.start())
-            self.encoded.set()
-            outcome = await in_thread(self._prove, ended)
+            async with self._engine.proofs:
+                self.encoded.set()
+                outcome = await in_thread(self._prove, ended)
         except OSError as error:
             outbox = self._engine.work.outbox
             raise EnvironmentTrouble(
