@@ -222,3 +222,44 @@ def test_what_is_shown_after_a_seek_stands_on_a_whole_picture(tmp_path: Path) ->
 
     for of_stream, of_index in zip(*seen, strict=True):
         assert [picture.colors for picture in of_stream] == [p.colors for p in of_index]
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("a.mov", "-c:v qtrle"),
+        ("a.mov", "-c:v prores_ks"),
+        ("a.gif", ""),
+        ("a.avi", "-c:v mjpeg"),
+        ("a.avi", "-c:v rawvideo -pix_fmt yuv420p"),
+        ("a.avi", "-c:v huffyuv"),
+        ("a.mkv", "-c:v ffv1"),
+        ("a.mkv", "-c:v libx264 -g 1000 -bf 3"),
+        ("a.ts", "-c:v mpeg2video"),
+        ("a.mpg", "-c:v mpeg1video"),
+        ("a.flv", "-c:v flv"),
+        ("a.webm", "-c:v libvpx-vp9 -deadline realtime"),
+        ("a.ogv", "-c:v libtheora"),
+    ],
+)
+def test_every_codec_shows_its_moments(tmp_path: Path, name: str, args: str) -> None:
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=2"]
+    argv = [FFMPEG, "-v", "error", *source, *args.split(), str(tmp_path / name)]
+    subprocess.run(argv, check=True)
+    with working() as worker, opened(tmp_path / name) as fd:
+        start = worker.examine(fd, (tmp_path / name).stat().st_size, sandbox="off").contents[0]
+        moments = [(start.start or 0.0) + at for at in (0.0, 0.9, 1.8)]
+
+        assert all(worker.look(fd, 0, moments, sandbox="off"))
+
+
+def test_a_film_whose_first_picture_is_cut_away_is_shown(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=4", "-c:v", "libx264", "-g", "1000"]
+    subprocess.run([FFMPEG, "-v", "error", *source, str(whole)], check=True)
+    argv = [FFMPEG, "-v", "error", "-ss", "1", "-i", str(whole), "-c", "copy", str(cut)]
+    subprocess.run(argv, check=True)
+    with working() as worker, opened(cut) as fd:
+        assert worker.probe(fd, sandbox="off").tracks[0].discarded
+
+        assert all(worker.look(fd, 0, [0.0, 1.5, 2.8], sandbox="off"))

@@ -66,10 +66,12 @@ class _Playing:
         self._deadline = time.monotonic() + MOMENT_SECONDS
         if self._kept and 0 <= self._wanted - _time_of(self._kept[-1], self._stream) < NEAR_SECONDS:
             return self._play_to(moment)
+        first = self._stream.start_time or 0  # before it, some containers find nothing
         for before in BEFORE_SECONDS:
             self._kept.clear()
+            place = max(first, int((self._wanted - before) / self._unit))
             try:
-                self._container.seek(int((self._wanted - before) / self._unit), stream=self._stream)
+                self._container.seek(place, stream=self._stream)
             except (av.FFmpegError, Spent):
                 continue
             self._frames = self._decoded()
@@ -90,19 +92,19 @@ class _Playing:
         return list(self._kept)
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        is_whole = False  # some decoders show grey until a picture comes that stands alone
+        has_begun = False  # some decoders show grey until a picture comes that stands alone
         try:
             for packet in packets_of(self._container, [self._stream]):
                 if time.monotonic() > self._deadline:
                     return
+                has_begun = has_begun or packet.is_keyframe
+                if not has_begun:
+                    continue
                 when = packet.pts if packet.pts is not None else packet.dts
                 far = when is not None and when * self._unit < self._wanted - SKIPPED_SECONDS
                 self._context.skip_frame = "NONREF" if far else "DEFAULT"
                 with suppress(av.FFmpegError):  # damage in it is no frame
-                    for frame in packet.decode():
-                        is_whole = is_whole or bool(frame.key_frame)  # type: ignore[union-attr]
-                        if is_whole:
-                            yield frame  # type: ignore[misc]
+                    yield from packet.decode()  # type: ignore[misc]
         except (av.FFmpegError, Spent):
             return
 
