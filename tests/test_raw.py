@@ -582,6 +582,7 @@ PLACE = ("com.apple.quicktime.location.iso6709", "+10.0000+020.0000/")
         ((("make", "A"),), ".mp4", "-movflags +use_metadata_tags", {"tags"}, []),
         ((("title", "A"),), ".mp4", "-map_metadata 0", {"tags"}, []),
         ((("major_brand", "isom"),), ".mp4", "-map_metadata 0", set(), []),
+        ((("major_brand", "isom"),), ".mkv", "-metadata major_brand=", set(), []),
     ],
 )
 def test_dates_places_and_names_go_with_the_film(

@@ -83,20 +83,26 @@ def hand_on(
     if wants_all or (lost and suffix in MP4_KIN and not tags.keys() & _COMMON):
         own = value_of(args, "-movflags") or ""
         args_added += ["-movflags", f"{own}+use_metadata_tags"]  # each tag by its own name
-        args_added += _NO_BRANDS
         lost = []
+    if "major_brand" in tags and (suffix in _MATROSKA or "use_metadata_tags" in args_added[-1]):
+        args_added += _NO_BRANDS
+    container = suffix.lstrip(".")
     if lost:
-        what = f"tags that {suffix.lstrip('.')} has no place for are lost: {', '.join(lost)}"
+        what = f"tags that {container} has no place for are lost: {', '.join(lost)}"
         warnings.append(JobWarning(WarningCause.TAGS, what))
+    said = [
+        (name, cause)
+        for name, keys, cause in (
+            ("date", DATES, WarningCause.DATE),
+            ("place", PLACES, WarningCause.PLACE),
+        )
+        if any(tags.get(key) for key in keys)
+    ]
     if suffix in MP4_KIN or suffix in _MATROSKA:
-        keeps |= {"date"} if any(tags.get(key) for key in DATES) else set()
-        keeps |= {"place"} if any(tags.get(key) for key in PLACES) else set()
+        keeps |= {name for name, _ in said}
         keeps |= {"tags"} if not lost and tags.keys() - _TECHNICAL else set()
     else:
-        container = suffix.lstrip(".")
-        for names, cause in ((DATES, WarningCause.DATE), (PLACES, WarningCause.PLACE)):
-            if any(tags.get(key) for key in names):
-                warnings.append(JobWarning(cause, f"{container} does not keep the {cause}"))
+        warnings += [JobWarning(c, f"{container} does not keep the {name}") for name, c in said]
     tracks = {track.index: track for track in media.tracks}
     kept = [d for d in decisions if d.ordinal is not None and d.kind != "attachment"]
     for decision in kept:
