@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from watchconv.config import Config
     from watchconv.daemon.app import App
     from watchconv.daemon.worker import Attempt
-    from watchconv.model import Job, JobState, Outcome, Progress, Trouble
+    from watchconv.encode.proof import Proof
+    from watchconv.model import Job, JobState, Outcome, Profile, Progress, Rejected, Trouble
 
 PROGRAM = Program("/usr/bin/ffmpeg", Ability("0"))
 SECONDS = 30.0  # what takes longer hangs
@@ -120,10 +121,10 @@ class BegunAttempt:
     def resume(self) -> None:
         """Not asked for here."""
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, proof: Proof | None = None) -> None:
         """End it, encode and proof."""
         self.encoded.set()
-        self.result.set_result(AttemptResult(outcome, attempt_end(outcome)))
+        self.result.set_result(AttemptResult(outcome, attempt_end(outcome), proof))
 
 
 class StandInEngine:
@@ -155,6 +156,9 @@ class StandInEngine:
         return self.attempts[self._seen - 1]
 
 
+PLAN = EncodePlan((), (), ".mkv", Verify.OFF, None, uses_hardware=False)
+
+
 class StandInWorker(Worker):
     """Prepares everything, but for what is to end at once."""
 
@@ -172,10 +176,14 @@ class StandInWorker(Worker):
                 raise end
             return end
         media = Facts("matroska", 1.0, ())
-        plan = EncodePlan((), (), ".mkv", Verify.OFF, None, uses_hardware=False)
         limits = AttemptLimits(0, 0, 0, 0, 0, True, 0, 0, 0, "none", "off")
         identity = Identity(0, 0, job.size, job.mtime_ns, 0)
-        return Assignment(job, job.source, identity, media, plan, limits)
+        return Assignment(job, job.source, identity, media, PLAN, limits)
+
+    def _plan(
+        self, attempt: Attempt, profile: Profile, media: Facts, original: str
+    ) -> EncodePlan | Rejected:
+        return PLAN
 
 
 class CountedProbe(ProbeWorker):

@@ -15,9 +15,10 @@ from watchconv.daemon.memory import MemoryRoom
 from watchconv.encode.engine import Assignment, AttemptLimits
 from watchconv.encode.needs import needed_memory
 from watchconv.encode.plan import EncodePlan
+from watchconv.encode.proof import Proof
 from watchconv.host.machine import processor_pressure, usable_memory
 from watchconv.media.facts import Facts, Track
-from watchconv.model import Identity, Verify
+from watchconv.model import Identity, Rejected, Verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,6 +170,25 @@ def test_one_alone_begins_however_much_it_needs(tmp_path: Path) -> None:
 
             room.leave(1)
             await until(second.task.done)
+
+    asyncio.run(live())
+
+
+def test_one_that_is_made_once_more_gives_its_memory_back(tmp_path: Path) -> None:
+    """Its slot is given back after the first time: the second has none."""
+
+    async def live() -> None:
+        async with Bench(tmp_path, {"jobs": 2}) as bench, asyncio.timeout(30):
+            bench.worker.room = MemoryRoom(1)  # for one at a time
+            await bench.add("a.mkv")
+            await bench.dispatch(2)
+            first = await bench.engine.begun()
+            film = Track(0, "video", "mpeg2video", None, width=64, height=48)
+            first.finish(Rejected("cut"), Proof(anew=Facts("mpegts", 1.0, (film,)), why="late"))
+            (await bench.engine.begun()).finish(Rejected("cut"))
+            await bench.add("b.mkv")
+
+            assert (await bench.engine.begun()).job.source == "b.mkv"
 
     asyncio.run(live())
 

@@ -133,6 +133,7 @@ def explain_encode(
 ) -> Iterator[str]:
     """Yield what the encode plan holds, for one encode alone and for one among others."""
     from watchconv.config import Examining
+    from watchconv.config.keys import usable_cpus
     from watchconv.encode.health import plan_health
     from watchconv.encode.plan import plan_encode
     from watchconv.encode.program import choose_program
@@ -158,7 +159,7 @@ def explain_encode(
             ability=program.ability,
             source=path,
             output=f"{config.outbox}/{WORK_DIR}/JOB.ATTEMPT/{output_name(profile.suffix)}",
-            cores=len(os.sched_getaffinity(0)),
+            cores=usable_cpus(),
             parallel=parallel,
             max_pixels=config.max_pixels,
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.config.keys import usable_cpus
@@ -93,18 +92,15 @@ class Dispatcher:
             parallel = max(1, min(round(1 + claimed.company), config.jobs))
             if parallel == 1 and processor_pressure() > BUSY_PRESSURE:
                 parallel = usable_cpus()  # others have the processors: one thread is the fastest
-            release = partial(self._release, claimed.job.id)
-            self._start(Attempt(claimed.job, config, release, parallel, claimed.old_reports))
+            self._start(Attempt(claimed.job, config, self._release, parallel, claimed.old_reports))
 
     def adopt(self, job: Job, running: Running) -> None:
         """Take over an attempt that lives on from before a restart."""
         self._taken += 1
-        release = partial(self._release, job.id)
-        self._start(Attempt(job, self._context.config.now, release, running=running))
+        self._start(Attempt(job, self._context.config.now, self._release, running=running))
 
-    def _release(self, job_id: int) -> None:
+    def _release(self) -> None:
         self._taken -= 1
-        self._worker.room.leave(job_id)
         self._slot_changed.set()
 
     def _start(self, attempt: Attempt) -> None:

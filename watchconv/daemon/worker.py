@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from watchconv.config import Examining
+from watchconv.config.keys import usable_cpus
 from watchconv.daemon.memory import MemoryRoom
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.health import plan_health
@@ -181,9 +182,7 @@ class Worker:
         prepared = await in_thread(self._prepare, attempt)
         if not isinstance(prepared, Assignment):
             return AttemptResult(prepared, attempt_end(prepared))
-        cores = len(os.sched_getaffinity(0))
-        prepared = await self.room.admit(prepared, attempt.config, cores, attempt.stopped)
-        result = await self._follow(attempt, attempt.begin(self.engine, prepared))
+        result = await self._encode(attempt, prepared)
         media = result.proof.anew if result.proof else None
         if result.proof is None or media is None or attempt.stop_signal.wanted:
             return result
@@ -192,10 +191,18 @@ class Worker:
         if isinstance(plan, Rejected):
             return result
         log_job(log, attempt.job, f"it is converted once more: {result.proof.why}")
-        self.room.leave(attempt.job.id)
-        again = replace(prepared, media=media, plan=plan)
-        again = await self.room.admit(again, attempt.config, cores, attempt.stopped)
-        return await self._follow(attempt, attempt.begin(self.engine, again))
+        return await self._encode(attempt, replace(prepared, media=media, plan=plan))
+
+    async def _encode(self, attempt: Attempt, assignment: Assignment) -> AttemptResult:
+        """Have an engine make an attempt as soon as there is memory for it."""
+        job, cores = attempt.job, usable_cpus()
+        admitted = await self.room.admit(assignment, attempt.config, cores, attempt.stopped)
+        try:
+            running = attempt.begin(self.engine, admitted)
+            await running.encoded.wait()
+        finally:
+            self.room.leave(job.id)
+        return await self._follow(attempt, running)
 
     async def _follow(self, attempt: Attempt, running: Running) -> AttemptResult:
         """Wait for what an engine makes; the slot is free when the encode is over."""
@@ -271,7 +278,7 @@ class Worker:
             ability=self._program.ability,
             source=readable_name(work, original),
             output=os.path.join(work, output_name(profile.suffix)),
-            cores=len(os.sched_getaffinity(0)),
+            cores=usable_cpus(),
             parallel=attempt.parallel,
             max_pixels=config.max_pixels,
             turn=job.attempt - 1,
