@@ -169,6 +169,16 @@ def test_colours_that_nothing_shows_are_refused() -> None:
     assert "Dolby Vision" in made.reason
 
 
+def test_what_this_ffmpeg_cannot_decode_is_refused_unless_it_is_copied() -> None:
+    facts = Facts("mov", 4.0, (replace(PICTURE, codec="vvc"),))
+    limited = replace(NEW, decodes=frozenset({"h264"}))
+
+    assert decide(facts, wish(video={"codec": "hevc"}), limited) == Rejected(
+        "this ffmpeg cannot decode vvc", cause=Cause.UNSUPPORTED
+    )
+    assert isinstance(decide(facts, wish(video="copy"), limited), Decided)
+
+
 @pytest.mark.parametrize(
     ("track", "video", "options", "changes", "warned"),
     [

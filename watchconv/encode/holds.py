@@ -194,6 +194,7 @@ def nearest_format(formats: tuple[str, ...], wanted: PixelFormat) -> str:
     """Return the format that loses least of a picture and, of these, that adds least."""
 
     def cost(name: str) -> tuple[int, int, int, int]:
+        """Order the formats: the least is the nearest."""
         offered = pixel_format(name)
         if offered is None:
             return (9, 9, 99, 99)

@@ -94,17 +94,16 @@ def no_copy(track: Track, suffix: str, demuxer: str, ability: Ability) -> str | 
     return None
 
 
-def undisplayable(track: Track) -> str | None:
-    """Return why no decoder shows a picture as it is meant; None for any other."""
-    if not track.dolby_vision:
-        return None
+def undisplayable(track: Track, ability: Ability) -> str | None:
+    """Return why no decoder here shows a picture as it is meant; None for any other."""
     profile, base = track.dolby_vision_profile, track.dolby_vision_base
-    if profile == 5 or base == 0 or (profile is None and not track.is_hdr):
+    is_alone = profile == 5 or base == 0 or (profile is None and not track.is_hdr)
+    if track.dolby_vision and is_alone:
         return (
             f"{label(track)} is Dolby Vision without a base that other players show (profile 5):"
             " encoded, its colours would be green and violet; use a profile that copies it"
         )
-    return None
+    return None if ability.can_decode(track.codec) else f"this ffmpeg cannot decode {track.codec}"
 
 
 def treat_picture(track: Track, target: Target, ability: Ability) -> Treatment:

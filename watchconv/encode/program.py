@@ -66,6 +66,10 @@ class Ability:
     x265_dolby_vision: bool = True
     svtav1_dolby_vision: bool = True
 
+    def can_decode(self, codec: str) -> bool:
+        """Return whether there is a decoder for a codec, as far as it said."""
+        return not self.decodes or codec in self.decodes
+
     @property
     def gaps(self) -> tuple[str, ...]:
         """What a recent ffmpeg can do and this one cannot, a sentence each."""

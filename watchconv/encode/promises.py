@@ -278,6 +278,7 @@ def _has(field: str, cause: WarningCause, words: str) -> Callable[[Pair], Broken
     """Return the row of something that is there or not."""
 
     def judge(pair: Pair) -> Broken | None:
+        """Judge whether it is there."""
         wanted = wanted_of(pair, field)
         if wanted and not getattr(pair.after, field):
             return Broken(f"{words} of {pair.name} is not in the output", cause)

@@ -145,18 +145,13 @@ def choose(args: Sequence[str], media: Facts, suffix: str, ability: Ability) -> 
 
 def _left_out(chosen: Chosen, film: Track, cover: Track | None) -> dict[int, Left]:
     """Return the tracks that do not go: for what they are, or because args want none."""
-    args, ability = chosen.args, chosen.ability
-
-    def decodes(track: Track) -> bool:
-        known = not ability.decodes or track.codec in ability.decodes
-        return track.decodable and known and track.codec not in ("unknown", "none")
-
+    args = chosen.args
     left = sort_out(
         chosen.media,
         film,
         chosen.suffix,
+        chosen.ability,
         copies=lambda track: setting(args, "c", track.kind) == "copy",
-        decodes=decodes,
         cover=cover,
     )
     named = chosen.subtitle_encoder
@@ -201,10 +196,8 @@ def _decide_picture(chosen: Chosen, track: Track, ordinal: int) -> Decision | Re
         chosen.convert(track, 0, encoder, reason)
         chosen.args += options
         why = reason
-    if refused := picture.undisplayable(track):
+    if refused := picture.undisplayable(track, chosen.ability):
         return Rejected(refused, cause=Cause.UNSUPPORTED)
-    if chosen.ability.decodes and track.codec not in chosen.ability.decodes:
-        return Rejected(f"this ffmpeg cannot decode {track.codec}", cause=Cause.UNSUPPORTED)
     base = time_base(chosen.args, encoder, chosen.suffix, chosen.ability.demux_time_base)
     if base:
         chosen.args = with_option(chosen.args, "enc_time_base", base, "video", 0)

@@ -12,6 +12,7 @@ from watchconv.model import Cause, JobWarning, Rejected, WarningCause
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from watchconv.encode.program import Ability
     from watchconv.media.facts import Facts, Track
 
 _STILLS = frozenset({"mjpeg", "png", "bmp", "webp", "tiff", "gif", "jpeg2000", "jpegls"})
@@ -36,6 +37,7 @@ def find_film(media: Facts) -> Track | None:
     has_moving = any(track.codec not in _STILLS for track in videos)
 
     def rank(track: Track) -> tuple[bool, bool, bool, bool, int]:
+        """Order them: the last is the film."""
         is_single = track.samples == 1
         is_still = has_moving and track.codec in _STILLS
         area = track.width * track.height
@@ -62,27 +64,29 @@ def sort_out(
     media: Facts,
     film: Track,
     suffix: str,
+    ability: Ability,
     *,
     copies: Callable[[Track], bool],
-    decodes: Callable[[Track], bool],
     cover: Track | None = None,
 ) -> dict[int, Left]:
-    """Return the tracks that are left out, by index.
-
-    ``copies`` says which are to be copied, ``decodes`` which this ffmpeg can decode.
-    """
+    """Return the tracks that are left out, by index; ``copies`` says which are to be copied."""
     left = {}
     for track in media.tracks:
         if track is film or track is cover:
             continue
         if track.program is not None and track.program != film.program:
             left[track.index] = Left("it belongs to another programme")
-        elif track.kind == "audio" and not decodes(track):
+        elif track.kind == "audio" and not _decodes(track, ability):
             if not (copies(track) and holds(suffix, "audio", track.codec)):
                 left[track.index] = Left("nothing decodes it")
         elif found := _why_left(track, media, suffix):
             left[track.index] = found
     return left
+
+
+def _decodes(track: Track, ability: Ability) -> bool:
+    is_named = track.codec not in ("unknown", "none")
+    return track.decodable and is_named and ability.can_decode(track.codec)
 
 
 def _why_left(track: Track, media: Facts, suffix: str) -> Left | None:

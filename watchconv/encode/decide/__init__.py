@@ -87,18 +87,8 @@ def _parts(
     if isinstance(wish.video, Video):
         encoder, told = encoder_for(wish.video, ability, turn)
     cover = find_cover(facts, film) if suffix in MP4_KIN and wish.video != "none" else None
-
-    def decodes(track: Track) -> bool:
-        known = not ability.decodes or track.codec in ability.decodes
-        return track.decodable and known and track.codec not in ("unknown", "none")
-
     left = sort_out(
-        facts,
-        film,
-        suffix,
-        copies=lambda track: wants_copy(track, wish),
-        decodes=decodes,
-        cover=cover,
+        facts, film, suffix, ability, copies=lambda track: wants_copy(track, wish), cover=cover
     )
     if wish.audio != "none" and (refused := refuse_mute(facts, film, left)):
         return refused

@@ -52,7 +52,7 @@ def decide_video(track: Track, facts: Facts, wish: Wish, ability: Ability, encod
         or ""
     ):
         return _copy(track, wish, "it is right already and copied as it is")
-    if refused := undisplayable(track):
+    if refused := undisplayable(track, ability):
         raise Unmet(refused)
     part = _encode(track, wish.video, wish.container, ability, encoder, why)
     if track.captions and wish.subtitles.captions == "drop":
