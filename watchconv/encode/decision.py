@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from watchconv.media.facts import Chroma
 from watchconv.model import JobWarning, WarningCause
 
 if TYPE_CHECKING:
@@ -79,6 +80,40 @@ class Treatment:
     def warn(self, cause: WarningCause, what: str) -> None:
         """Add a warning about this track; what goes on after its name."""
         self.warnings.append(JobWarning(cause, f"{label(self.track)}: {what}"))
+
+
+# of every track: what only its muxer or encoder knows
+FREE = ("samples", "bit_rate", "start_seconds", "program", "discarded")
+
+
+def copied(track: Track, ordinal: int, why: str) -> Decision:
+    """Decide that a track is copied."""
+    changes = dict.fromkeys((*FREE, "frame_rate"))
+    return Decision(track.index, track.kind, Action.COPY, why, ordinal, changes)
+
+
+def copied_cover(track: Track, why: str) -> Decision:
+    """Decide that a picture becomes the cover, behind the film."""
+    made = copied(track, 1, why)
+    return replace(made, changes={**made.changes, "attached_picture": True, "flags": None})
+
+
+def encoded(made: Treatment, ordinal: int, why: str, action: Action = Action.ENCODE) -> Decision:
+    """Decide that a track is encoded as it was treated."""
+    track, text = made.track, "; ".join([why, *made.notes])
+    changes = dict.fromkeys(FREE) | made.changes
+    return Decision(track.index, track.kind, action, text, ordinal, changes)
+
+
+CHROMA_WORDS = {
+    Chroma.GRAY: "grey",
+    Chroma.RGB: "RGB",
+    Chroma.HALF: "4:2:0",
+    Chroma.WIDE: "4:2:2",
+    Chroma.FULL: "4:4:4",
+    Chroma.OTHER: "another",
+}
+HDR_WORDS = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
 
 def label(track: Track) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchconv.encode.decision import Treatment, label
+from watchconv.encode.decision import CHROMA_WORDS, HDR_WORDS, Treatment, label
 from watchconv.encode.holds import (
     MP4_KIN,
     PixelFormat,
@@ -38,14 +38,6 @@ _TONE_MAP = (
     "zscale=t=bt709:m=bt709:r=tv",
 )
 _EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
-_CHROMAS = {
-    Chroma.GRAY: "grey",
-    Chroma.RGB: "RGB",
-    Chroma.HALF: "4:2:0",
-    Chroma.WIDE: "4:2:2",
-    Chroma.FULL: "4:4:4",
-    Chroma.OTHER: "another",
-}
 _BT709 = {"primaries": "bt709", "transfer": "bt709", "matrix": "bt709", "full_range": False}
 _COLORS = ("primaries", "transfer", "matrix")
 _CARRIES_COLORS = frozenset({"h264", "hevc", "av1", "vp8", "vp9"})
@@ -191,7 +183,7 @@ def _choose_format(made: Treatment, target: Target, ability: Ability) -> str | N
         made.warn(WarningCause.ALPHA, what)
     made.becomes(bits=offered.bits, chroma=offered.chroma)
     if offered.chroma is not track.chroma and chroma_lost(track.chroma, offered.chroma):
-        what = f"{_CHROMAS[track.chroma]} becomes {_CHROMAS[offered.chroma]}"
+        what = f"{CHROMA_WORDS[track.chroma]} becomes {CHROMA_WORDS[offered.chroma]}"
         what = f"its colours are stored at lower resolution: {what}"
         made.warn(WarningCause.CHROMA, what)
     return chosen
@@ -247,7 +239,7 @@ def map_tones(made: Treatment, chosen: str | None) -> None:
     made.put(*(step.format(source=source) for step in _TONE_MAP))
     made.put(*([f"format={chosen}"] if chosen else []), _TAGGED)
     made.becomes(**_BT709, mastering=(), light_level=None)
-    kind = "HLG" if track.transfer == "arib-std-b67" else "PQ"
+    kind = HDR_WORDS[track.transfer]
     made.notes.append(f"{kind} tone-mapped to SDR")
     made.warn(WarningCause.TONE_MAPPED, f"its HDR ({kind}) is tone-mapped to SDR")
 

@@ -24,7 +24,16 @@ from watchconv.encode.arguments import (
     with_filters,
     with_option,
 )
-from watchconv.encode.decision import Action, Decision, Treatment, label
+from watchconv.encode.decision import (
+    FREE,
+    Action,
+    Decision,
+    Treatment,
+    copied,
+    copied_cover,
+    encoded,
+    label,
+)
 from watchconv.encode.holds import (
     BITMAP,
     MP4_KIN,
@@ -47,8 +56,6 @@ if TYPE_CHECKING:
     from watchconv.media.facts import Facts, Track
 
 _OF_SUBTITLES = re.compile(r"-(?:c:s|codec:s|scodec)(?::\d+)?$")
-# of every track that is made anew: what only its muxer or encoder knows
-_FREE = ("samples", "bit_rate", "start_seconds", "program", "discarded")
 
 
 @dataclass(slots=True)
@@ -124,9 +131,7 @@ def choose(args: Sequence[str], media: Facts, suffix: str, ability: Ability) -> 
     if cover:
         maps += ["-map", f"0:{cover.index}"]
         chosen.args += ["-c:v:1", "copy", "-disposition:v:1", "attached_pic"]
-        why = "it is the cover"
-        changes = {"attached_picture": True, "flags": None} | dict.fromkeys((*_FREE, "frame_rate"))
-        decided[cover.index] = Decision(cover.index, "video", Action.COPY, why, 1, changes)
+        decided[cover.index] = copied_cover(cover, "it is the cover")
     for index, found in left.items():
         kind = next(track.kind for track in media.tracks if track.index == index)
         decided[index] = Decision(index, kind, Action.LEAVE, found.why)
@@ -164,15 +169,7 @@ def _left_out(chosen: Chosen, film: Track, cover: Track | None) -> dict[int, Lef
 
 
 def _copied(chosen: Chosen, track: Track, ordinal: int) -> Decision:
-    changes = dict.fromkeys((*_FREE, "frame_rate"))
-    why = "it is copied as it is"
-    return Decision(track.index, track.kind, Action.COPY, why, ordinal, changes)
-
-
-def _encoded(track: Track, ordinal: int, why: str, made: Treatment) -> Decision:
-    changes = dict.fromkeys(_FREE) | made.changes
-    text = "; ".join([why, *made.notes])
-    return Decision(track.index, track.kind, Action.ENCODE, text, ordinal, changes)
+    return copied(track, ordinal, "it is copied as it is")
 
 
 # pictures
@@ -206,14 +203,14 @@ def _decide_picture(chosen: Chosen, track: Track, ordinal: int) -> Decision | Re
     if encoder is None or has_graph(chosen.args):
         made = Treatment(track)
         made.promise_nothing(*_ALL_OF_A_PICTURE)
-        return _encoded(track, ordinal, why, made)
+        return encoded(made, ordinal, why)
     formats = pixel_formats(chosen.args) or PIXEL_FORMATS.get(encoder, ())
     if encoder.startswith("libvpx") and chosen.suffix not in (".webm", ".mkv"):
         formats = tuple(f for f in formats if not getattr(pixel_format(f), "alpha", False))
     target = picture.Target(encoder, chosen.suffix, formats, settled_of_picture(chosen.args))
     made = picture.treat_picture(track, target, chosen.ability)
     chosen.apply(made, 0)
-    return _encoded(track, ordinal, why, made)
+    return encoded(made, ordinal, why)
 
 
 _ALL_OF_A_PICTURE = (
@@ -241,7 +238,7 @@ def _decide_sound(chosen: Chosen, track: Track, ordinal: int) -> Decision:
     if encoder is None:
         made = Treatment(track)
         made.promise_nothing("codec", "channels", "layout", "sample_rate")
-        return _encoded(track, ordinal, why, made)
+        return encoded(made, ordinal, why)
     args, settled = chosen.args, set()
     if setting(args, "filter", "audio", ordinal) is not None or has_graph(args):
         settled.add("filters")
@@ -253,7 +250,7 @@ def _decide_sound(chosen: Chosen, track: Track, ordinal: int) -> Decision:
         settled.add("bits")
     made = sound.treat_sound(track, sound.Sound(encoder, frozenset(settled)))
     chosen.apply(made, ordinal)
-    return _encoded(track, ordinal, why, made)
+    return encoded(made, ordinal, why)
 
 
 def _decide_text(chosen: Chosen, track: Track, ordinal: int) -> Decision:
@@ -272,7 +269,7 @@ def _decide_text(chosen: Chosen, track: Track, ordinal: int) -> Decision:
         what = f"its style and places are lost: {codec_of(encoder)} holds text only"
         text = f"{label(track)}: {what}"
         chosen.warnings.append(JobWarning(WarningCause.STYLE, text))
-    changes = dict.fromkeys((*_FREE, "width", "height")) | {"codec": codec_of(encoder)}
+    changes = dict.fromkeys((*FREE, "width", "height")) | {"codec": codec_of(encoder)}
     why = f"it becomes {codec_of(encoder)}, which {chosen.suffix.lstrip('.')} holds"
     return Decision(track.index, "subtitle", Action.CONVERT, why, ordinal, changes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from watchconv.encode.decision import Action
+from watchconv.encode.decision import CHROMA_WORDS, HDR_WORDS, Action
 from watchconv.media.facts import Chroma
 
 if TYPE_CHECKING:
@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from watchconv.encode.decision import Decision
     from watchconv.media.facts import Facts, Track
 
-_CHROMAS = {
-    Chroma.GRAY: "grey",
-    Chroma.RGB: "RGB",
-    Chroma.WIDE: "4:2:2",
-    Chroma.FULL: "4:4:4",
-}
+_USUAL = (Chroma.HALF, Chroma.OTHER)
 _KINDS = {"video": "picture", "audio": "sound"}
 _DONE = {
     Action.COPY: "copied",
@@ -26,7 +21,6 @@ _DONE = {
     Action.CONVERT: "converted",
     Action.LEAVE: "left out",
 }
-_HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
 
 def describe(track: Track) -> str:
@@ -36,9 +30,9 @@ def describe(track: Track) -> str:
         head.append(f"{track.sample_rate} Hz")
     parts = [" ".join(filter(None, head))]
     parts += [f"{track.bits} bits"] if track.bits > 8 else []
-    parts += [_CHROMAS[track.chroma]] if track.bits and track.chroma in _CHROMAS else []
+    parts += [CHROMA_WORDS[track.chroma]] if track.bits and track.chroma not in _USUAL else []
     said = {
-        _HDR.get(track.transfer, ""): track.is_hdr,
+        HDR_WORDS.get(track.transfer, ""): track.is_hdr,
         "Dolby Vision": track.dolby_vision,
         "with transparency": track.alpha,
         "interlaced": track.interlaced,

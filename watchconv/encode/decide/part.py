@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from watchconv.encode import decision
 from watchconv.encode.decision import Action, Decision, label
 from watchconv.model import JobWarning, WarningCause
 
 if TYPE_CHECKING:
     from watchconv.encode.decision import Treatment
     from watchconv.media.facts import Track
-
-
-# of every track: what only its muxer or encoder knows
-_FREE = ("samples", "bit_rate", "start_seconds", "program", "discarded")
 
 
 class Unmet(Exception):  # noqa: N818 (it is an answer)
@@ -34,18 +31,17 @@ def left_out(
     track: Track, why: str, cause: WarningCause | None = WarningCause.TRACK_LEFT_OUT
 ) -> Part:
     """Leave a track out: with a warning, unless there is no cause for one."""
-    decision = Decision(track.index, track.kind, Action.LEAVE, why)
+    decided = Decision(track.index, track.kind, Action.LEAVE, why)
     if cause is None:
-        return Part(decision)
-    return Part(decision, warnings=(JobWarning(cause, f"{label(track)} is left out: {why}"),))
+        return Part(decided)
+    return Part(decided, warnings=(JobWarning(cause, f"{label(track)} is left out: {why}"),))
 
 
 def copied(track: Track, ordinal: int, why: str, *more: str) -> Part:
     """Copy a track; more are words for its muxer."""
-    changes = dict.fromkeys((*_FREE, "frame_rate"))
-    decision = Decision(track.index, track.kind, Action.COPY, why, ordinal, changes)
     letter = "t" if track.kind == "attachment" else track.kind[0]
-    return Part(decision, (f"-c:{letter}:{ordinal}", "copy", *more))
+    words = (f"-c:{letter}:{ordinal}", "copy", *more)
+    return Part(decision.copied(track, ordinal, why), words)
 
 
 def encoded(made: Treatment, ordinal: int, encoder: str, why: str, *more: str) -> Part:
@@ -57,9 +53,6 @@ def encoded(made: Treatment, ordinal: int, encoder: str, why: str, *more: str) -
     if made.filters:
         args += [f"-filter:{letter}:{ordinal}", ",".join(made.filters)]
     action = Action.CONVERT if track.kind == "subtitle" else Action.ENCODE
-    notes = "".join(f"; {note}" for note in made.notes)
-    words = f"with {encoder}: {why}{notes}"
-    changes = dict.fromkeys(_FREE) | made.changes
-    decision = Decision(track.index, track.kind, action, words, ordinal, changes)
+    decided = decision.encoded(made, ordinal, f"with {encoder}: {why}", action)
     before = (f"-c:{track.index}", made.decoder) if made.decoder else ()
-    return Part(decision, tuple(args), tuple(made.warnings), before)
+    return Part(decided, tuple(args), tuple(made.warnings), before)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from watchconv.encode.decide.part import Part, copied, left_out
+from watchconv.encode.decision import copied_cover
 from watchconv.encode.holds import MP4_KIN
 from watchconv.encode.metadata import DATES, PLACES, hand_on
 
@@ -25,8 +26,7 @@ def decide_cover(cover: Track, wish: Wish) -> Part:
     if "cover" not in wish.keep:
         return left_out(cover, "the profile keeps no cover", None)
     part = copied(cover, 1, "it stays the cover", "-disposition:v:1", "attached_pic")
-    changes = {**part.decision.changes, "attached_picture": True, "flags": None}
-    return part._replace(decision=replace(part.decision, changes=changes))
+    return part._replace(decision=copied_cover(cover, part.decision.why))
 
 
 def decide_attachment(track: Track, ordinal: int) -> Part:
