@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from watchconv.encode.spans import Span, clock, judge_spans
+from watchconv.encode.spans import Span, judge_spans
 from watchconv.media.facts import Content, Gap, Track
 from watchconv.model import WarningCause
+from watchconv.views import show_clock
 
 if TYPE_CHECKING:
     from watchconv.encode.kept import Broken
@@ -124,4 +125,4 @@ def test_a_track_without_times_says_nothing() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (3723, "1:02:03")])
 def test_times_are_shown_as_players_do(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
+    assert show_clock(seconds) == text

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from watchconv.config import Examining
 from watchconv.config.keys import usable_cpus
 from watchconv.daemon.memory import MemoryRoom
+from watchconv.encode.classify import unread
 from watchconv.encode.engine import Assignment, AttemptLimits, AttemptResult
 from watchconv.encode.health import plan_health
 from watchconv.encode.plan import plan_encode, refusal
@@ -29,11 +30,10 @@ from watchconv.intake.admit import Admitted, admit
 from watchconv.intake.joining import join_parts
 from watchconv.journal.jobs import Journal
 from watchconv.logs.format import log_job, log_transition
-from watchconv.media.probe_protocol import NoWorker, ProbeFailed
+from watchconv.media.probe_protocol import ProbeFailed
 from watchconv.model import (
     AttemptEnd,
     AttemptOutcome,
-    Broke,
     Cause,
     Gone,
     Interrupted,
@@ -233,13 +233,8 @@ class Worker:
                 stop=attempt.stop_signal,
                 salvage=admitted.salvage,
             )
-        except Stopped:
-            return Interrupted()
-        except NoWorker as failed:
-            raise EnvironmentTrouble(failed.reason) from failed
-        except ProbeFailed as failed:
-            kind = Rejected if failed.hopeless else Broke
-            return kind(failed.reason, cause=failed.cause)
+        except (Stopped, ProbeFailed) as failed:
+            return unread(failed)
         finally:
             os.close(admitted.descriptor)
         plan = self._plan(attempt, profile, media, admitted.path)

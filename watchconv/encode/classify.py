@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from watchconv.encode.ffmpeg_output import CONTEXT
 from watchconv.encode.program import version_of
 from watchconv.errors import ConfigError, EnvironmentTrouble
+from watchconv.media.probe_protocol import NoWorker
 from watchconv.model import Broke, Cause, Interrupted, Outcome, Rejected
 from watchconv.names import printable
 from watchconv.process.child import ExitCause
+from watchconv.process.stop import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from watchconv.media.probe_protocol import ProbeFailed
     from watchconv.model import Job
     from watchconv.process.child import ChildExit
 
@@ -259,6 +262,18 @@ def _says_much(line: str) -> bool:
     """Return whether a line may be what an ffmpeg gave up over."""
     asides = _ECHO, _ASIDE, _HARMLESS
     return bool(line) and not any(aside.search(line) for aside in asides)
+
+
+def unread(failed: Stopped | ProbeFailed) -> Rejected | Broke | Interrupted:
+    """Return what it means for a job that a file of it was not read.
+
+    Raises EnvironmentTrouble where there is nobody to read it.
+    """
+    if isinstance(failed, Stopped):
+        return Interrupted()
+    if isinstance(failed, NoWorker):
+        raise EnvironmentTrouble(failed.reason) from failed
+    return (Rejected if failed.hopeless else Broke)(failed.reason, cause=failed.cause)
 
 
 def is_disk_full(tail: str) -> bool:

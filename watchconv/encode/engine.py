@@ -18,7 +18,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from watchconv.encode import health, receipt
-from watchconv.encode.classify import EncodeFacts, classify, compose_report, output_bytes
+from watchconv.encode.classify import (
+    EncodeFacts,
+    classify,
+    compose_report,
+    output_bytes,
+    unread,
+)
 from watchconv.encode.ffmpeg_output import ProgressTracker, StderrReader
 from watchconv.encode.proof import Case, Proof, Readings
 from watchconv.errors import EnvironmentTrouble
@@ -376,10 +382,8 @@ class _LocalAttempt:
             readings = Readings(engine.reader, assignment.limits.sandbox, self._stop_proof)
             try:
                 self._found = found = readings.prove(case, output, size, original)
-            except Stopped:
-                return Interrupted()
-            except NoWorker as failed:
-                raise EnvironmentTrouble(failed.reason) from failed
+            except (Stopped, NoWorker) as failed:
+                return unread(failed)
             if found.fault:
                 return found.fault
             os.fsync(output)
@@ -410,12 +414,8 @@ class _LocalAttempt:
                 sandbox=limits.sandbox,
                 stop=self._stop_proof,
             )
-        except Stopped:
-            return Interrupted()
-        except NoWorker as failed:
-            raise EnvironmentTrouble(failed.reason) from failed
-        except ProbeFailed as failed:
-            return (Rejected if failed.hopeless else Broke)(failed.reason, cause=failed.cause)
+        except (Stopped, ProbeFailed) as failed:
+            return unread(failed)
         found = health.judge(media, self._stderr.counts(), there)
         return found.fault or Encoded((), found.warnings, receipt=self._receipt({}))
 

@@ -54,13 +54,15 @@ def _has_chapters(original: Facts, output: Facts) -> bool:
 
 
 _TAGS = frozenset({"title", "artist", "album", "show", "comment", "description", "genre", "make"})
-_PLACES = ("com.apple.quicktime.location.iso6709", "location", "location-eng")
+# the tags that say when and where it was recorded, the most exact first
+DATES = ("creation_time", "com.apple.quicktime.creationdate", "date")
+PLACES = ("com.apple.quicktime.location.iso6709", "location", "location-eng", "xyz")
 _NUMBER = re.compile(r"[+-]\d+(?:\.\d+)?")
 
 
 def date_of(facts: Facts) -> str:
     """Return the moment a file says that it was recorded, in one spelling; empty: none."""
-    for key in ("creation_time", "com.apple.quicktime.creationdate", "date"):
+    for key in DATES:
         text = facts.tag(key)
         try:
             moment = datetime.fromisoformat(text)
@@ -77,7 +79,7 @@ def date_of(facts: Facts) -> str:
 
 def place_of(facts: Facts) -> tuple[float, ...]:
     """Return where a file says that it was recorded: latitude and longitude; empty: nowhere."""
-    for key in _PLACES:
+    for key in PLACES:
         if len(found := _NUMBER.findall(facts.tag(key))) >= 2:
             return tuple(round(float(number), 3) for number in found[:2])
     return ()

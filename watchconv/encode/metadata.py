@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from watchconv.encode.arguments import value_of
 from watchconv.encode.decision import Action, label
 from watchconv.encode.holds import MP4_KIN
+from watchconv.encode.kept import DATES, PLACES
 from watchconv.model import JobWarning, WarningCause
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ _TECHNICAL = frozenset(
         *("wm/encodingsettings",),
     }
 )
-PLACES = ("location", "com.apple.quicktime.location.iso6709", "location-eng", "xyz")
-DATES = ("creation_time", "date", "com.apple.quicktime.creationdate")
 # what other programs look for where ``use_metadata_tags`` writes nothing
 _COMMON = frozenset({"title", "artist", "album", "show", "episode_id"})
 _NO_BRANDS = (  # those of the original: the output has its own

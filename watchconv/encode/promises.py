@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchconv.encode.decision import Action
 from watchconv.encode.kept import Broken, broken_of_file
-from watchconv.media.facts import Chroma
+from watchconv.media.facts import HD_LINES, Chroma
 from watchconv.model import WarningCause
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from watchconv.media.facts import Facts, Track
 
 ASPECT = 0.002  # of it: containers round
-HD_LINES = 720  # from here on players take BT.709 for a picture that has no tag
 
 
 class Pair(NamedTuple):

@@ -7,7 +7,6 @@ compared. Only the readings go to the probe worker; ``judge`` is pure.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from watchconv.encode.receipt import facts_json, promises_json
 from watchconv.encode.salvage import is_of_the_original, salvaged
 from watchconv.encode.spans import Span, judge_spans
 from watchconv.encode.verify import Asked, verify
+from watchconv.media import BARE
 from watchconv.media.facts import Examined, Track
 from watchconv.media.probe_protocol import NoWorker, ProbeFailed
 from watchconv.model import Broke, Cause, JobWarning, Rejected, Verify, WarningCause
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 COVER_SECONDS = 1.0  # of sound beside a single picture
 LARGE_GAP_SECONDS = 0.5
 NEAR_SECONDS = 0.25
-# What is decoded as it is stored: black is zeros.
-_BARE = re.compile(r"(?:rawvideo|v210|v308|v408|v410|r10k|r210|avrp|ayuv|y41p|yuv4|pcm_)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,7 @@ class Proof:
     is_proven: bool = False  # all that was asked could be proven
     original: Examined | None = None
     output: Examined | None = None
+    spans: tuple[Span, ...] = ()  # of the tracks that are in both
     look: Look | None = None
     promises: tuple[dict[str, Any], ...] = ()
     anew: Facts | None = None  # of the original: what to plan it anew with …
@@ -122,10 +121,7 @@ class Readings:
         assert proof.original and proof.output
         if case.plan.time_changer or picture_changer(case.plan.args):
             return proof
-        span = next(
-            (s for s in spans_of(case, proof.original, proof.output) if s.track.kind == "video"),
-            None,
-        )
+        span = next((s for s in proof.spans if s.track.kind == "video"), None)
         if span is None:
             return proof
         if not span.is_timed or span.before.steps_back:
@@ -180,8 +176,9 @@ def judge(case: Case, made: Examined, there: Examined | None) -> Proof:
     faults.append(fault)
     found = list(broken(case.decisions, facts, made.facts, keeps=plan.keeps, picture_is_free=free))
     found += undecodable_copies(case, facts, made)
-    if there and not plan.time_changer:
-        found += judge_spans(spans_of(case, there, made))
+    spans = tuple(spans_of(case, there, made)) if there else ()
+    if not plan.time_changer:
+        found += judge_spans(spans)
     for promise in found:
         if promise.cause is None:
             faults.append(Rejected(promise.text, cause=Cause.OUTPUT))
@@ -195,11 +192,11 @@ def judge(case: Case, made: Examined, there: Examined | None) -> Proof:
         warnings.append(_salvage(case, lacks, made))
     worst = next((f for f in faults if f), None)
     promises = promises_json(case.decisions, facts, made.facts, plan.keeps)
-    for span in spans_of(case, there, made) if there else ():
+    for span in spans:
         wanted, found_seconds = span.before.seconds, span.after.seconds
         what = f"{span.track.kind} track {span.track.index}: seconds"
         promises.append({"what": what, "wanted": wanted, "found": found_seconds})
-    proof = Proof(worst, original=there, output=made, promises=tuple(promises))
+    proof = Proof(worst, original=there, output=made, spans=spans, promises=tuple(promises))
     late = missed(case, there)
     for name in late.values():
         text = f"{name} begins in the middle of the file and is left out"
@@ -337,7 +334,7 @@ def original_fault(case: Case, there: Examined, made: Examined) -> Rejected | No
 
 def damage(there: Examined, used: Container[int]) -> Rejected | None:
     """Return what of the tracks that are used was damaged, or never written."""
-    contents = [c for c in there.contents if c.index in used and not _BARE.match(c.codec)]
+    contents = [c for c in there.contents if c.index in used and not c.codec.startswith(BARE)]
     for content in contents:
         if content.kind in ("video", "audio") and content.corrupt * 10 > content.packets > 3:
             reason = f"{content.corrupt:,} of {content.packets:,} packets are damaged or zeros"

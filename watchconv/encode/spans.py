@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from watchconv.encode.kept import Broken
 from watchconv.model import WarningCause
+from watchconv.views import show_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,12 +134,12 @@ def gap_faults(span: Span) -> Iterator[Broken]:
     for gap in span.after.gaps if span.track.kind == "audio" else ():
         known = sum(other.seconds for other in span.before.gaps if _meet(span, gap, other))
         if gap.seconds > GAP_SECONDS and gap.seconds > known + span.slack + span.unused_seconds:
-            where = clock(gap.at - _start(span.after))
+            where = show_clock(max(0.0, gap.at - _start(span.after)))
             yield Broken(f"{span.name} has a hole of {gap.seconds:.2f} s at {where} in the output")
     lacking = [gap for gap in span.before.gaps if gap.seconds >= TOLD_SECONDS]
     if lacking:
         first, total = min(lacking, key=lambda gap: gap.at), sum(gap.seconds for gap in lacking)
-        where = clock(first.at - _start(span.before))
+        where = show_clock(max(0.0, first.at - _start(span.before)))
         text = f"{span.name} of the original itself lacks {total:.1f} s, at {where}"
         yield Broken(text + (" and later" if len(lacking) > 1 else ""), WarningCause.GAPS)
     if span.before.steps_back:
@@ -152,10 +153,3 @@ def _meet(span: Span, gap: Gap, other: Gap) -> bool:
         return True
     moved = (gap.at - _start(span.after)) - (other.at - _start(span.before))
     return abs(moved) <= 1.0 + span.unused_seconds
-
-
-def clock(seconds: float) -> str:
-    """Return a time as players show it: 1:02:03."""
-    whole = max(0, round(seconds))
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -10,3 +10,7 @@ FORMATS = (
 )
 DEMUXERS = frozenset(FORMATS.split(","))
 KINDS = frozenset({"video", "audio", "subtitle", "data", "attachment"})  # of streams
+# how the names of codecs begin whose packets may be zeros: black and silence
+BARE = (
+    "pcm_", "raw", "v210", "v308", "v408", "v410", "r10k", "r210", "avrp", "ayuv", "y41p", "yuv4",
+)  # fmt: skip

@@ -11,6 +11,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from watchconv.media.facts import HD_LINES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,7 +23,6 @@ BT709, BT601, BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)
 WEIGHTS = {
     1: BT709, 4: (0.30, 0.11), 5: BT601, 6: BT601, 7: (0.212, 0.087), 9: BT2020, 10: BT2020,
 }  # fmt: skip
-HD_LINES = 720
 _PLANAR = re.compile(r"(yuvj?|yuva|gbra?|gray)(4\d\d)?p?(\d+)?(le|be)?")
 _MIDDLE = ("nv", "p0", "p2", "p4")  # brightness apart, both colours together
 # the places of red, green and blue in a pixel, its bytes, and the bytes of each

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+HD_LINES = 720  # from here on players take BT.709 for a picture that has no tag, else BT.601
+
 
 class Chroma(StrEnum):
     """How the colours of a picture are stored."""

@@ -32,7 +32,7 @@ import av.stream
 import av.subtitles.codeccontext
 import av.subtitles.stream  # PyAV imports these when a file has them: too late once confined
 
-from watchconv.media import FORMATS
+from watchconv.media import BARE, FORMATS
 from watchconv.media.beginning import Beginning
 from watchconv.media.duration import (
     OPEN_BYTES,
@@ -54,7 +54,7 @@ from watchconv.media.opening import (
     lacks_parameters,
     open_input,
 )
-from watchconv.media.reading import BARE, Reading
+from watchconv.media.reading import Reading
 from watchconv.media.rows import rows_of
 from watchconv.media.shapes import Shapes
 from watchconv.media.tracks import is_cover

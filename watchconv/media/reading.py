@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
+from watchconv.media import BARE
+from watchconv.media.duration import BACK_SECONDS
 from watchconv.media.facts import Content, Gap
 from watchconv.media.tracks import kind_of
 
@@ -24,12 +26,7 @@ DECODE_TRIES = 100  # packets, until the first frame
 WHOLE_BYTES = 64 * MIB  # of a video that is decoded wholly; behind that only its key frames are
 REORDERED = 32  # packets, by which pictures may be shown in another order than they are stored
 GAP_SECONDS = 0.2  # a smaller one is no gap
-BACK_SECONDS = 1.0  # a clock that goes back by more has begun anew
 GAPS = 10
-# packets that may be zeros: black and silence
-BARE = (
-    "pcm_", "raw", "v210", "v308", "v408", "v410", "r10k", "r210", "avrp", "ayuv", "y41p", "yuv4",
-)  # fmt: skip
 
 
 class Reading:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 4096  # of a key picture: its header stands in front
 MOST_HEADERS = 12  # of a video that are looked at
-MOST_PIXELS = 1 << 26
 _HEADERS = {
     "mpeg1video": re.compile(rb"\x00\x00\x01\xb3(.{4})", re.DOTALL),
     "mpeg2video": re.compile(rb"\x00\x00\x01\xb3(.{4})", re.DOTALL),

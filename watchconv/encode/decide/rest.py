@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from watchconv.encode.decide.part import Part, copied, left_out
 from watchconv.encode.decision import copied_cover
 from watchconv.encode.holds import MP4_KIN
-from watchconv.encode.metadata import DATES, PLACES, hand_on
+from watchconv.encode.kept import DATES, PLACES
+from watchconv.encode.metadata import hand_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

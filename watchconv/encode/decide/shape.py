@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from watchconv.media.facts import Chroma
+from watchconv.media.facts import HD_LINES, Chroma
 from watchconv.model import WarningCause
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from watchconv.encode.program import Ability
     from watchconv.media.facts import Track
 
-_HIGH = 720  # lines: what has no tag is taken for BT.709 from here on, else for BT.601
 _PALETTE = (
     "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=4"
 )
@@ -37,7 +36,11 @@ def fit(made: Treatment, most: int | None, fps: float | None) -> None:
         steps.append(f"scale={width}:{height}:flags=lanczos")
         made.changes.update({"width": width, "height": height, "sample_aspect": None})
         made.notes.append(f"scaled to {width}x{height}")
-        if track.height >= _HIGH > height and not track.matrix and track.chroma is not Chroma.RGB:
+        if (
+            track.height >= HD_LINES > height
+            and not track.matrix
+            and track.chroma is not Chroma.RGB
+        ):
             # a player guesses by the size: what it guessed is said of the smaller picture
             made.filters.append("setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709")
     made.filters[at if not track.largest else len(made.filters) : 0] = steps
@@ -56,7 +59,7 @@ def even(made: Treatment, least: int) -> None:
 def as_animation(made: Treatment, *, alpha: bool, palette: bool) -> None:
     """Make the RGB of a GIF or WebP, which have no tags and tell little else."""
     track = made.track
-    if track.chroma is not Chroma.RGB and not track.matrix and track.height >= _HIGH:
+    if track.chroma is not Chroma.RGB and not track.matrix and track.height >= HD_LINES:
         made.filters.append("scale=in_color_matrix=bt709")
     if track.alpha and not alpha:  # opaque from here on
         made.filters.append("format=rgb24")
