@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     Pread = Callable[[int, int], bytes]  # so many bytes, from this offset on
     # one part's name and the offset of its end (None: it is open); None where there is no part
@@ -180,16 +180,25 @@ def walk(pread: Pread, size: int, read_part: ReadPart, at: int = 0) -> Parts:
     """Step from part to part, up to and including the first that is open or too long."""
     names: list[bytes] = []
     end: int | None = at
+    for name, begin, end in parts_of(pread, size, read_part, at):
+        names.append(name)
+        at = begin if end is None or end > size else end
+    return Parts(names, at, end)
+
+
+def parts_of(
+    pread: Pread, size: int, read_part: ReadPart, at: int = 0
+) -> Iterator[tuple[bytes, int, int | None]]:
+    """Yield the name of each part and where it begins and ends, to the first that is not whole."""
     for _ in range(MOST_PARTS):
         part = read_part(pread, at) if at < size else None
         if part is None:
-            break
+            return
         name, end = part
-        names.append(name)
+        yield name, at, end
         if end is None or end > size:
-            break
+            return
         at = end
-    return Parts(names, at, end)
 
 
 def _overrun(parts: Parts, size: int, labels: Mapping[bytes, str]) -> ContainerEnd | None:

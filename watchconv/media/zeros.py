@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from watchconv.media.container import read_box, read_chunk
+from watchconv.media.container import parts_of, read_box, read_chunk
 
 if TYPE_CHECKING:
     from watchconv.media.container import Pread, ReadPart
 
 LEAST_BYTES = 64 * 1024
 RUNS = 10
-MOST_PARTS = 4096
 _PADDING_BOXES = (b"free", b"skip", b"wide", b"uuid", b"\0\0\0\0")
 _VOID = 0xEC  # Matroska's id for padding; its length follows in up to 8 bytes
 
@@ -70,16 +69,8 @@ def padding_of(pread: Pread, size: int, demuxer: str) -> list[tuple[int, int]]:
     if demuxer not in walks:
         return []
     read_part, at, names = walks[demuxer]
-    found = []
-    for _ in range(MOST_PARTS):
-        part = read_part(pread, at) if at < size else None
-        if part is None:
-            break
-        name, end = part
-        over = min(size, end or size)
-        if name in names:
-            found.append((at, size if not any(name) else over))
-        if over <= at:
-            break
-        at = over
-    return found
+    return [
+        (begin, min(size, end or size) if any(name) else size)
+        for name, begin, end in parts_of(pread, size, read_part, at)
+        if name in names
+    ]
