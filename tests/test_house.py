@@ -44,8 +44,8 @@ LAYERS = [
 PRINTING = ("cli", "commands", "__main__")
 LONGEST_FUNCTION = 60
 LONGEST_MODULE = 450
-MOST_LINES = 22_500
-MOST_MODULES = 155
+MOST_LINES = 22_300
+MOST_MODULES = 152
 MOST_NAMED_ONCE = 0.133  # of all functions: private ones that one place calls
 MOST_PARAMETERS = 6  # of a constructor, beside self
 
